@@ -1,0 +1,81 @@
+//! What can go wrong with a queue, and what the reader should do about it.
+
+use std::path::PathBuf;
+
+/// A failure of the queue itself. A lost assignment or an aborted commit is not one: see
+/// [`crate::Committed`].
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Another process owns the directory. Its commands go through its local API.
+    #[error("queue directory `{}` is in use by another cmsync process; stop it, or use the \
+             command line, which reaches it through its socket", .0.display())]
+    Locked(PathBuf),
+    /// The file's checksums or its structure are wrong. Nothing is repaired by guessing.
+    #[error("queue file `{}` is damaged ({detail}); move the directory away and start again: \
+             every collection is then sent whole, nothing has to be saved", .path.display())]
+    Damaged {
+        /// The queue's file.
+        path: PathBuf,
+        /// What the store said.
+        detail: String,
+    },
+    /// The file was written by another version of the format.
+    #[error("queue file `{}` has format {found}, this cmsync reads {expected}; use the version \
+             that wrote it to drain it, or move it away", .path.display())]
+    Format {
+        /// The queue's file.
+        path: PathBuf,
+        /// The version found.
+        found: u64,
+        /// The version that this build writes.
+        expected: u64,
+    },
+    /// A topic exists with other partitions or another kind than was asked for.
+    #[error("topic `{topic}` exists with {found}, not {wanted}")]
+    TopicDiffers {
+        /// The topic's name.
+        topic: String,
+        /// What exists.
+        found: String,
+        /// What was declared.
+        wanted: String,
+    },
+    /// The topic was never declared.
+    #[error("topic `{0}` does not exist")]
+    UnknownTopic(String),
+    /// A commit broke the contract's limits, or a message its topic's.
+    #[error("invalid commit: {0}")]
+    InvalidCommit(String),
+    /// The queue was closed or crashed; open it again.
+    #[error("queue is closed")]
+    Closed,
+    /// The store below failed. Writers wait and repeat; readers see this.
+    #[error("failed to {action} queue storage: {source}")]
+    Storage {
+        /// What was tried.
+        action: &'static str,
+        /// The store's own error.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    /// Wraps a failure of the store below.
+    pub(crate) fn storage(
+        action: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Storage {
+            action,
+            source: source.into(),
+        }
+    }
+
+    /// Whether the same call may succeed later without anyone acting.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Storage { .. })
+    }
+}

@@ -1,0 +1,191 @@
+//! The broker that the embedded and the in-memory queue share: groups, ownership, limits, wake-ups.
+
+mod catalog;
+mod faults;
+mod member;
+mod store;
+mod writer;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, watch};
+
+pub use faults::{CrashPoint, Faults};
+pub use store::{Batch, Extent, Store, Stored, StoredTopic};
+
+use crate::{
+    Commit, Committed, Committer, Error, Events, Message, Output, PartitionLog, Queue, State,
+    TopicKind, TopicSpec,
+};
+use catalog::Catalog;
+use writer::{Ask, Request, Writer};
+
+/// Requests that may wait for the writer; more make their callers wait.
+const REQUESTS: usize = 256;
+/// Bytes that one [`Queue::peek`] gives, about.
+const PEEK_BYTES: usize = 1024 * 1024;
+
+/// A queue in this process over a store.
+pub struct LocalQueue<S> {
+    store: Arc<S>,
+    catalog: Arc<Mutex<Catalog>>,
+    requests: mpsc::Sender<Request>,
+    trouble: watch::Receiver<Option<String>>,
+    faults: Arc<Faults>,
+}
+
+impl<S: Store> LocalQueue<S> {
+    /// Builds the broker over what the store holds. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: Arc<S>) -> Result<Self, Error> {
+        let catalog = Arc::new(Mutex::new(Catalog::from_stored(store.load()?)));
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (trouble, troubled) = watch::channel(None);
+        let faults = Arc::new(Faults::default());
+        let writer = Writer {
+            store: Arc::clone(&store),
+            catalog: Arc::clone(&catalog),
+            requests: inbox,
+            trouble,
+            faults: Arc::clone(&faults),
+        };
+        tokio::spawn(writer.run());
+        Ok(Self {
+            store,
+            catalog,
+            requests,
+            trouble: troubled,
+            faults,
+        })
+    }
+
+    /// Why writing fails at the moment, if it does.
+    #[must_use]
+    pub fn trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.clone()
+    }
+
+    /// Faults for tests.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Takes all partitions of a group away and gives them back: what its members have open is void.
+    pub fn revoke(&self, group: &str, topic: &str) {
+        self.catalog().reassign(group, topic, None);
+    }
+
+    fn catalog(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partitions(&self, topic: &str, kind: TopicKind) -> Result<(u32, u32), Error> {
+        let catalog = self.catalog();
+        let found = catalog.topic(topic)?;
+        if found.spec.kind == kind {
+            Ok((found.id, found.spec.partitions))
+        } else {
+            Err(Error::TopicDiffers {
+                topic: topic.to_owned(),
+                found: format!("{:?}", found.spec.kind),
+                wanted: format!("{kind:?}"),
+            })
+        }
+    }
+}
+
+#[async_trait]
+impl<S: Store> Queue for LocalQueue<S> {
+    async fn declare(&self, topics: &[TopicSpec]) -> Result<(), Error> {
+        member::ask(&self.requests, Ask::Declare(topics.to_vec())).await?;
+        let mut catalog = self.catalog();
+        for spec in topics {
+            if let Some(topic) = catalog.topic_mut(&spec.name) {
+                topic.spec.max_bytes = spec.max_bytes;
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, topics: &[String]) -> Result<(), Error> {
+        member::ask(&self.requests, Ask::Remove(topics.to_vec()))
+            .await
+            .map(drop)
+    }
+
+    async fn join(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> Result<(Box<dyn Events>, Arc<dyn Committer>), Error> {
+        let (id, changed) = {
+            let mut catalog = self.catalog();
+            let id = catalog.join(group, topic)?;
+            (id, catalog.topic(topic)?.version.subscribe())
+        };
+        let (inbox, outbox) = member::member(
+            (group, topic, id),
+            Arc::clone(&self.store),
+            Arc::clone(&self.catalog),
+            self.requests.clone(),
+            changed,
+        );
+        Ok((Box::new(inbox), Arc::new(outbox)))
+    }
+
+    async fn publish(&self, outputs: Vec<Output>) -> Result<Vec<u64>, Error> {
+        let commit = Commit {
+            outputs,
+            ..Commit::default()
+        };
+        match member::ask(&self.requests, Ask::Commit(None, commit)).await? {
+            Committed::Done(offsets) => Ok(offsets),
+            Committed::Retry(_) | Committed::Lost => Err(Error::Closed),
+        }
+    }
+
+    async fn scan(&self, topic: &str) -> Result<State, Error> {
+        let (id, partitions) = self.partitions(topic, TopicKind::Compacted)?;
+        let store = Arc::clone(&self.store);
+        Ok(Box::new((0..partitions).flat_map(
+            move |p| match store.scan((id, p)) {
+                Ok(entries) => entries,
+                Err(error) => Box::new(std::iter::once(Err(error))) as State,
+            },
+        )))
+    }
+
+    async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
+        let (id, _) = self.partitions(topic, TopicKind::Log)?;
+        let store = Arc::clone(&self.store);
+        let read =
+            tokio::task::spawn_blocking(move || store.read((id, partition), from, PEEK_BYTES));
+        read.await.map_err(|e| Error::storage("read", e)).flatten()
+    }
+
+    async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
+        let catalog = self.catalog();
+        let found = catalog.topic(topic)?;
+        let logs = (0_u32..)
+            .zip(&found.extents)
+            .map(|(partition, extent)| PartitionLog {
+                start: extent.start,
+                end: extent.end,
+                bytes: extent.bytes,
+                position: catalog.position((found.id, partition), group).cloned(),
+            });
+        Ok(logs.collect())
+    }
+
+    fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
+        Ok(self.catalog().topic(topic)?.version.subscribe())
+    }
+
+    fn topics(&self) -> Vec<TopicSpec> {
+        self.catalog().topics().map(|t| t.spec.clone()).collect()
+    }
+}

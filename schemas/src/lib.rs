@@ -1,0 +1,47 @@
+//! The contract between the stages, the control messages and the workspace.
+//!
+//! `avro/*.avsc` is the contract; the types here are its Rust form. No I/O happens in this crate.
+
+mod framing;
+mod messages;
+pub mod tables;
+pub mod topics;
+mod versions;
+
+use std::sync::LazyLock;
+
+pub use framing::{Codec, DecodeError};
+pub use messages::*;
+
+macro_rules! codecs {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $file:literal;)*) => {
+        $($(#[$doc])*
+        pub static $name: LazyLock<Codec<$type>> =
+            LazyLock::new(|| Codec::new(include_str!(concat!("../avro/", $file))));)*
+
+        /// Every schema by its file name, for compatibility tests.
+        pub const SCHEMAS: &[(&str, &str)] =
+            &[$(($file, include_str!(concat!("../avro/", $file)))),*];
+    };
+}
+
+codecs! {
+    /// Producer to transformer.
+    CHANGE: Change = "change.avsc";
+    /// Transformer to uploader.
+    RECORD_BATCH: RecordBatch = "record_batch.avsc";
+    /// Producer to the writer of computer groups.
+    GROUP: Group = "group.avsc";
+    /// What was set aside.
+    DEAD_LETTER: DeadLetter = "dead_letter.avsc";
+    /// What a person asked for.
+    CONTROL: Control = "control.avsc";
+    /// How a stage is.
+    STATUS: Status = "status.avsc";
+    /// What the producer remembers of a connection.
+    CONNECTION_STATE: ConnectionState = "connection_state.avsc";
+    /// What the producer remembers of a collection.
+    COLLECTION_STATE: CollectionState = "collection_state.avsc";
+    /// Part of the producer's table of devices.
+    DEVICE_CHUNK: DeviceChunk = "device_chunk.avsc";
+}

@@ -1,0 +1,99 @@
+//! Names of topics and keys, and the layout of the producer's state.
+
+/// Messages of a change stay below this, so that Kafka's default limit of 1 MB fits them.
+pub const MAX_MESSAGE_BYTES: usize = 900_000;
+/// Devices that one change carries, at most.
+pub const DEVICES_PER_MESSAGE: usize = 1_000;
+/// Partitions of each topic unless the configuration says otherwise.
+pub const DEFAULT_PARTITIONS: u32 = 12;
+
+/// The producer's state, one partition per owner.
+pub const STATE: &str = "cmsync.state";
+/// What people asked for.
+pub const CONTROL: &str = "cmsync.control";
+/// How the stages are.
+pub const STATUS: &str = "cmsync.status";
+
+/// The group that owns [`STATE`].
+pub const PRODUCER: &str = "cmsync-producer";
+/// The group that reads changes.
+pub const TRANSFORMER: &str = "cmsync-transformer";
+/// The group that reads records.
+pub const UPLOADER: &str = "cmsync-uploader";
+
+/// Changes of a connection.
+#[must_use]
+pub fn changes(connection: &str) -> String {
+    format!("cmsync.changes.{connection}")
+}
+
+/// Records of a connection.
+#[must_use]
+pub fn records(connection: &str) -> String {
+    format!("cmsync.records.{connection}")
+}
+
+/// Computer groups of a connection.
+#[must_use]
+pub fn groups(connection: &str) -> String {
+    format!("cmsync.groups.{connection}")
+}
+
+/// Dead letters of a connection.
+#[must_use]
+pub fn dead_letters(connection: &str) -> String {
+    format!("cmsync.dead-letters.{connection}")
+}
+
+/// Key of a change, a record batch and a group: keeps one collection in one partition.
+#[must_use]
+pub fn collection_key(connection: &str, collection: &str) -> String {
+    format!("{connection}/{collection}")
+}
+
+/// Key of a control message.
+#[must_use]
+pub fn control_key(connection: &str, subject: crate::Subject, item: &str) -> String {
+    format!("{connection}/{subject:?}/{item}")
+}
+
+/// An entry of the producer's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateKey {
+    /// The connection itself.
+    Connection,
+    /// A chunk of its devices: `ResourceID >> 12`.
+    Devices(u32),
+    /// A collection.
+    Collection(String),
+    /// The roaring bitmap of a collection's members.
+    Members(String),
+}
+
+impl StateKey {
+    /// The key as it is stored: `<connection>/<kind>[/<item>]`.
+    #[must_use]
+    pub fn encode(&self, connection: &str) -> String {
+        match self {
+            Self::Connection => format!("{connection}/a"),
+            Self::Devices(chunk) => format!("{connection}/d/{chunk:08x}"),
+            Self::Collection(id) => format!("{connection}/c/{id}"),
+            Self::Members(id) => format!("{connection}/m/{id}"),
+        }
+    }
+
+    /// The connection and the entry of a stored key; `None` for another version's.
+    #[must_use]
+    pub fn decode(key: &[u8]) -> Option<(&str, Self)> {
+        let mut parts = std::str::from_utf8(key).ok()?.splitn(3, '/');
+        let (connection, kind, item) = (parts.next()?, parts.next()?, parts.next());
+        let key = match (kind, item) {
+            ("a", None) => Self::Connection,
+            ("d", Some(item)) => Self::Devices(u32::from_str_radix(item, 16).ok()?),
+            ("c", Some(item)) => Self::Collection(item.to_owned()),
+            ("m", Some(item)) => Self::Members(item.to_owned()),
+            _ => return None,
+        };
+        Some((connection, key))
+    }
+}
