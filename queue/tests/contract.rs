@@ -15,8 +15,8 @@ use backends::{Backend, Embedded, Memory};
 use bytes::Bytes;
 use cmsync_queue::worker::{Each, Gather, Gathered, Handled, each};
 use cmsync_queue::{
-    Commit, Committed, Error, Event, Events, Message, Output, Position, Queue,
-    StateEntry, TopicKind, TopicSpec,
+    Commit, Committed, Error, Event, Events, Message, Output, Position, Queue, StateEntry,
+    TopicKind, TopicSpec,
 };
 use tokio_util::sync::CancellationToken;
 

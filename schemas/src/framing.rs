@@ -45,7 +45,10 @@ pub struct Codec<T> {
 impl<T: Serialize + DeserializeOwned> Codec<T> {
     /// A codec for `avsc`, the text of a schema file of this crate.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "schemas are part of the program and a test parses each")]
+    #[expect(
+        clippy::expect_used,
+        reason = "schemas are part of the program and a test parses each"
+    )]
     pub(crate) fn new(avsc: &str) -> Self {
         let schema = Schema::parse_str(avsc).expect("schema files are valid");
         // Codecs live as long as the process; a leaked schema lets writer and reader borrow it.
@@ -55,18 +58,34 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         header[..2].copy_from_slice(&MAGIC);
         header[2..].copy_from_slice(&digest);
         let fingerprint = u64::from_le_bytes(digest.try_into().unwrap_or_default());
-        let writer = GenericDatumWriter::builder(schema).build().expect("schema resolves");
-        let reader = GenericDatumReader::builder(schema).build().expect("schema resolves");
-        Self { writer, reader, fingerprint, header, schema, of: PhantomData }
+        let writer = GenericDatumWriter::builder(schema)
+            .build()
+            .expect("schema resolves");
+        let reader = GenericDatumReader::builder(schema)
+            .build()
+            .expect("schema resolves");
+        Self {
+            writer,
+            reader,
+            fingerprint,
+            header,
+            schema,
+            of: PhantomData,
+        }
     }
 
     /// Encodes a message.
     #[must_use]
-    #[expect(clippy::expect_used, reason = "every type serializes with its own schema, which a test shows")]
+    #[expect(
+        clippy::expect_used,
+        reason = "every type serializes with its own schema, which a test shows"
+    )]
     pub fn encode(&self, message: &T) -> Bytes {
         let mut bytes = Vec::with_capacity(4096);
         bytes.extend_from_slice(&self.header);
-        self.writer.write_ser(&mut bytes, message).expect("type matches its schema");
+        self.writer
+            .write_ser(&mut bytes, message)
+            .expect("type matches its schema");
         Bytes::from(bytes)
     }
 
@@ -79,13 +98,19 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
             .split_at_checked(HEADER)
             .filter(|(header, _)| header.starts_with(&MAGIC))
             .ok_or(DecodeError::UnknownFraming(bytes.len()))?;
-        let fingerprint = header.last_chunk::<8>().map_or(0, |f| u64::from_le_bytes(*f));
+        let fingerprint = header
+            .last_chunk::<8>()
+            .map_or(0, |f| u64::from_le_bytes(*f));
         let damaged = |e: apache_avro::Error| DecodeError::Damaged(e.to_string());
         if fingerprint == self.fingerprint {
             return self.reader.read_deser(&mut datum).map_err(damaged);
         }
-        let older = crate::versions::find(fingerprint).ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
-        let reader = GenericDatumReader::builder(&older).reader_schema(self.schema).build().map_err(damaged)?;
+        let older = crate::versions::find(fingerprint)
+            .ok_or(DecodeError::UnknownFingerprint(fingerprint))?;
+        let reader = GenericDatumReader::builder(&older)
+            .reader_schema(self.schema)
+            .build()
+            .map_err(damaged)?;
         from_value(&reader.read_value(&mut datum).map_err(damaged)?).map_err(damaged)
     }
 }

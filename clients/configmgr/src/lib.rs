@@ -1,1 +1,18 @@
-//! To come.
+//! Reads a Configuration Manager site: which site it is, its collections, members and devices.
+//!
+//! [`Site`] is what a producer asks for; [`AdminService`] answers it over the administration
+//! service's WMI route.
+
+mod admin_service;
+mod authentication;
+mod error;
+mod rows;
+mod site;
+mod split;
+
+pub use admin_service::{AdminService, Settings};
+pub use authentication::{Authenticate, Bearer};
+pub use error::Error;
+pub use site::{
+    Collection, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink, Site, SiteInfo,
+};

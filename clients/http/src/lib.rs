@@ -1,1 +1,16 @@
-//! To come.
+//! One way to make an HTTP request: time-outs, certificate authority, proxy, backoff, Retry-After.
+//!
+//! A [`Client`] repeats what may be repeated ([`Client::send_repeating`]) or tries once
+//! ([`Client::send`]); who repeats what is said in ARCHITECTURE. Errors never carry a URL's query
+//! or a header, so no secret gets into a log.
+
+mod backoff;
+mod client;
+mod error;
+mod secret;
+
+pub use backoff::{Policy, retry_after};
+pub use client::{Answer, Client, Settings, excerpt};
+pub use error::Error;
+pub use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+pub use secret::Secret;

@@ -1,1 +1,25 @@
-//! To come.
+//! A pretend hierarchy and a pretend Azure, over TLS.
+//!
+//! The lab is what cmsync talks to in tests, in the demo and in the bench: an administration
+//! service over a generated hierarchy ([`world`]), Entra tokens, Logs Ingestion with the real limits,
+//! and a workspace that can say whether its reader would see what the site has ([`workspace`]). It
+//! misbehaves on request ([`faults`]).
+
+#![expect(
+    clippy::expect_used,
+    reason = "the lab is a test tool: it stops where it cannot go on"
+)]
+
+mod admin_service;
+mod captures;
+pub mod churn;
+pub mod faults;
+mod filter;
+mod ingestion;
+mod routes;
+pub mod server;
+mod tls;
+pub mod workspace;
+pub mod world;
+
+pub use server::{Lab, Options};

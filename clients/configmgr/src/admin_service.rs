@@ -1,0 +1,584 @@
+//! The administration service of an SMS Provider, over its WMI route.
+//!
+//! Facts that shape it (see docs/configmgr.md): a 404 does not mean "not found"; an answer may be
+//! shorter than asked for; `$select` must name all key columns and no lazy one; pages go by key and
+//! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use cmsync_http::{Client, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use url::Url;
+
+use crate::authentication::Authenticate;
+use crate::error::Error;
+use crate::rows::{Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System};
+use crate::site::{Collection, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site};
+use crate::split::{SplitError, Splitter};
+
+/// Most requests at one provider at once; the service is no high-throughput one.
+const MAX_REQUESTS: usize = 8;
+/// Most pages that a `nextLink` chain may have.
+const MAX_LINKS: usize = 100_000;
+
+/// How the administration service is read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// Providers, for example `https://cm01.contoso.com/AdminService`; more than one is failover.
+    pub providers: Vec<Url>,
+    /// Rows of one page.
+    pub page_size: usize,
+    /// The account's logon name, for example `CONTOSO\svc-cmsync`, to watch its rights.
+    pub account: Option<String>,
+}
+
+/// A site read through its administration service.
+pub struct AdminService {
+    client: Client,
+    authenticate: Box<dyn Authenticate>,
+    settings: Settings,
+    /// The provider that answered last.
+    current: AtomicUsize,
+    requests: Semaphore,
+    /// Whether the site knows the columns of 2010 and later.
+    has_evaluation_times: AtomicBool,
+    has_resource_names: AtomicBool,
+}
+
+/// A query to one class.
+struct Query<'a> {
+    class: &'a str,
+    options: Vec<(&'static str, String)>,
+}
+
+/// What an answer holds besides its rows.
+#[derive(Deserialize, Default)]
+struct Envelope {
+    #[serde(rename = "@odata.context", default)]
+    context: Option<String>,
+    #[serde(rename = "@odata.nextLink", default)]
+    next_link: Option<String>,
+    #[serde(default)]
+    value: Option<serde_json::Value>,
+}
+
+/// What stops a page.
+enum Stop {
+    Split(SplitError),
+    Row(serde_json::Error),
+}
+
+impl From<SplitError> for Stop {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+type OnRow<'a> = &'a mut (dyn FnMut(&[u8]) -> Result<(), serde_json::Error> + Send);
+
+impl AdminService {
+    /// A reader of the site behind `settings.providers`.
+    #[must_use]
+    pub fn new(client: Client, authenticate: Box<dyn Authenticate>, settings: Settings) -> Self {
+        Self {
+            client,
+            authenticate,
+            settings,
+            current: AtomicUsize::new(0),
+            requests: Semaphore::new(MAX_REQUESTS),
+            has_evaluation_times: AtomicBool::new(true),
+            has_resource_names: AtomicBool::new(true),
+        }
+    }
+
+    /// The provider to read from at the `attempt`th attempt of a read: the one that answered last,
+    /// then the others.
+    fn provider(&self, attempt: usize) -> Result<(usize, &Url), Error> {
+        let count = self.settings.providers.len().max(1);
+        let index = (self.current.load(Ordering::Relaxed) + attempt) % count;
+        let provider = self.settings.providers.get(index);
+        Ok((
+            index,
+            provider.ok_or_else(|| answer("site", "any class", "no provider is configured"))?,
+        ))
+    }
+
+    /// Whether the next provider is to be tried after this failure.
+    fn goes_on(&self, attempt: usize, error: &Error) -> bool {
+        let goes_on =
+            attempt + 1 < self.settings.providers.len() && !matches!(error, Error::Query { .. });
+        if goes_on {
+            tracing::warn!(%error, "provider failed; trying the next");
+        }
+        goes_on
+    }
+
+    /// One query at one provider, following links; gives the number of rows.
+    async fn rows(
+        &self,
+        provider: &Url,
+        query: &Query<'_>,
+        on_row: OnRow<'_>,
+    ) -> Result<usize, Error> {
+        let mut url = class_url(provider, query)?;
+        let mut rows = 0;
+        for _ in 0..MAX_LINKS {
+            let (count, next) = self.page(&url, query.class, on_row).await?;
+            rows += count;
+            let Some(next) = next else { return Ok(rows) };
+            let next = provider.join(&next).ok().filter(|n| {
+                n.origin() == provider.origin()
+                    && n.path().starts_with(provider.path())
+                    && *n != url
+            });
+            let host = host(provider);
+            url = next.ok_or_else(|| answer(&host, query.class, "its nextLink leads elsewhere"))?;
+        }
+        Err(answer(
+            &host(provider),
+            query.class,
+            "its nextLink never ends",
+        ))
+    }
+
+    async fn page(
+        &self,
+        url: &Url,
+        class: &str,
+        on_row: OnRow<'_>,
+    ) -> Result<(usize, Option<String>), Error> {
+        let host = host(url);
+        let _permit = self
+            .requests
+            .acquire()
+            .await
+            .map_err(|_| answer(&host, class, "stopped"))?;
+        let authorization = self
+            .authenticate
+            .authorization(url.host_str().unwrap_or_default())
+            .await?;
+        let request = self
+            .client
+            .request(Method::GET, url.clone())
+            .header(header::AUTHORIZATION, authorization)
+            .header(header::ACCEPT, "application/json");
+        let mut response = self.client.open(request).await?;
+        if response.status() != StatusCode::OK {
+            return Err(self.refused(response, &host, class).await);
+        }
+        let mut splitter = Splitter::default();
+        let mut rows = 0;
+        while let Some(piece) = Client::chunk(&mut response).await? {
+            let fed = splitter.feed(&piece, |row| {
+                rows += 1;
+                on_row(row).map_err(Stop::Row)
+            });
+            match fed {
+                Ok(()) => {}
+                Err(Stop::Split(error)) => return Err(answer(&host, class, &error.to_string())),
+                Err(Stop::Row(error)) => {
+                    return Err(answer(&host, class, &format!("row {rows}: {error}")));
+                }
+            }
+        }
+        let whole = splitter
+            .finish()
+            .map_err(|e| answer(&host, class, &e.to_string()))?;
+        let envelope: Envelope =
+            serde_json::from_slice(&whole).map_err(|e| answer(&host, class, &e.to_string()))?;
+        let context = envelope.context.as_deref().unwrap_or_default();
+        let named = context.rsplit('#').next().unwrap_or_default();
+        let named = named.split(['/', '(']).next().unwrap_or_default();
+        if !context.is_empty() && !named.eq_ignore_ascii_case(class) {
+            return Err(answer(&host, class, &format!("it speaks of `{named}`")));
+        }
+        match envelope.value {
+            Some(serde_json::Value::Array(_)) => Ok((rows, envelope.next_link)),
+            // By key, some versions answer the bare object.
+            None if !context.is_empty() => {
+                on_row(&whole).map_err(|e| answer(&host, class, &e.to_string()))?;
+                Ok((1, None))
+            }
+            _ => Err(answer(&host, class, "it has no `value` array")),
+        }
+    }
+
+    /// Turns an answer that is no success into who must do what.
+    async fn refused(&self, mut response: cmsync_http::Response, host: &str, class: &str) -> Error {
+        let status = response.status();
+        let header_of = |name| {
+            response
+                .headers()
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .unwrap_or_default()
+        };
+        let content_type = header_of(header::CONTENT_TYPE).to_owned();
+        let offers_negotiate = header_of(header::WWW_AUTHENTICATE).contains("Negotiate");
+        let mut body = Vec::new();
+        while let Ok(Some(piece)) = Client::chunk(&mut response).await {
+            body.extend_from_slice(&piece);
+            if body.len() > 4096 {
+                break;
+            }
+        }
+        let is_page = content_type.contains("html") || body.trim_ascii().starts_with(b"<");
+        let excerpt = if is_page {
+            "a web page".to_owned()
+        } else {
+            cmsync_http::excerpt(&body)
+        };
+        let (host, class) = (host.to_owned(), class.to_owned());
+        match status.as_u16() {
+            401 => {
+                let hint = if offers_negotiate {
+                    "; it asks for Kerberos: a token is taken at `AdminService_TokenAuth` only"
+                } else {
+                    ""
+                };
+                Error::Credentials {
+                    host,
+                    detail: format!("{}{hint}", self.authenticate.refusal()),
+                }
+            }
+            404 if is_page => Error::NoProvider { host },
+            403 | 404 => Error::Denied {
+                host,
+                class,
+                status,
+                excerpt,
+            },
+            400 => Error::Query {
+                host,
+                class,
+                excerpt,
+            },
+            _ => Error::Failed {
+                host,
+                class,
+                status,
+                excerpt,
+            },
+        }
+    }
+
+    /// Rows of one class, each turned into what `convert` makes of it.
+    async fn collect<T: Send>(
+        &self,
+        provider: &Url,
+        query: &Query<'_>,
+        convert: impl Fn(&[u8]) -> Result<Option<T>, serde_json::Error> + Send + Sync,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        self.rows(provider, query, &mut |row| {
+            found.extend(convert(row)?);
+            Ok(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn read_collections(
+        &self,
+        provider: &Url,
+        filter: &str,
+    ) -> Result<Vec<Collection>, Error> {
+        loop {
+            let modern = self.has_evaluation_times.load(Ordering::Relaxed);
+            let select = if modern {
+                CollectionRow::SELECT
+            } else {
+                CollectionRow::SELECT_OLD
+            };
+            let query = Query {
+                class: "SMS_Collection",
+                options: vec![
+                    ("$filter", filter.to_owned()),
+                    ("$select", select.to_owned()),
+                    ("$orderby", "CollectionID".to_owned()),
+                ],
+            };
+            let read = self.collect(provider, &query, |row| {
+                serde_json::from_slice::<CollectionRow<'_>>(row).map(CollectionRow::into_collection)
+            });
+            match read.await {
+                Err(Error::Query { .. }) if modern => {
+                    self.has_evaluation_times.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+                Ok(mut found) => {
+                    found.sort_by(|a, b| a.id.cmp(&b.id));
+                    found.dedup_by(|a, b| a.id == b.id);
+                    return Ok(found);
+                }
+            }
+        }
+    }
+
+    async fn read_hierarchy(&self, provider: &Url) -> Result<Hierarchy, Error> {
+        let query = Query {
+            class: "SMS_Identification",
+            options: vec![],
+        };
+        let this = self
+            .collect(provider, &query, |row| {
+                serde_json::from_slice::<Identification<'_>>(row).map(|i| i.site.map(String::from))
+            })
+            .await?;
+        let this_site = this.into_iter().next();
+        let this_site = this_site
+            .ok_or_else(|| answer(&host(provider), "SMS_Identification", "no site code"))?;
+        let query = Query {
+            class: "SMS_Site",
+            options: vec![("$select", SiteRow::SELECT.to_owned())],
+        };
+        let sites = self
+            .collect(provider, &query, |row| {
+                serde_json::from_slice::<SiteRow<'_>>(row).map(SiteRow::into_site)
+            })
+            .await?;
+        let query = Query {
+            class: "SMS_ReplicationLinkSummary",
+            options: vec![("$select", LinkRow::SELECT.to_owned())],
+        };
+        let links = self
+            .collect(provider, &query, |row| {
+                serde_json::from_slice::<LinkRow<'_>>(row).map(LinkRow::into_link)
+            })
+            .await;
+        let links = match links {
+            // Links are a warning's source; an account that may not see them can still sync.
+            Err(Error::Denied { .. } | Error::Query { .. } | Error::NoProvider { .. }) => {
+                Vec::new()
+            }
+            other => other?,
+        };
+        Ok(Hierarchy {
+            this_site,
+            sites,
+            links,
+        })
+    }
+
+    async fn read_members(
+        &self,
+        provider: &Url,
+        collection: &str,
+        sink: &mut dyn MemberSink,
+    ) -> Result<(), Error> {
+        sink.restart();
+        if !self.members_by_key(provider, collection, sink).await? {
+            tracing::warn!(
+                collection,
+                "site does not keep the order of pages; reading in one piece"
+            );
+            sink.restart();
+            self.members_at_once(provider, collection, sink).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_devices(&self, provider: &Url, filter: &str) -> Result<Vec<DeviceRow>, Error> {
+        loop {
+            let selects = self.has_resource_names.load(Ordering::Relaxed);
+            let mut options = vec![
+                ("$filter", filter.to_owned()),
+                ("$orderby", "ResourceId".to_owned()),
+                ("$top", self.settings.page_size.to_string()),
+            ];
+            if selects {
+                options.push(("$select", System::SELECT.to_owned()));
+            }
+            let query = Query {
+                class: "SMS_R_System",
+                options,
+            };
+            let read = self.collect(provider, &query, |row| {
+                serde_json::from_slice::<System<'_>>(row).map(|s| Some(s.into_device()))
+            });
+            match read.await {
+                Err(Error::Query { .. }) if selects => {
+                    self.has_resource_names.store(false, Ordering::Relaxed);
+                }
+                Err(error) => return Err(error),
+                Ok(mut found) => {
+                    found.sort_by_key(|d| d.resource_id);
+                    found.dedup_by_key(|d| d.resource_id);
+                    return Ok(found);
+                }
+            }
+        }
+    }
+
+    async fn read_account(&self, provider: &Url, account: &str) -> Result<Option<String>, Error> {
+        let filter = format!("LogonName eq '{}'", account.replace('\'', "''"));
+        let query = Query {
+            class: "SMS_Admin",
+            options: vec![("$filter", filter)],
+        };
+        let rows = self.collect(provider, &query, |row| {
+            let admin: Admin = serde_json::from_slice(row)?;
+            let is_own = admin.logon.eq_ignore_ascii_case(account);
+            is_own.then(|| serde_json::to_string(&admin)).transpose()
+        });
+        Ok(rows.await?.into_iter().next())
+    }
+
+    /// Members page by page; `Ok(false)` when the server does not keep order or boundaries.
+    async fn members_by_key(
+        &self,
+        provider: &Url,
+        collection: &str,
+        sink: &mut dyn MemberSink,
+    ) -> Result<bool, Error> {
+        let mut after = -1;
+        loop {
+            let query = Query {
+                class: "SMS_FullCollectionMembership",
+                options: vec![
+                    (
+                        "$filter",
+                        format!("CollectionID eq '{collection}' and ResourceID gt {after}"),
+                    ),
+                    ("$select", Member::SELECT.to_owned()),
+                    ("$orderby", "ResourceID".to_owned()),
+                    ("$top", self.settings.page_size.to_string()),
+                ],
+            };
+            let (mut last, mut in_order) = (after, true);
+            let count = self
+                .rows(provider, &query, &mut |row| {
+                    let row: Member<'_> = serde_json::from_slice(row)?;
+                    let is_ours = row.collection.as_deref().is_none_or(|c| c == collection);
+                    let row = row.into_row();
+                    in_order &= is_ours && row.resource_id > last;
+                    last = row.resource_id;
+                    sink.row(&row);
+                    Ok(())
+                })
+                .await?;
+            if !in_order {
+                return Ok(false);
+            }
+            if count < self.settings.page_size {
+                return Ok(true);
+            }
+            after = last;
+        }
+    }
+
+    /// Members in one unpaged answer, in whatever order they come.
+    async fn members_at_once(
+        &self,
+        provider: &Url,
+        collection: &str,
+        sink: &mut dyn MemberSink,
+    ) -> Result<(), Error> {
+        let query = Query {
+            class: "SMS_FullCollectionMembership",
+            options: vec![
+                ("$filter", format!("CollectionID eq '{collection}'")),
+                ("$select", Member::SELECT.to_owned()),
+            ],
+        };
+        self.rows(provider, &query, &mut |row| {
+            let row: Member<'_> = serde_json::from_slice(row)?;
+            if row.collection.as_deref().is_none_or(|c| c == collection) {
+                sink.row(&row.into_row());
+            }
+            Ok(())
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// Runs a whole read at one provider after the other until one gives it: failover is between reads,
+/// never within one. A macro, because the read borrows its caller's sink.
+macro_rules! failover {
+    ($service:ident, $provider:ident => $read:expr) => {{
+        let mut attempt = 0;
+        loop {
+            let (index, $provider) = $service.provider(attempt)?;
+            match $read.await {
+                Ok(result) => {
+                    $service.current.store(index, Ordering::Relaxed);
+                    break Ok(result);
+                }
+                Err(error) if $service.goes_on(attempt, &error) => attempt += 1,
+                Err(error) => break Err(error),
+            }
+        }
+    }};
+}
+
+#[async_trait]
+impl Site for AdminService {
+    async fn hierarchy(&self) -> Result<Hierarchy, Error> {
+        failover!(self, provider => self.read_hierarchy(provider))
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>, Error> {
+        failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))
+    }
+
+    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
+        let filter = format!("CollectionID eq '{id}'");
+        let found = failover!(self, provider => self.read_collections(provider, &filter))?;
+        Ok(found.into_iter().find(|c| c.id == id))
+    }
+
+    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
+        failover!(self, provider => self.read_members(provider, collection, sink))
+    }
+
+    async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {
+        let filter = match scope {
+            DeviceScope::After(id) => format!("ResourceId gt {id}"),
+            DeviceScope::Ids(ids) => {
+                let terms: Vec<_> = ids.iter().map(|id| format!("ResourceId eq {id}")).collect();
+                terms.join(" or ")
+            }
+        };
+        failover!(self, provider => self.read_devices(provider, &filter))
+    }
+
+    async fn account(&self) -> Result<Option<String>, Error> {
+        let Some(account) = &self.settings.account else {
+            return Ok(None);
+        };
+        match failover!(self, provider => self.read_account(provider, account)) {
+            Err(Error::Denied { .. } | Error::Query { .. }) => Ok(None),
+            other => other,
+        }
+    }
+}
+
+fn class_url(provider: &Url, query: &Query<'_>) -> Result<Url, Error> {
+    let mut url = provider.clone();
+    let base = provider.path().trim_end_matches('/').to_owned();
+    url.set_path(&format!("{base}/wmi/{}", query.class));
+    if !query.options.is_empty() {
+        // `form_urlencoded` writes a blank as `+`, which OData does not read as one.
+        let encoded = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&query.options)
+            .finish()
+            .replace('+', "%20");
+        url.set_query(Some(&encoded));
+    }
+    Ok(url)
+}
+
+fn host(url: &Url) -> String {
+    url.host_str().unwrap_or("site").to_owned()
+}
+
+fn answer(host: &str, class: &str, detail: &str) -> Error {
+    Error::Answer {
+        host: host.to_owned(),
+        class: class.to_owned(),
+        detail: detail.to_owned(),
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a site was not read, and who must do what.
+
+use cmsync_http::StatusCode;
+
+/// A failed read. Every text says what to do where somebody must.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No answer; see the cause.
+    #[error(transparent)]
+    Http(#[from] cmsync_http::Error),
+    /// 401: the credentials are not accepted.
+    #[error("{host} refused the credentials (401){detail}")]
+    Credentials {
+        /// The provider.
+        host: String,
+        /// What the answer hints at.
+        detail: String,
+    },
+    /// 403, or 404 with an error of the service itself.
+    #[error(
+        "{host} denied access to {class} ({status}): the account must be an administrative user \
+             of the site (Read-only Analyst is enough) and a member of SMS Admins: {excerpt}"
+    )]
+    Denied {
+        /// The provider.
+        host: String,
+        /// The class asked for.
+        class: String,
+        /// The status.
+        status: StatusCode,
+        /// The answer's beginning.
+        excerpt: String,
+    },
+    /// 404 as a page: a web server, and no provider.
+    #[error(
+        "{host} has no administration service (404 as a web page): `admin_service` must name a \
+             server with the SMS Provider role"
+    )]
+    NoProvider {
+        /// The host.
+        host: String,
+    },
+    /// 400: the query is not accepted by this version.
+    #[error("{host} does not accept the query for {class} (400): {excerpt}")]
+    Query {
+        /// The provider.
+        host: String,
+        /// The class asked for.
+        class: String,
+        /// The answer's beginning.
+        excerpt: String,
+    },
+    /// Another status that is no success.
+    #[error("{host} failed on {class} ({status}): {excerpt}")]
+    Failed {
+        /// The provider.
+        host: String,
+        /// The class asked for.
+        class: String,
+        /// The status.
+        status: StatusCode,
+        /// The answer's beginning.
+        excerpt: String,
+    },
+    /// The answer is not what was asked for.
+    #[error("{host} gave no usable answer for {class}: {detail}")]
+    Answer {
+        /// The provider.
+        host: String,
+        /// The class asked for.
+        class: String,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// Whether another provider, or the same one later, may answer without anyone acting.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http(error) => error.is_transient(),
+            Self::Failed { .. } | Self::Answer { .. } => true,
+            Self::Credentials { .. }
+            | Self::Denied { .. }
+            | Self::NoProvider { .. }
+            | Self::Query { .. } => false,
+        }
+    }
+}

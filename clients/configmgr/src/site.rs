@@ -1,0 +1,181 @@
+//! What a site can be asked, whatever it is read through.
+
+use std::borrow::Cow;
+
+use async_trait::async_trait;
+
+use crate::Error;
+
+/// A site of the hierarchy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteInfo {
+    /// Three characters.
+    pub code: String,
+    /// Its display name.
+    pub name: String,
+    /// 1 secondary, 2 primary, 4 central administration site.
+    pub kind: i64,
+    /// Code of the site above; empty for the top tier.
+    pub reports_to: String,
+    /// 1 active, 2 pending, 3 failed, 4 deleted, 5 upgrade.
+    pub status: i64,
+    /// For example `5.00.9106.1000`.
+    pub version: String,
+}
+
+/// Replication between two sites (`SMS_ReplicationLinkSummary`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Parent site.
+    pub parent: String,
+    /// Child site.
+    pub child: String,
+    /// 2 is active; 6 error, 8 degraded, 9 failed.
+    pub status: i64,
+    /// When site data, which is what memberships are, last came from the child; as the site says.
+    pub site_data_at: String,
+}
+
+impl Link {
+    /// Whether what comes from the child may be old.
+    #[must_use]
+    pub fn is_failed(&self) -> bool {
+        matches!(self.status, 6 | 8 | 9)
+    }
+}
+
+/// The hierarchy as one of its sites shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hierarchy {
+    /// Code of the site that answered.
+    pub this_site: String,
+    /// All sites that it knows.
+    pub sites: Vec<SiteInfo>,
+    /// Replication links; empty where they cannot be read.
+    pub links: Vec<Link>,
+}
+
+impl Hierarchy {
+    /// The site that answered, if it is in the list.
+    #[must_use]
+    pub fn answering(&self) -> Option<&SiteInfo> {
+        self.sites.iter().find(|s| s.code == self.this_site)
+    }
+
+    /// The code of the top-tier site above the one that answered; `None` when that is it.
+    #[must_use]
+    pub fn above(&self) -> Option<&str> {
+        let above = self.answering()?.reports_to.as_str();
+        (!above.is_empty()).then_some(above)
+    }
+}
+
+/// A device collection as a poll shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Collection {
+    /// Eight characters.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its folder, `/` for the root.
+    pub folder: String,
+    /// The site's count of members, of every type.
+    pub member_count: i64,
+    /// Its change times as the site writes them. Mixed time bases: compared for equality only.
+    pub token: String,
+}
+
+/// A member as a membership row shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRow<'a> {
+    /// `ResourceID`.
+    pub resource_id: i64,
+    /// 5 is a system.
+    pub resource_type: i64,
+    /// NetBIOS name.
+    pub name: Cow<'a, str>,
+    /// NetBIOS name of the domain.
+    pub domain: Option<Cow<'a, str>>,
+    /// Code of the site that the device is assigned to.
+    pub assigned_site: Option<Cow<'a, str>>,
+    /// Obsolete or decommissioned.
+    pub is_retired: bool,
+}
+
+/// A device's own record.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeviceRow {
+    /// `ResourceId`.
+    pub resource_id: i64,
+    /// NetBIOS name.
+    pub netbios_name: String,
+    /// Fully qualified name, where one can be told.
+    pub fqdn: Option<String>,
+    /// NetBIOS name of the domain or the workgroup.
+    pub domain: Option<String>,
+    /// Obsolete or decommissioned.
+    pub is_retired: bool,
+}
+
+/// Which devices to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeviceScope {
+    /// One page of those above an id, in order.
+    After(i64),
+    /// Those with these ids; at most [`DeviceScope::MOST_IDS`].
+    Ids(Vec<i64>),
+}
+
+impl DeviceScope {
+    /// Most ids of one request: longer `or` chains may be refused by the server.
+    pub const MOST_IDS: usize = 15;
+}
+
+/// Takes the rows of one read.
+pub trait MemberSink: Send {
+    /// A row. Rows may come in any order and more than once.
+    fn row(&mut self, row: &MemberRow<'_>);
+
+    /// Forget everything: the read starts again, at another provider or in another way.
+    fn restart(&mut self);
+}
+
+/// A Configuration Manager site.
+#[async_trait]
+pub trait Site: Send + Sync {
+    /// Which site this is and what it knows of its hierarchy.
+    ///
+    /// # Errors
+    /// When the site does not answer or refuses.
+    async fn hierarchy(&self) -> Result<Hierarchy, Error>;
+
+    /// All device collections that the account may see, in order of id.
+    ///
+    /// # Errors
+    /// When the list did not come whole.
+    async fn collections(&self) -> Result<Vec<Collection>, Error>;
+
+    /// One collection anew; `None` when it is not there.
+    ///
+    /// # Errors
+    /// When the site does not answer or refuses.
+    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error>;
+
+    /// Every member row of a collection, all from one provider.
+    ///
+    /// # Errors
+    /// When the rows did not come whole; what the sink holds is then worthless.
+    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error>;
+
+    /// Devices, in order of id. An empty answer to [`DeviceScope::After`] is the end.
+    ///
+    /// # Errors
+    /// When the rows did not come whole.
+    async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error>;
+
+    /// The account's own administrative user as one text to compare; `None` where it cannot be read.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    async fn account(&self) -> Result<Option<String>, Error>;
+}

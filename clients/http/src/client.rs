@@ -1,0 +1,241 @@
+//! The client.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use metrics::{Counter, Histogram};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::backoff::{Policy, retry_after};
+use crate::error::{Error, is_transient_status};
+
+/// Attempts of [`Client::send_repeating`]; with its delays, about half a minute.
+const ATTEMPTS: u32 = 5;
+/// Longest `Retry-After` that a repeated read waits for; a longer one is the caller's to schedule.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Bytes of an error's body that are kept.
+const EXCERPT: usize = 600;
+/// Most bytes of an answer that is read whole.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// How requests are made. Every field has a default.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// PEM file of authorities to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Proxy, for example `http://proxy.contoso.com:3128`. Without it the usual environment
+    /// variables count.
+    pub proxy: Option<String>,
+    /// Time to connect, in milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Longest silence while an answer is read, in milliseconds.
+    pub read_timeout_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            proxy: None,
+            connect_timeout_ms: 10_000,
+            read_timeout_ms: 60_000,
+        }
+    }
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body's beginning as text, for messages.
+    #[must_use]
+    pub fn excerpt(&self) -> String {
+        excerpt(&self.body)
+    }
+
+    /// What `Retry-After` asks for.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(&self.headers, jiff::Timestamp::now())
+    }
+}
+
+/// Makes requests to one kind of target, which names its metrics.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    requests: Counter,
+    failures: Counter,
+    seconds: Histogram,
+}
+
+impl Client {
+    /// A client. `target` is a short word for metrics: `site`, `ingestion`, `token`, `query`.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] naming the setting that cannot be used.
+    pub fn new(target: &'static str, settings: &Settings) -> Result<Self, Error> {
+        let fail = |key, detail: String| Error::Settings { key, detail };
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+            .read_timeout(Duration::from_millis(settings.read_timeout_ms))
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("cmsync/", env!("CARGO_PKG_VERSION")))
+            .pool_max_idle_per_host(16)
+            .http1_only();
+        if let Some(path) = &settings.ca_file {
+            let name = path.display();
+            let pem = std::fs::read(path).map_err(|e| fail("ca_file", format!("`{name}`: {e}")))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+                .ok()
+                .filter(|found| !found.is_empty())
+                .ok_or_else(|| fail("ca_file", format!("`{name}` holds no PEM certificate")))?;
+            builder = builder.tls_certs_merge(authorities);
+        }
+        if let Some(proxy) = &settings.proxy {
+            let proxy = reqwest::Proxy::all(proxy).map_err(|e| fail("proxy", e.to_string()))?;
+            builder = builder.proxy(proxy);
+        }
+        let http = builder
+            .build()
+            .map_err(|e| fail("ca_file", e.to_string()))?;
+        Ok(Self {
+            http,
+            requests: metrics::counter!("cmsync_http_requests_total", "target" => target),
+            failures: metrics::counter!("cmsync_http_failures_total", "target" => target),
+            seconds: metrics::histogram!("cmsync_http_request_seconds", "target" => target),
+        })
+    }
+
+    /// Starts a request.
+    #[must_use]
+    pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// Sends once and gives the answer with its body still to come, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn open(&self, request: RequestBuilder) -> Result<reqwest::Response, Error> {
+        let (http, request) = request.build_split();
+        let request = request.map_err(|e| Error::from_reqwest("request", &e))?;
+        let host = host_of(request.url());
+        let started = Instant::now();
+        self.requests.increment(1);
+        let outcome = http.execute(request).await;
+        self.seconds.record(started.elapsed());
+        let response = outcome.map_err(|e| {
+            self.failures.increment(1);
+            Error::from_reqwest(&host, &e)
+        })?;
+        if !response.status().is_success() {
+            self.failures.increment(1);
+        }
+        Ok(response)
+    }
+
+    /// The next piece of a body; `None` at its end.
+    ///
+    /// # Errors
+    /// [`Error::Cut`] or [`Error::Timeout`].
+    pub async fn chunk(response: &mut reqwest::Response) -> Result<Option<Bytes>, Error> {
+        let host = host_of(response.url());
+        response
+            .chunk()
+            .await
+            .map_err(|e| Error::from_reqwest(&host, &e))
+    }
+
+    /// Sends once and reads the answer whole, whatever its status.
+    ///
+    /// # Errors
+    /// When there is no whole answer.
+    pub async fn send(&self, request: RequestBuilder) -> Result<Answer, Error> {
+        let mut response = self.open(request).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Vec::new();
+        while let Some(piece) = Self::chunk(&mut response).await? {
+            if body.len() + piece.len() > MAX_ANSWER {
+                let detail = format!("answer above {MAX_ANSWER} bytes");
+                return Err(Error::Cut {
+                    host: host_of(response.url()),
+                    detail,
+                });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer {
+            status,
+            headers,
+            body: body.into(),
+        })
+    }
+
+    /// Sends until there is a success or an answer that repeating cannot change, at most five
+    /// times. For requests that change nothing.
+    ///
+    /// # Errors
+    /// The last failure; [`Error::Status`] for an answer that is no success.
+    pub async fn send_repeating<B>(&self, mut build: B) -> Result<Answer, Error>
+    where
+        B: FnMut() -> Result<RequestBuilder, Error>,
+    {
+        let mut policy = Policy::new(Duration::from_millis(200), Duration::from_secs(15));
+        let mut attempt = 1;
+        loop {
+            let mut wait = None;
+            let request = build()?;
+            let error = match self.send(request).await {
+                Ok(answer) if answer.status.is_success() => return Ok(answer),
+                Ok(answer) => {
+                    wait = answer.retry_after();
+                    let (status, excerpt) = (answer.status, answer.excerpt());
+                    if !is_transient_status(status) {
+                        return Ok(answer);
+                    }
+                    Error::Status {
+                        host: "server".into(),
+                        status,
+                        excerpt,
+                    }
+                }
+                Err(error) => error,
+            };
+            if attempt == ATTEMPTS
+                || !error.is_transient()
+                || wait.is_some_and(|w| w > LONGEST_WAIT)
+            {
+                return Err(error);
+            }
+            attempt += 1;
+            tokio::time::sleep(wait.unwrap_or_else(|| policy.next_delay())).await;
+        }
+    }
+}
+
+fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or("server");
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// The beginning of a body as one line of text, for messages.
+#[must_use]
+pub fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body.get(..EXCERPT).unwrap_or(body));
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,77 @@
+//! How the lab misbehaves, on request.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// What goes wrong. A count is a number of requests from now on.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// Site answers that are cut in the middle of their body.
+    pub cut_answers: u32,
+    /// Site answers with a status: (count, status, as a web page).
+    pub site_status: (u32, u16, bool),
+    /// Site answers that come after a stall.
+    pub stalls: (u32, Duration),
+    /// Collections whose rows are shortened to half, and how many reads of them.
+    pub half_members: HashMap<String, u32>,
+    /// Whether `MemberCount` is shortened along with them.
+    pub half_counts: bool,
+    /// Whether pages come in an order of their own.
+    pub unordered: bool,
+    /// Rows of one page whatever `$top` says, with a `nextLink`.
+    pub link_pages: Option<usize>,
+    /// The account's own row is not shown.
+    pub hides_account: bool,
+    /// The account's role, which a change of rights changes.
+    pub role: String,
+    /// Every nth ingestion request gets 429, with this Retry-After.
+    pub throttle_every: Option<(u64, u64)>,
+    /// Ingestion requests that get 429, with this Retry-After.
+    pub throttle_next: (u32, u64),
+    /// Largest body on the wire; 1,048,576 unless it is lowered.
+    pub body_limit: Option<usize>,
+    /// Rows whose ResourceId divided by this leaves 7 are refused with 400.
+    pub bad_rows: Option<u64>,
+    /// Ingestion answers with a status.
+    pub ingestion_status: (u32, u16),
+    /// Ingestion answers that are the page of a proxy (407).
+    pub proxy_pages: u32,
+    /// Connections that are reset after the body was taken.
+    pub resets: u32,
+    /// Rules that are refused with 403.
+    pub refused_rules: HashSet<String>,
+    /// Until when the token endpoint answers 503.
+    pub token_down_until: Option<Instant>,
+    /// The application's secret is taken for expired.
+    pub secret_expired: bool,
+    /// Time that an ingestion request takes.
+    pub latency: Duration,
+}
+
+impl Faults {
+    /// Takes one off a count; whether there was one.
+    pub(crate) fn take(count: &mut u32) -> bool {
+        let had = *count > 0;
+        *count = count.saturating_sub(1);
+        had
+    }
+}
+
+/// What the lab counted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Requests to the administration service by class.
+    pub site: HashMap<String, u64>,
+    /// Requests to ingestion.
+    pub ingestion: u64,
+    /// Bodies taken.
+    pub bodies: u64,
+    /// The largest body on the wire, in bytes.
+    pub max_body: usize,
+    /// Refused ingestion requests by status.
+    pub refused: HashMap<u16, u64>,
+    /// Token requests.
+    pub tokens: u64,
+}

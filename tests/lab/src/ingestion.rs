@@ -1,0 +1,257 @@
+//! Entra's token endpoint, Logs Ingestion with its limits, and the one query that cmsync asks.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::header::{HeaderMap, HeaderValue};
+use serde_json::{Value, json};
+
+use crate::faults::Faults;
+use crate::server::Lab;
+use crate::workspace::Body;
+
+/// The largest body on the wire.
+const BODY_LIMIT: usize = 1_048_576;
+
+/// Status, headers, body; `None` cuts the connection.
+pub(crate) type Reply = Option<(u16, Vec<(&'static str, String)>, String)>;
+
+fn failure(status: u16, code: &str, message: &str) -> Reply {
+    let body = json!({"error": {"code": code, "message": message}}).to_string();
+    Some((status, vec![("x-ms-error-code", code.to_owned())], body))
+}
+
+/// Answers a token request.
+pub(crate) fn token(lab: &Lab, tenant: &str, body: &[u8]) -> Reply {
+    lab.counts().tokens += 1;
+    let denied = |number: u32, text: &str| {
+        let body = json!({"error": "invalid_client", "error_description": format!("AADSTS{number}: {text}"), "error_codes": [number]});
+        Some((401, vec![], body.to_string()))
+    };
+    {
+        let faults = lab.faults();
+        if faults
+            .token_down_until
+            .is_some_and(|until| Instant::now() < until)
+        {
+            return Some((503, vec![], "<html>Service unavailable</html>".into()));
+        }
+        if faults.secret_expired {
+            return denied(7_000_222, "The provided client secret keys are expired.");
+        }
+    }
+    let form: HashMap<String, String> = form(body);
+    let get = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
+    if tenant != lab.options.tenant {
+        return denied(90_002, "Tenant not found.");
+    }
+    if get("client_id") != lab.options.client_id {
+        return denied(700_016, "Application not found in the directory.");
+    }
+    if get("client_secret") != lab.options.client_secret {
+        return denied(7_000_215, "Invalid client secret provided.");
+    }
+    let Some(audience) = get("scope").strip_suffix("/.default") else {
+        return denied(70_011, "The provided value for scope is not valid.");
+    };
+    let token = lab.issue_token(audience);
+    let body = json!({"token_type": "Bearer", "expires_in": lab.options.token_lifetime, "access_token": token});
+    Some((200, vec![], body.to_string()))
+}
+
+/// Parses a form or a query string.
+pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
+    let text = String::from_utf8_lossy(body).replace('+', " ");
+    let decode = |part: &str| {
+        let mut bytes = Vec::new();
+        let mut rest = part.as_bytes();
+        while let Some((first, after)) = rest.split_first() {
+            let hex = (*first == b'%')
+                .then(|| after.get(..2))
+                .flatten()
+                .and_then(|h| std::str::from_utf8(h).ok());
+            match hex.and_then(|h| u8::from_str_radix(h, 16).ok()) {
+                Some(byte) => {
+                    bytes.push(byte);
+                    rest = &after[2..];
+                }
+                None => {
+                    bytes.push(*first);
+                    rest = after;
+                }
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    text.split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(k, v)| (decode(k), decode(v)))
+        .collect()
+}
+
+/// Whether the bearer token of a request is good for an audience.
+fn bearer(lab: &Lab, headers: &HeaderMap<HeaderValue>, audience: &str) -> Result<(), Reply> {
+    let value = headers
+        .get("authorization")
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
+    let Some(token) = value.strip_prefix("Bearer ") else {
+        return Err(failure(401, "InvalidToken", "No token"));
+    };
+    match lab.audience_of(token) {
+        None => Err(failure(401, "TokenExpired", "The token has expired.")),
+        Some(found) if found.trim_end_matches('/') != audience => Err(failure(
+            401,
+            "InvalidAudience",
+            "The audience of the token is not valid.",
+        )),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Answers an ingestion request.
+pub(crate) fn ingest(
+    lab: &Lab,
+    rule: &str,
+    stream: &str,
+    headers: &HeaderMap<HeaderValue>,
+    body: Bytes,
+) -> Reply {
+    let number = {
+        let mut counts = lab.counts();
+        counts.ingestion += 1;
+        counts.ingestion
+    };
+    let reply = judge(lab, (rule, stream, number), headers, &body);
+    let status = reply.as_ref().map_or(0, |(status, ..)| *status);
+    let mut counts = lab.counts();
+    counts.max_body = counts
+        .max_body
+        .max(if status == 413 { 0 } else { body.len() });
+    if status >= 300 {
+        *counts.refused.entry(status).or_default() += 1;
+        return reply;
+    }
+    counts.bodies += 1;
+    drop(counts);
+    let is_gzip = headers.get("content-encoding").is_some_and(|v| v == "gzip");
+    lab.workspace.take(Body {
+        arrived: Instant::now(),
+        stream: stream.to_owned(),
+        bytes: body,
+        is_gzip,
+    });
+    reply
+}
+
+fn judge(
+    lab: &Lab,
+    (rule, stream, number): (&str, &str, u64),
+    headers: &HeaderMap<HeaderValue>,
+    body: &[u8],
+) -> Reply {
+    if let Err(refusal) = bearer(lab, headers, &lab.options.audience) {
+        return refusal;
+    }
+    let mut faults = lab.faults();
+    if !lab.options.rules.iter().any(|known| known == rule) {
+        return failure(
+            404,
+            "NotFound",
+            &format!("Data collection rule with immutable Id '{rule}' not found."),
+        );
+    }
+    if faults.refused_rules.contains(rule) {
+        return failure(
+            403,
+            "OperationFailed",
+            "The authentication token provided does not have access to ingest data for the data collection rule.",
+        );
+    }
+    if Faults::take(&mut faults.proxy_pages) {
+        return Some((
+            407,
+            vec![("content-type", "text/html".into())],
+            "<html>Proxy login</html>".into(),
+        ));
+    }
+    let throttled = |seconds: u64| {
+        let (_, mut headers, body) = failure(429, "TooManyRequests", "Slow down.")?;
+        headers.push(("retry-after", seconds.to_string()));
+        Some((429, headers, body))
+    };
+    if let Some((every, seconds)) = faults.throttle_every
+        && number % every == 0
+    {
+        return throttled(seconds);
+    }
+    if Faults::take(&mut faults.throttle_next.0) {
+        return throttled(faults.throttle_next.1);
+    }
+    let status = faults.ingestion_status.1;
+    if Faults::take(&mut faults.ingestion_status.0) {
+        return if status == 400 {
+            failure(400, "InvalidRecord", "A record is not valid.")
+        } else {
+            Some((status, vec![], String::new()))
+        };
+    }
+    let limit = faults.body_limit.unwrap_or(BODY_LIMIT);
+    if body.len() > limit {
+        let text = format!(
+            "Maximum allowed content length: {limit} bytes (1 MB). Provided content length: {} bytes.",
+            body.len()
+        );
+        return failure(413, "ContentLengthLimitExceeded", &text);
+    }
+    if !stream.starts_with("Custom-") {
+        return failure(400, "InvalidStream", "Unknown stream.");
+    }
+    if let Some(modulus) = faults.bad_rows
+        && has_bad_row(body, modulus)
+    {
+        return failure(400, "InvalidRecord", "A record is not valid.");
+    }
+    if Faults::take(&mut faults.resets) {
+        return Some((0, vec![], String::new()));
+    }
+    Some((204, vec![], String::new()))
+}
+
+fn has_bad_row(body: &[u8], modulus: u64) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Row {
+        #[serde(rename = "ResourceId", default)]
+        id: u64,
+    }
+    let reader = flate2::read::GzDecoder::new(body);
+    let rows: Vec<Row> = serde_json::from_reader(reader).unwrap_or_default();
+    rows.iter().any(|row| row.id > 0 && row.id % modulus == 7)
+}
+
+/// Answers a query: the highest Seq of a site, and nothing else.
+pub(crate) fn query(lab: &Lab, headers: &HeaderMap<HeaderValue>, body: &[u8]) -> Reply {
+    if let Err(refusal) = bearer(lab, headers, &lab.url()) {
+        return refusal;
+    }
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let text = body["query"].as_str().unwrap_or_default();
+    let site = text
+        .split("SiteCode == '")
+        .nth(1)
+        .and_then(|rest| rest.split('\'').next());
+    let (Some(site), true) = (site, text.contains("max(Seq)")) else {
+        return failure(
+            400,
+            "BadArgumentError",
+            "The lab evaluates the query for the highest Seq alone.",
+        );
+    };
+    let table = json!({"tables": [{"name": "PrimaryResult", "columns": [{"name": "Seq", "type": "long"}], "rows": [[lab.workspace.highest_seq(site)]]}]});
+    Some((
+        200,
+        vec![("content-type", "application/json".into())],
+        table.to_string(),
+    ))
+}

@@ -1,0 +1,136 @@
+//! From a path to whoever answers it.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::{Request, Response};
+
+use crate::admin_service::{self, Ask, web_page};
+use crate::faults::Faults;
+use crate::ingestion;
+use crate::server::Lab;
+
+pub(crate) type Answer = Response<BoxBody<Bytes, io::Error>>;
+
+fn cut_off() -> io::Error {
+    io::Error::other("the lab cuts the connection")
+}
+
+fn full(
+    status: u16,
+    headers: &[(&'static str, String)],
+    body: impl Into<Bytes>,
+) -> Result<Answer, io::Error> {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, value);
+    }
+    let body = Full::new(body.into())
+        .map_err(|never| match never {})
+        .boxed();
+    response.body(body).map_err(io::Error::other)
+}
+
+/// Answers a request. An error closes the connection without an answer.
+pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<Answer, io::Error> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if let [
+        service @ ("AdminService" | "AdminService_TokenAuth"),
+        "wmi",
+        class,
+    ] = parts[..]
+    {
+        let query = head.uri.query().unwrap_or_default();
+        return site(&lab, service, class, query, &head.headers).await;
+    }
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let latency = lab.faults().latency;
+    let reply = match parts[..] {
+        [tenant, "oauth2", "v2.0", "token"] => ingestion::token(&lab, tenant, &body),
+        ["dataCollectionRules", rule, "streams", stream] => {
+            if !latency.is_zero() {
+                tokio::time::sleep(latency).await;
+            }
+            ingestion::ingest(&lab, rule, stream, &head.headers, body)
+        }
+        ["v1", "workspaces", _, "query"] => ingestion::query(&lab, &head.headers, &body),
+        ["lab", "report"] => Some((200, vec![], lab.report_json())),
+        ["lab", "counts"] => Some((200, vec![], serde_json::to_string(&*lab.counts())?)),
+        ["lab", "stop-churn"] => {
+            lab.stop_churn();
+            Some((200, vec![], String::new()))
+        }
+        _ => Some((404, vec![], String::new())),
+    };
+    let (status, headers, body) = reply.ok_or_else(cut_off)?;
+    // Status 0: taken, and the connection is reset before the answer.
+    if status == 0 {
+        Err(cut_off())
+    } else {
+        full(status, &headers, body)
+    }
+}
+
+async fn site(
+    lab: &Lab,
+    service: &str,
+    class: &str,
+    query: &str,
+    headers: &hyper::HeaderMap,
+) -> Result<Answer, io::Error> {
+    *lab.counts().site.entry(class.to_owned()).or_default() += 1;
+    let expected = format!("Bearer {}", lab.options.site_token);
+    if headers
+        .get("authorization")
+        .is_none_or(|v| v != expected.as_str())
+    {
+        return full(401, &[("www-authenticate", "Negotiate".into())], "");
+    }
+    let (stall, cut, status) = {
+        let mut faults = lab.faults();
+        let stall = Faults::take(&mut faults.stalls.0).then_some(faults.stalls.1);
+        let cut = Faults::take(&mut faults.cut_answers);
+        let (_, code, as_page) = faults.site_status;
+        let status = Faults::take(&mut faults.site_status.0).then_some((code, as_page));
+        (stall, cut, status)
+    };
+    if let Some(stall) = stall {
+        tokio::time::sleep(stall).await;
+    }
+    let base = format!("{}/{service}", lab.url());
+    let ask = Ask {
+        class,
+        options: ingestion::form(query.as_bytes()),
+        base: &base,
+    };
+    let (status, is_json, body) = match (status, &lab.captures) {
+        (Some((status, true)), _) => web_page(status),
+        (Some((status, false)), _) => admin_service::error(status, "Access denied ... WMI QUERY"),
+        (None, Some(captures)) => captures.answer(&ask),
+        (None, None) => admin_service::answer(&mut lab.world(), &mut lab.faults(), &ask),
+    };
+    let kind = if is_json {
+        "application/json"
+    } else {
+        "text/html"
+    };
+    let headers = [("content-type", kind.to_owned())];
+    if !cut {
+        return full(status, &headers, body);
+    }
+    let body = Bytes::from(body);
+    let half = body.slice(..body.len() / 2);
+    let frames = [Ok(Frame::data(half)), Err(cut_off())];
+    let stream = StreamBody::new(tokio_stream::iter(frames));
+    Response::builder()
+        .status(status)
+        .header("content-type", kind)
+        .body(BodyExt::boxed(stream))
+        .map_err(io::Error::other)
+}

@@ -1,0 +1,275 @@
+//! The lab as one server on loopback.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use crate::captures::Captures;
+use crate::churn::{Churn, percentile};
+use crate::faults::{Counts, Faults};
+use crate::workspace::{Report, Workspace};
+use crate::world::{Plan, World};
+
+/// What the lab serves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub plan: Plan,
+    /// Plays captured answers instead of the generated hierarchy.
+    pub captures: Option<PathBuf>,
+    pub site_token: String,
+    pub tenant: String,
+    pub client_id: String,
+    pub client_secret: String,
+    /// Seconds that a token lasts.
+    pub token_lifetime: u64,
+    pub audience: String,
+    pub rules: Vec<String>,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            plan: Plan::default(),
+            captures: None,
+            site_token: "site-token-of-the-lab".into(),
+            tenant: "11111111-2222-3333-4444-555555555555".into(),
+            client_id: "99999999-8888-7777-6666-555555555555".into(),
+            client_secret: "secret-of-the-lab~Q".into(),
+            token_lifetime: 3_599,
+            audience: "https://monitor.azure.com".into(),
+            rules: vec!["dcr-00000000000000000000000000000001".into()],
+            port: 0,
+        }
+    }
+}
+
+/// A running lab. Dropping the last handle does not stop it; it ends with its runtime.
+pub struct Lab {
+    pub options: Options,
+    pub address: SocketAddr,
+    pub ca_pem: String,
+    pub workspace: Workspace,
+    pub(crate) captures: Option<Captures>,
+    world: Mutex<World>,
+    faults: Mutex<Faults>,
+    counts: Mutex<Counts>,
+    churn: Mutex<Churn>,
+    churning: AtomicBool,
+    tokens: Mutex<HashMap<String, String>>,
+    next_token: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Lab {
+    /// Starts a lab inside the current runtime.
+    ///
+    /// # Errors
+    /// When the port or the captures cannot be used.
+    pub async fn start(options: Options) -> io::Result<Arc<Self>> {
+        let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+        let (tls, ca_pem) = crate::tls::make();
+        let lab = Arc::new(Self {
+            address: listener.local_addr()?,
+            ca_pem,
+            workspace: Workspace::default(),
+            captures: options
+                .captures
+                .as_deref()
+                .map(Captures::read)
+                .transpose()?,
+            world: Mutex::new(World::generate(options.plan.clone())),
+            faults: Mutex::default(),
+            counts: Mutex::default(),
+            churn: Mutex::default(),
+            churning: AtomicBool::new(false),
+            tokens: Mutex::default(),
+            next_token: AtomicU64::new(1),
+            options,
+        });
+        let acceptor = TlsAcceptor::from(tls);
+        let serving = Arc::clone(&lab);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (lab, acceptor) = (Arc::clone(&serving), acceptor.clone());
+                tokio::spawn(async move {
+                    drop(socket.set_nodelay(true));
+                    let Ok(stream) = acceptor.accept(socket).await else {
+                        return;
+                    };
+                    let service =
+                        service_fn(move |request| crate::routes::route(Arc::clone(&lab), request));
+                    // A client that goes away, or a fault that was asked for, is no news.
+                    drop(
+                        hyper::server::conn::http1::Builder::new()
+                            .serve_connection(TokioIo::new(stream), service)
+                            .await,
+                    );
+                });
+            }
+        });
+        Ok(lab)
+    }
+
+    /// `https://localhost:<port>`.
+    pub fn url(&self) -> String {
+        format!("https://localhost:{}", self.address.port())
+    }
+
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        lock(&self.world)
+    }
+
+    pub fn faults(&self) -> MutexGuard<'_, Faults> {
+        lock(&self.faults)
+    }
+
+    pub fn counts(&self) -> MutexGuard<'_, Counts> {
+        lock(&self.counts)
+    }
+
+    pub fn churn(&self) -> MutexGuard<'_, Churn> {
+        lock(&self.churn)
+    }
+
+    /// Makes every token that was issued invalid.
+    pub fn expire_tokens(&self) {
+        lock(&self.tokens).clear();
+    }
+
+    pub(crate) fn issue_token(&self, audience: &str) -> String {
+        let token = format!("token-{}", self.next_token.fetch_add(1, Ordering::Relaxed));
+        lock(&self.tokens).insert(token.clone(), audience.to_owned());
+        token
+    }
+
+    pub(crate) fn audience_of(&self, token: &str) -> Option<String> {
+        lock(&self.tokens).get(token).cloned()
+    }
+
+    /// Changes memberships every `interval` until [`Lab::stop_churn`].
+    pub fn start_churn(self: &Arc<Self>, interval: Duration, collections: usize) {
+        self.churning.store(true, Ordering::Relaxed);
+        let lab = Arc::clone(self);
+        tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(interval);
+            while lab.churning.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let (mut churn, mut world) = (lab.churn(), lab.world());
+                churn.step(&mut world, collections);
+            }
+        });
+    }
+
+    pub fn stop_churn(&self) {
+        self.churning.store(false, Ordering::Relaxed);
+    }
+
+    /// Device collections that the account may see.
+    pub fn device_collections(&self) -> Vec<String> {
+        let world = self.world();
+        let visible = world
+            .collections
+            .iter()
+            .filter(|(id, c)| c.kind == 2 && !world.hidden.contains(*id));
+        visible.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Compares workspace and site over these collections.
+    pub fn compare(&self, collections: &[String]) -> Report {
+        self.workspace.compare(&self.world(), collections, 7)
+    }
+
+    pub(crate) fn report_json(&self) -> String {
+        let report = self.compare(&self.device_collections());
+        let delays = self.churn().delays(&self.workspace);
+        let (counts, changes) = (self.counts().clone(), self.churn().changes.len());
+        serde_json::json!({
+            "report": report,
+            "counts": counts,
+            "changes": changes,
+            "measured": delays.len(),
+            "p50_ms": percentile(&delays, 0.5).as_millis(),
+            "p99_ms": percentile(&delays, 0.99).as_millis(),
+        })
+        .to_string()
+    }
+
+    /// Writes the authority, the secrets and a configuration for one connection into `directory`;
+    /// gives the configuration's path. `extra` is appended to the connection's `site` table.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn write_config(
+        &self,
+        directory: &Path,
+        collections: &str,
+        extra: &str,
+    ) -> io::Result<PathBuf> {
+        std::fs::create_dir_all(directory)?;
+        let file = |name: &str, text: &str| {
+            let path = directory.join(name);
+            std::fs::write(&path, text).map(|()| path)
+        };
+        let ca = file("lab-ca.pem", &self.ca_pem)?;
+        let token = file("site-token", &self.options.site_token)?;
+        let secret = file("client-secret", &self.options.client_secret)?;
+        let rules: Vec<String> = self
+            .options
+            .rules
+            .iter()
+            .map(|id| format!("{{ endpoint = \"{}\", id = \"{id}\" }}", self.url()))
+            .collect();
+        let url = self.url();
+        let Options {
+            tenant,
+            client_id,
+            audience,
+            ..
+        } = &self.options;
+        let text = format!(
+            r#"[queue]
+embedded = {{ directory = "{queue}" }}
+
+[connections.lab]
+description = "The lab"
+collections = {collections}
+
+[connections.lab.site]
+admin_service = ["{url}/AdminService_TokenAuth"]
+ca_file = "{ca}"
+authentication = {{ bearer_token_file = "{token}" }}
+account = "CONTOSO\\svc-cmsync"
+{extra}
+
+[connections.lab.workspace]
+endpoints = {{ authority = "{url}", ingestion_audience = "{audience}", query = "{url}" }}
+ca_file = "{ca}"
+workspace_id = "lab-workspace"
+tenant_id = "{tenant}"
+client_id = "{client_id}"
+client_secret_file = "{secret}"
+rules = [{rules}]
+"#,
+            queue = directory.join("queue").display(),
+            ca = ca.display(),
+            token = token.display(),
+            secret = secret.display(),
+            rules = rules.join(", "),
+        );
+        file("cmsync.toml", &text)
+    }
+}

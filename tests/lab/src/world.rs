@@ -1,0 +1,335 @@
+//! The hierarchy: sites, devices, collections, and everything that can happen to them.
+//!
+//! A device that nothing happened to is derived from its number and never stored, so that 825,000
+//! of them cost nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use roaring::RoaringBitmap;
+
+/// First id of devices with a client.
+pub const CLIENTS: u32 = 0x0100_0000;
+/// First id of devices that were only discovered.
+pub const DISCOVERED: u32 = 0x7D00_0000;
+/// The unknown computers and the provisioning device of every hierarchy.
+const UNKNOWN: [u32; 2] = [2_046_820_352, 2_046_820_353];
+const PROVISIONING: u32 = 2_030_043_136;
+
+/// What to generate.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Decides everything that is drawn.
+    pub seed: u64,
+    /// Devices with or without a client.
+    pub devices: u32,
+    /// Device collections besides the built-in ones.
+    pub collections: u32,
+    /// Members of these collections together, about.
+    pub memberships: u64,
+    /// Code of the top-tier site.
+    pub site: String,
+    /// Primary sites below it; none for a stand-alone primary.
+    pub primaries: Vec<String>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            seed: 1,
+            devices: 5_000,
+            collections: 120,
+            memberships: 60_000,
+            site: "CAS".into(),
+            primaries: ["PS1", "PS2", "PS3", "PS4"].map(Into::into).into(),
+        }
+    }
+}
+
+/// A device as the site knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Device {
+    pub name: String,
+    pub dns_domain: Option<String>,
+    pub domain: String,
+    pub site: Option<String>,
+    pub is_retired: bool,
+    /// Whether it has a system record; unknown computers have none.
+    pub has_record: bool,
+    pub resource_type: u32,
+}
+
+impl Device {
+    pub fn fqdn(&self) -> Option<String> {
+        let domain = self.dns_domain.as_deref()?;
+        Some(format!("{}.{domain}", self.name.to_ascii_lowercase()))
+    }
+}
+
+/// A collection as the site knows it.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    pub name: String,
+    pub folder: String,
+    pub kind: u32,
+    pub members: RoaringBitmap,
+    /// Counts changes; the change times are made from it.
+    pub version: u64,
+    /// Rows that the site still shows while count and times have moved on (replication lag).
+    pub frozen_rows: Option<RoaringBitmap>,
+}
+
+/// The hierarchy.
+pub struct World {
+    pub plan: Plan,
+    pub changed: HashMap<u32, Device>,
+    pub devices: RoaringBitmap,
+    pub collections: BTreeMap<String, Collection>,
+    /// Collections that the account may not see.
+    pub hidden: BTreeSet<String>,
+    /// Replication links by child site, with their state.
+    pub link_states: BTreeMap<String, u32>,
+    /// The site above, once there is one.
+    pub reports_to: String,
+    pub rng: SmallRng,
+}
+
+impl World {
+    pub fn generate(plan: Plan) -> Self {
+        let mut rng = SmallRng::seed_from_u64(plan.seed);
+        let mut devices: RoaringBitmap = (CLIENTS..CLIENTS + plan.devices).collect();
+        let mut collections = BTreeMap::new();
+        let weights: Vec<f64> = (0..plan.collections)
+            .map(|_| rng.random_range(0.05_f64..1.0).powi(2))
+            .collect();
+        let total: f64 = weights.iter().sum();
+        for (number, weight) in (0_u32..).zip(&weights) {
+            let wanted = plan.memberships as f64 * weight / total;
+            let share = (wanted / f64::from(plan.devices.max(1))).min(1.0);
+            let members = (CLIENTS..CLIENTS + plan.devices)
+                .filter(|_| rng.random_bool(share))
+                .collect();
+            let prefix = plan.primaries.first().unwrap_or(&plan.site);
+            let folder = ["/", "/Servers", "/Servers/Web", "/Clients"][number as usize % 4];
+            let name = format!(
+                "{} - group {number}",
+                if number % 2 == 0 {
+                    "Servers"
+                } else {
+                    "Clients"
+                }
+            );
+            let collection = Collection {
+                name,
+                folder: folder.into(),
+                kind: 2,
+                members,
+                version: 0,
+                frozen_rows: None,
+            };
+            collections.insert(format!("{prefix}{number:05X}"), collection);
+        }
+        devices.extend(UNKNOWN.into_iter().chain([PROVISIONING]));
+        let built_in = [
+            ("SMS00001", "All Systems", devices.clone()),
+            (
+                "SMS000US",
+                "All Unknown Computers",
+                RoaringBitmap::from(UNKNOWN),
+            ),
+            (
+                "SMS000PS",
+                "All Provisioning Devices",
+                RoaringBitmap::from([PROVISIONING]),
+            ),
+        ];
+        for (id, name, members) in built_in {
+            let collection = Collection {
+                name: name.into(),
+                folder: "/".into(),
+                kind: 2,
+                members,
+                version: 0,
+                frozen_rows: None,
+            };
+            collections.insert(id.into(), collection);
+        }
+        let users = Collection {
+            name: "All Users".into(),
+            folder: "/".into(),
+            kind: 1,
+            members: RoaringBitmap::new(),
+            version: 0,
+            frozen_rows: None,
+        };
+        collections.insert("SMS00002".into(), users);
+        let link_states = plan
+            .primaries
+            .iter()
+            .map(|site| (site.clone(), 2))
+            .collect();
+        Self {
+            plan,
+            changed: HashMap::new(),
+            devices,
+            collections,
+            hidden: BTreeSet::new(),
+            link_states,
+            reports_to: String::new(),
+            rng,
+        }
+    }
+
+    /// A device as the site knows it now.
+    pub fn device(&self, id: u32) -> Device {
+        if let Some(device) = self.changed.get(&id) {
+            return device.clone();
+        }
+        let is_special = UNKNOWN.contains(&id) || id == PROVISIONING;
+        if is_special {
+            return Device {
+                name: format!("Unknown Computer {}", id % 10),
+                domain: String::new(),
+                resource_type: if UNKNOWN.contains(&id) { 2 } else { 5 },
+                ..Device::default()
+            };
+        }
+        let number = id.wrapping_sub(CLIENTS);
+        let sites = &self.plan.primaries;
+        let site = if sites.is_empty() {
+            &self.plan.site
+        } else {
+            &sites[number as usize % sites.len()]
+        };
+        // Every 500th shares its neighbour's name, every 20th is in a workgroup, every 200th retired.
+        let named = if number % 500 == 77 {
+            number - 1
+        } else {
+            number
+        };
+        let (domain, dns) = if number % 4 == 3 {
+            ("FABRIKAM", "fabrikam.example")
+        } else {
+            ("CONTOSO", "contoso.com")
+        };
+        let in_workgroup = number % 20 == 7;
+        Device {
+            name: format!("PC{named:06}"),
+            dns_domain: (!in_workgroup).then(|| dns.into()),
+            domain: if in_workgroup { "WORKGROUP" } else { domain }.into(),
+            site: (number % 50 != 9).then(|| site.clone()),
+            is_retired: number % 200 == 13,
+            has_record: true,
+            resource_type: 5,
+        }
+    }
+
+    /// Whether a workspace should hold it.
+    pub fn is_computer(&self, id: u32) -> bool {
+        let device = self.device(id);
+        device.has_record
+            && device.resource_type == 5
+            && !device.is_retired
+            && !device.name.is_empty()
+    }
+
+    /// Computers of a collection, by id.
+    pub fn computers(&self, collection: &str) -> BTreeMap<u32, Device> {
+        let Some(found) = self.collections.get(collection) else {
+            return BTreeMap::new();
+        };
+        found
+            .members
+            .iter()
+            .filter(|id| self.is_computer(*id))
+            .map(|id| (id, self.device(id)))
+            .collect()
+    }
+
+    pub fn collection_mut(&mut self, id: &str) -> &mut Collection {
+        self.collections.get_mut(id).expect("collection exists")
+    }
+
+    /// Adds or takes away members; the change times move.
+    pub fn change_members(&mut self, collection: &str, add: &[u32], remove: &[u32]) {
+        let found = self.collection_mut(collection);
+        found.members.extend(add);
+        for id in remove {
+            found.members.remove(*id);
+        }
+        found.version += 1;
+    }
+
+    /// Shows the rows of now from here on whatever happens, until [`World::thaw`].
+    pub fn freeze_rows(&mut self, collection: &str) {
+        let found = self.collection_mut(collection);
+        found.frozen_rows = Some(found.members.clone());
+    }
+
+    pub fn thaw(&mut self, collection: &str) {
+        self.collection_mut(collection).frozen_rows = None;
+    }
+
+    /// Gives a device another name. No collection's times move.
+    pub fn rename_device(&mut self, id: u32, name: &str) {
+        let device = Device {
+            name: name.into(),
+            ..self.device(id)
+        };
+        self.changed.insert(id, device);
+    }
+
+    /// Moves a device to another domain. No collection's times move.
+    pub fn move_device(&mut self, id: u32, domain: &str, dns_domain: &str) {
+        let device = Device {
+            domain: domain.into(),
+            dns_domain: Some(dns_domain.into()),
+            ..self.device(id)
+        };
+        self.changed.insert(id, device);
+    }
+
+    /// A device registers anew: the same computer under another id, in all its collections.
+    pub fn replace_id(&mut self, old: u32, new: u32) {
+        let device = self.device(old);
+        self.changed.insert(new, device);
+        self.devices.remove(old);
+        self.devices.insert(new);
+        for collection in self.collections.values_mut() {
+            if collection.members.remove(old) {
+                collection.members.insert(new);
+                collection.version += 1;
+            }
+        }
+    }
+
+    pub fn add_collection(&mut self, id: &str, name: &str, folder: &str, members: RoaringBitmap) {
+        let collection = Collection {
+            name: name.into(),
+            folder: folder.into(),
+            kind: 2,
+            members,
+            version: 1,
+            frozen_rows: None,
+        };
+        self.collections.insert(id.into(), collection);
+    }
+
+    /// The change times of a collection. They mix time bases as a real site's do: a reader may
+    /// compare them for equality only.
+    pub fn times(version: u64, id: &str) -> (String, String) {
+        let base = 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
+        let shifted = base
+            + if id.ends_with(['1', '3', '5', '7']) {
+                5 * 3600
+            } else {
+                0
+            };
+        let text = |seconds: i64, fraction: &str| {
+            let time = jiff::Timestamp::from_second(seconds).expect("in range");
+            format!("{}{fraction}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
+        };
+        (text(shifted, ".87"), text(base, ""))
+    }
+}
