@@ -1,1 +1,26 @@
-//! To come.
+//! Reads a site and publishes its membership changes.
+//!
+//! [`stage`] owns connections; a [`connection`] polls, reads what is dirty ([`reading`]), judges what
+//! would go ([`guard`]), publishes deltas and snapshots ([`publish`]) and remembers ([`state`]).
+
+mod config;
+mod connection;
+mod cycle;
+mod devices;
+mod error;
+mod guard;
+mod holds;
+mod metrics;
+mod publish;
+mod reading;
+mod schedule;
+mod selection;
+mod stage;
+mod state;
+mod sweep;
+
+pub use config::{ConnectionConfig, Options};
+
+pub use error::Error;
+pub use selection::{Selection, Selector};
+pub use stage::{Context, HighestSeq, Job, Outcome, run};

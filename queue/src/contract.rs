@@ -278,11 +278,15 @@ pub trait Committer: Send + Sync {
     async fn commit(&self, commit: Commit) -> Result<Committed, Error>;
 }
 
-/// The partition of a key: FNV-1a over the key, the same on every host and in every version.
+/// The partition of a key: FNV-1a over the key with a final mix, the same on every host and in every
+/// version.
 #[must_use]
 pub fn partition_for(key: &[u8], partitions: u32) -> u32 {
     let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
         (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
     });
-    u32::try_from((hash ^ (hash >> 32)) % u64::from(partitions.max(1))).unwrap_or(0)
+    // Keys that differ in one digit would differ in few bits: the mix spreads them over all.
+    let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    u32::try_from((mixed ^ (mixed >> 33)) % u64::from(partitions.max(1))).unwrap_or(0)
 }

@@ -618,6 +618,10 @@ impl Each for Copier {
         Handled::Outputs(vec![output])
     }
 
+    fn held(&mut self, _partition: u32, reason: &str) {
+        assert_eq!(reason, "not understood");
+    }
+
     fn committed(&mut self, _messages: usize) {}
 }
 

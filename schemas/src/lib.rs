@@ -4,6 +4,7 @@
 
 mod framing;
 mod messages;
+mod metrics;
 pub mod tables;
 pub mod topics;
 mod versions;
@@ -45,3 +46,6 @@ codecs! {
     /// Part of the producer's table of devices.
     DEVICE_CHUNK: DeviceChunk = "device_chunk.avsc";
 }
+
+/// Wall time in microseconds since 1970, as a handle that a simulation replaces.
+pub type Clock = std::sync::Arc<dyn Fn() -> i64 + Send + Sync>;

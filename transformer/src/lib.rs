@@ -1,1 +1,9 @@
-//! To come.
+//! Changes to records: what a change of a collection means as rows of the workspace.
+//!
+//! [`mapping`] is pure: no clock, no I/O. [`stage`] runs it over the queue, exactly once.
+
+pub mod mapping;
+mod metrics;
+mod stage;
+
+pub use stage::{Transformer, run};

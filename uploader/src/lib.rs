@@ -1,1 +1,15 @@
-//! To come.
+//! Delivers records to the workspace: batches them, repeats what must be repeated, sets aside what
+//! can never be taken, and commits positions below the lowest record that is still on its way.
+
+mod body;
+mod config;
+mod dead_letters;
+mod delivery;
+mod metrics;
+mod rules;
+mod runs;
+mod stage;
+
+pub use config::Options;
+pub use delivery::Target;
+pub use stage::{Uploader, run};

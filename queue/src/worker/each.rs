@@ -22,6 +22,9 @@ pub trait Each: Send {
     /// Turns one message into outputs. Called again for the same message after a lost commit.
     fn handle(&mut self, partition: u32, message: &Message) -> Handled;
 
+    /// Called when a partition is held, with the reason.
+    fn held(&mut self, partition: u32, reason: &str);
+
     /// Called after the outputs of `messages` messages became durable.
     fn committed(&mut self, messages: usize);
 }
@@ -51,6 +54,7 @@ pub async fn each(
             } => {
                 if let Some(held) = run(committer, stage, partition, &messages).await? {
                     tracing::error!(partition, reason = %held, "holding a partition");
+                    stage.held(partition, &held);
                     events.pause(partition);
                 }
             }
@@ -68,13 +72,28 @@ async fn run(
     let mut pending = Commit::default();
     let mut count = 0;
     for message in messages {
-        let outputs = match stage.handle(partition, message) {
+        let mut outputs = match stage.handle(partition, message) {
             Handled::Outputs(outputs) => outputs,
             Handled::Hold(reason) => {
                 commit(committer, stage, pending, count).await?;
                 return Ok(Some(reason));
             }
         };
+        // More than one commit's worth: all but the last go ahead without the position. They come
+        // again after a crash, which keys make harmless.
+        while outputs.len() > MAX_COMMIT_MESSAGES {
+            let ahead = outputs.drain(..MAX_COMMIT_MESSAGES).collect();
+            let ahead = Commit {
+                outputs: ahead,
+                ..Commit::default()
+            };
+            if !commit(committer, stage, std::mem::take(&mut pending), count).await?
+                || !commit(committer, stage, ahead, 1).await?
+            {
+                return Ok(None);
+            }
+            count = 0;
+        }
         let bytes: usize = outputs
             .iter()
             .map(|o| o.key.len() + o.value.as_ref().map_or(0, bytes::Bytes::len))

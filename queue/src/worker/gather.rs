@@ -92,10 +92,9 @@ impl Gather {
         !self.progress && self.outputs.is_empty() && self.committing.is_none()
     }
 
-    /// Takes no more messages: what is open is finished and committed, and nothing new comes.
-    pub fn stop_taking(&mut self) {
-        self.taking = false;
-        self.inbox.clear();
+    /// Whether to take more messages. Commits go on in any case.
+    pub fn set_taking(&mut self, taking: bool) {
+        self.taking = taking;
     }
 
     /// Holds a partition: no more messages come from it until it is assigned again.
@@ -135,7 +134,9 @@ impl Gather {
     pub async fn next(&mut self) -> Result<Gathered, Error> {
         loop {
             self.start_commit();
-            if let Some((id, message)) = self.inbox.pop_front() {
+            if self.taking
+                && let Some((id, message)) = self.inbox.pop_front()
+            {
                 let Some(partition) = self.partitions.get_mut(&id.partition) else {
                     continue;
                 };

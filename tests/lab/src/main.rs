@@ -66,7 +66,10 @@ async fn main() -> anyhow::Result<()> {
         ..Options::default()
     };
     let lab = Lab::start(options).await?;
-    let poll = format!("poll_interval = \"{}s\"", arguments.poll_seconds);
+    let poll = format!(
+        "[producer]\npoll_interval = \"{}s\"",
+        arguments.poll_seconds
+    );
     let config = lab.write_config(&arguments.directory, "[{ name = \"*\" }]", &poll)?;
     if arguments.churn_ms > 0 {
         lab.start_churn(

@@ -209,7 +209,7 @@ impl Lab {
     }
 
     /// Writes the authority, the secrets and a configuration for one connection into `directory`;
-    /// gives the configuration's path. `extra` is appended to the connection's `site` table.
+    /// gives the configuration's path. `extra` is appended.
     ///
     /// # Errors
     /// When the directory cannot be written.
@@ -253,7 +253,6 @@ admin_service = ["{url}/AdminService_TokenAuth"]
 ca_file = "{ca}"
 authentication = {{ bearer_token_file = "{token}" }}
 account = "CONTOSO\\svc-cmsync"
-{extra}
 
 [connections.lab.workspace]
 endpoints = {{ authority = "{url}", ingestion_audience = "{audience}", query = "{url}" }}
@@ -263,6 +262,8 @@ tenant_id = "{tenant}"
 client_id = "{client_id}"
 client_secret_file = "{secret}"
 rules = [{rules}]
+
+{extra}
 "#,
             queue = directory.join("queue").display(),
             ca = ca.display(),

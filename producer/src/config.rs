@@ -1,0 +1,67 @@
+//! The producer's options.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+use crate::selection::Selection;
+
+/// Options that all connections share.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Options {
+    /// Time between two polls of a site.
+    #[serde(with = "humantime_serde")]
+    pub poll_interval: Duration,
+    /// Each collection is sent whole once in this time.
+    #[serde(with = "humantime_serde")]
+    pub snapshot_interval: Duration,
+    /// Each collection is read whole once in this time, whatever its change times say.
+    #[serde(with = "humantime_serde")]
+    pub reread_interval: Duration,
+    /// Each device's names are read once in this time.
+    #[serde(with = "humantime_serde")]
+    pub device_sweep_interval: Duration,
+    /// Share of a collection's members that may go after one complete read.
+    pub max_removed_share: f64,
+    /// Held removals go by themselves after this time, where the account's rights can be seen.
+    #[serde(with = "humantime_serde")]
+    pub removal_hold: Duration,
+    /// Bytes that may wait for the workspace; above it nothing is published.
+    pub max_backlog: ByteSize,
+    /// Rows a day above which a connection warns.
+    pub max_rows_per_day: u64,
+    /// Rows of one page of an answer.
+    pub page_size: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            poll_interval: Duration::from_secs(60),
+            // Half a day: the default time picker of 24 hours always holds a whole snapshot.
+            snapshot_interval: Duration::from_secs(12 * 3600),
+            reread_interval: Duration::from_secs(24 * 3600),
+            device_sweep_interval: Duration::from_secs(3 * 3600),
+            max_removed_share: 0.2,
+            removal_hold: Duration::from_secs(24 * 3600),
+            max_backlog: ByteSize::mib(256),
+            max_rows_per_day: 50_000_000,
+            page_size: 5_000,
+        }
+    }
+}
+
+/// What is particular to one connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConnectionConfig {
+    /// Its name.
+    pub name: String,
+    /// Which collections to keep.
+    pub selection: Selection,
+    /// Whether to read the site at all.
+    pub import: bool,
+    /// Hours (local, from–to) in which the site is left alone.
+    pub quiet_hours: Option<(jiff::civil::Time, jiff::civil::Time)>,
+}

@@ -1,0 +1,373 @@
+//! One connection while it runs: what it does next, and how it says how it is.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
+use std::time::Duration;
+
+use cmsync_configmgr::Site;
+use cmsync_queue::Queue;
+use cmsync_schemas::{CONTROL, Clock, Control, Health, Status, Subject, topics};
+use roaring::RoaringBitmap;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ConnectionConfig, Options};
+use crate::devices::DeviceTable;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::schedule;
+use crate::state::{Kept, Memory};
+use crate::sweep::Sweep;
+
+/// Cycles that `--once` makes until everything has settled, at most.
+const ONCE_CYCLES: u32 = 5;
+
+/// A connection that runs.
+pub(crate) struct Connection {
+    pub(crate) config: ConnectionConfig,
+    pub(crate) options: Options,
+    pub(crate) site: Arc<dyn Site>,
+    pub(crate) memory: Memory,
+    pub(crate) devices: Arc<RwLock<DeviceTable>>,
+    pub(crate) publisher: Publisher,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) status: watch::Sender<Status>,
+    /// What people asked for, by key.
+    pub(crate) asked: BTreeMap<String, Control>,
+    /// Members that have no system record, as of the last sweep.
+    pub(crate) no_record: RoaringBitmap,
+    pub(crate) sweep: Sweep,
+    /// When the hierarchy is looked at again.
+    pub(crate) hierarchy_at: Option<Instant>,
+    pub(crate) warnings: Vec<String>,
+    /// Rows published today: the day and the count.
+    pub(crate) today: (i64, u64),
+}
+
+/// What is left when a connection has stopped.
+pub(crate) struct Stopped {
+    /// Removals that wait for a person.
+    pub(crate) held: usize,
+    pub(crate) outcome: Result<(), Error>,
+}
+
+impl Connection {
+    pub(crate) fn devices_mut(&self) -> RwLockWriteGuard<'_, DeviceTable> {
+        self.devices.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// Runs until `shutdown`, or with `once` until everything is published.
+    pub(crate) async fn run(mut self, once: bool, shutdown: CancellationToken) -> Stopped {
+        let outcome = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => Ok(()),
+            outcome = async { if once { self.run_once().await } else { self.run_on().await } } => outcome,
+        };
+        if let Err(error) = &outcome {
+            self.say_failed(error);
+        }
+        let is_held = |kept: &&Kept| kept.is_held() && !kept.state.dismissed;
+        let held = self.memory.collections.values().filter(is_held).count();
+        Stopped { held, outcome }
+    }
+
+    async fn run_once(&mut self) -> Result<(), Error> {
+        for _ in 0..ONCE_CYCLES {
+            self.apply_control().await?;
+            self.poll().await?;
+            while let Some(id) = self.next_snapshot().await? {
+                self.send_snapshot(&id).await?;
+            }
+            let is_open = |kept: &Kept| {
+                kept.run.pending.is_some() || kept.run.vanished == 1 || kept.run.difference.1 > 0
+            };
+            if !self.memory.collections.values().any(is_open) {
+                break;
+            }
+        }
+        self.report();
+        Ok(())
+    }
+
+    async fn run_on(&mut self) -> Result<(), Error> {
+        let mut control = self.queue.watch(topics::CONTROL)?;
+        let mut records = self.queue.watch(&topics::records(&self.config.name))?;
+        let mut next_poll = Instant::now();
+        loop {
+            control.borrow_and_update();
+            records.borrow_and_update();
+            self.apply_control().await?;
+            if Instant::now() >= next_poll {
+                let started = Instant::now();
+                self.poll_or_rest().await?;
+                self.metrics.poll_seconds.record(started.elapsed());
+                next_poll = started + self.options.poll_interval;
+            }
+            // Work that is due goes in small steps, so that polls keep their time.
+            let mut waits_for_room = false;
+            match self.step().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(Error::Backlog { .. }) => waits_for_room = true,
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => self.say_failed(&error),
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(next_poll.min(self.sweep.next_at(self.is_resting()))) => {}
+                changed = control.changed() => changed.map_err(|_| cmsync_queue::Error::Closed)?,
+                changed = records.changed(), if waits_for_room => {
+                    changed.map_err(|_| cmsync_queue::Error::Closed)?;
+                }
+            }
+        }
+    }
+
+    /// One small piece of what is due; false when nothing is.
+    async fn step(&mut self) -> Result<bool, Error> {
+        if let Some(id) = self.next_snapshot().await? {
+            self.publisher.snapshot(&mut self.memory, &id).await?;
+            return Ok(true);
+        }
+        if !self.is_resting() && self.sweep.is_due() {
+            self.sweep_page().await?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    async fn poll_or_rest(&mut self) -> Result<(), Error> {
+        if self.is_resting() {
+            let reason = if self.is_paused() {
+                "paused by `connection pause`"
+            } else {
+                "quiet hours, or `import = false`"
+            };
+            self.say(Health::Paused, reason);
+            return Ok(());
+        }
+        match self.poll().await {
+            Ok(()) => self.report(),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                self.metrics.poll_failures.increment(1);
+                self.say_failed(&error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a snapshot whole, waiting for room as often as it takes.
+    pub(crate) async fn send_snapshot(&mut self, id: &str) -> Result<(), Error> {
+        let mut records = self.queue.watch(&topics::records(&self.config.name))?;
+        loop {
+            records.borrow_and_update();
+            match self.publisher.snapshot(&mut self.memory, id).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(Error::Backlog { .. }) => {
+                    records
+                        .changed()
+                        .await
+                        .map_err(|_| cmsync_queue::Error::Closed)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next collection that is to be sent whole: those on their way first, then those never
+    /// sent, then those whose turn has come.
+    async fn next_snapshot(&self) -> Result<Option<String>, Error> {
+        let now = self.now();
+        let has_members = |kept: &Kept| kept.state.rows_read >= 0;
+        let collections = || {
+            self.memory
+                .collections
+                .iter()
+                .filter(|(_, kept)| has_members(kept))
+        };
+        if let Some((id, _)) = collections().find(|(_, kept)| kept.state.sending) {
+            return Ok(Some(id.clone()));
+        }
+        if let Some((id, _)) = collections().find(|(_, kept)| kept.state.start_seq == 0) {
+            return Ok(Some(id.clone()));
+        }
+        for (id, kept) in collections() {
+            if schedule::is_due(
+                id,
+                kept.state.started_at,
+                now,
+                self.options.snapshot_interval,
+            ) && self.publisher.is_delivered(kept).await?
+            {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_paused(&self) -> bool {
+        self.asked.values().any(|c| c.subject == Subject::Pause)
+    }
+
+    fn is_resting(&self) -> bool {
+        let quiet = self.config.quiet_hours.is_some_and(|(from, to)| {
+            let now = jiff::Timestamp::from_microsecond(self.now())
+                .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+            let time = now.to_zoned(jiff::tz::TimeZone::system()).time();
+            if from <= to {
+                from <= time && time < to
+            } else {
+                from <= time || time < to
+            }
+        });
+        quiet || !self.config.import || self.is_paused()
+    }
+
+    /// Does what people asked for, and says so by a tombstone.
+    async fn apply_control(&mut self) -> Result<(), Error> {
+        let mut asked = BTreeMap::new();
+        for entry in self.queue.scan(topics::CONTROL).await? {
+            let (key, value) = entry?;
+            if let Ok(control) = CONTROL.decode(&value)
+                && control.connection == self.config.name
+            {
+                asked.insert(String::from_utf8_lossy(&key).into_owned(), control);
+            }
+        }
+        for (key, control) in &asked {
+            let is_done = match control.subject {
+                Subject::Resend => self.resend(&control.item).await?,
+                Subject::Removal => self.decide_removal(&control.item, &control.action).await?,
+                Subject::RemovedCollection => {
+                    self.publisher
+                        .removed(&mut self.memory, &control.item)
+                        .await?;
+                    true
+                }
+                Subject::Pause | Subject::DeadLetter => false,
+            };
+            if is_done {
+                self.queue
+                    .publish(vec![cmsync_queue::Output {
+                        topic: topics::CONTROL.to_owned(),
+                        partition: 0,
+                        key: key.clone().into(),
+                        value: None,
+                    }])
+                    .await?;
+            }
+        }
+        asked.retain(|_, control| control.subject == Subject::Pause);
+        self.asked = asked;
+        Ok(())
+    }
+
+    /// Sends a collection, or with an empty id all of them, whole again.
+    async fn resend(&mut self, id: &str) -> Result<bool, Error> {
+        let ids: Vec<String> = match self.memory.collections.contains_key(id) {
+            true => vec![id.to_owned()],
+            false if id.is_empty() => self.memory.collections.keys().cloned().collect(),
+            false => Vec::new(),
+        };
+        for id in ids {
+            if let Some(kept) = self.memory.collections.get_mut(&id) {
+                (kept.state.start_seq, kept.state.sending) = (0, false);
+            }
+            self.publisher.commit_collection(&self.memory, &id).await?;
+        }
+        Ok(true)
+    }
+
+    /// Says how the connection is.
+    pub(crate) fn report(&mut self) {
+        let collections = &self.memory.collections;
+        let held = collections
+            .values()
+            .filter(|kept| kept.is_held() && !kept.state.dismissed)
+            .count();
+        let members: u64 = collections.values().map(|kept| kept.members.len()).sum();
+        self.metrics.holds.set(held as f64);
+        self.metrics.collections.set(collections.len() as f64);
+        self.metrics.members.set(members as f64);
+        self.metrics.devices.set(
+            self.devices
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .len() as f64,
+        );
+        self.metrics.last_poll.set(self.now() as f64 / 1e6);
+        let (now, warnings) = (self.now(), self.warnings.clone());
+        let site = self.memory.connection.site_code.clone();
+        let count = i64::try_from(collections.len()).unwrap_or(i64::MAX);
+        self.status.send_modify(|status| {
+            if status.state != Health::Working {
+                (status.state, status.since) = (Health::Working, now);
+            }
+            status.reason.clear();
+            status.last_success = now;
+            status.site_code = site;
+            status.collections = count;
+            status.members = i64::try_from(members).unwrap_or(i64::MAX);
+            status.holds = i64::try_from(held).unwrap_or(i64::MAX);
+            status.warnings = warnings;
+        });
+    }
+
+    fn say_failed(&self, error: &Error) {
+        tracing::warn!(connection = self.config.name, %error, "poll failed");
+        let stops =
+            error.is_fatal() || matches!(error, Error::NotTopTier { .. } | Error::OtherSite { .. });
+        self.say(
+            if stops {
+                Health::Stopped
+            } else {
+                Health::Paused
+            },
+            &error.to_string(),
+        );
+    }
+
+    fn say(&self, state: Health, reason: &str) {
+        let now = self.now();
+        self.status.send_if_modified(|status| {
+            let is_news = status.state != state || status.reason != reason;
+            if is_news {
+                (status.state, status.since) = (state, now);
+                reason.clone_into(&mut status.reason);
+            }
+            is_news
+        });
+    }
+
+    /// Counts what goes out today, and warns before the bill does.
+    pub(crate) fn note_rows(&mut self, rows: u64) {
+        let day = self.now() / Duration::from_secs(86_400).as_micros() as i64;
+        self.today = if self.today.0 == day {
+            (day, self.today.1 + rows)
+        } else {
+            (day, rows)
+        };
+        if self.today.1 > self.options.max_rows_per_day {
+            let limit = self.options.max_rows_per_day;
+            self.warn_once(format!(
+                "more than {limit} rows (`max_rows_per_day`) were sent today"
+            ));
+        }
+    }
+
+    pub(crate) fn warn_once(&mut self, warning: String) {
+        if !self.warnings.contains(&warning) {
+            tracing::warn!(connection = self.config.name, "{warning}");
+            self.warnings.push(warning);
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! One poll and all that it leads to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cmsync_configmgr::Collection;
+use roaring::RoaringBitmap;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::connection::Connection;
+use crate::error::Error;
+use crate::guard;
+use crate::holds::Candidate;
+use crate::publish::Finish;
+use crate::reading::{self, Reading, Settled};
+use crate::schedule;
+
+/// The collection that holds every device; its absence says that rights changed.
+pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
+/// Collections read at once; the site's own limit on requests is the client's business.
+const READS: usize = 8;
+/// The hierarchy is looked at this often.
+const HIERARCHY_INTERVAL: Duration = Duration::from_secs(600);
+/// A collection whose reads never agree is read again after this at the latest.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
+impl Connection {
+    /// Polls the site once and publishes what changed.
+    pub(crate) async fn poll(&mut self) -> Result<(), Error> {
+        self.warnings.clear();
+        self.look_at_hierarchy().await?;
+        let listed = self.site.collections().await?;
+        self.first_sweep().await?;
+        let missing: Vec<String> = self
+            .config
+            .selection
+            .missing(&listed)
+            .into_iter()
+            .map(Into::into)
+            .collect();
+        for id in missing {
+            self.warn_once(format!("collection `{id}` does not exist, is a user collection, or is not visible to the account"));
+        }
+        let all_systems = listed.iter().any(|c| c.id == ALL_SYSTEMS);
+        let wanted: BTreeMap<String, Collection> = listed
+            .into_iter()
+            .filter(|c| self.config.selection.has(c))
+            .map(|c| (c.id.clone(), c))
+            .collect();
+        let mut candidates = self.note_vanished(&wanted);
+        self.note_names(&wanted).await?;
+        candidates.extend(self.read_dirty(&wanted).await?);
+        self.judge(candidates, all_systems).await?;
+        self.resend_owed().await?;
+        self.metrics.polls.increment(1);
+        Ok(())
+    }
+
+    /// Which site is this, and may its data be old?
+    async fn look_at_hierarchy(&mut self) -> Result<(), Error> {
+        if self.hierarchy_at.is_some_and(|at| Instant::now() < at) {
+            return Ok(());
+        }
+        let hierarchy = self.site.hierarchy().await?;
+        if let Some(above) = hierarchy.above() {
+            let (site, above) = (hierarchy.this_site.clone(), above.to_owned());
+            return Err(Error::NotTopTier { site, above });
+        }
+        let kept = &mut self.memory.connection.site_code;
+        if kept.is_empty() {
+            kept.clone_from(&hierarchy.this_site);
+        } else if *kept != hierarchy.this_site {
+            return Err(Error::OtherSite {
+                found: hierarchy.this_site,
+                kept: kept.clone(),
+            });
+        }
+        let failed: Vec<_> = hierarchy
+            .links
+            .iter()
+            .filter(|link| link.is_failed())
+            .collect();
+        self.metrics.failed_links.set(failed.len() as f64);
+        for link in &failed {
+            self.warn_once(format!(
+                "replication from site {} has failed: its members are true as of {}",
+                link.child, link.site_data_at
+            ));
+        }
+        for site in hierarchy.sites.iter().filter(|site| site.status == 3) {
+            self.warn_once(format!(
+                "site {} ({}) says that it has failed",
+                site.code, site.name
+            ));
+        }
+        // While something is wrong it is looked at with every poll, so that the warning goes in time.
+        self.hierarchy_at = failed
+            .is_empty()
+            .then(|| Instant::now() + HIERARCHY_INTERVAL);
+        Ok(())
+    }
+
+    /// Counts polls that lack a kept collection; those that two polls lack are to go.
+    fn note_vanished(&mut self, wanted: &BTreeMap<String, Collection>) -> Vec<Candidate> {
+        let mut candidates = Vec::new();
+        for (id, kept) in &mut self.memory.collections {
+            if wanted.contains_key(id) {
+                kept.run.vanished = 0;
+                continue;
+            }
+            kept.run.vanished += 1;
+            if kept.run.vanished >= 2 && !kept.state.held_vanished {
+                candidates.push(Candidate::vanished(id));
+            }
+        }
+        candidates
+    }
+
+    /// Takes over new collections, and publishes new names.
+    async fn note_names(&mut self, wanted: &BTreeMap<String, Collection>) -> Result<(), Error> {
+        for (id, collection) in wanted {
+            let is_new = !self.memory.collections.contains_key(id);
+            let kept = self.memory.collections.entry(id.clone()).or_default();
+            if is_new {
+                kept.state.rows_read = -1;
+            }
+            if kept.state.held_vanished {
+                kept.release();
+                kept.run.recheck = true;
+            }
+            let state = &mut kept.state;
+            if state.name != collection.name || state.folder != collection.folder {
+                state.name.clone_from(&collection.name);
+                state.folder.clone_from(&collection.folder);
+                if !is_new {
+                    self.publisher.renamed(&mut self.memory, id).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn is_dirty(&self, collection: &Collection) -> bool {
+        let Some(kept) = self.memory.collections.get(&collection.id) else {
+            return false;
+        };
+        let (state, run, now) = (&kept.state, &kept.run, self.now());
+        let differs = state.token != collection.token || state.rows_read != collection.member_count;
+        let is_due = schedule::is_due(
+            &collection.id,
+            state.last_read,
+            now,
+            self.options.reread_interval,
+        );
+        let is_first = state.rows_read < 0;
+        let waits = now < run.not_before;
+        (differs && !waits) || is_first || is_due || run.recheck || run.pending.is_some()
+    }
+
+    /// Reads what is dirty, several at once, and publishes what each read adds; gives what would go.
+    async fn read_dirty(
+        &mut self,
+        wanted: &BTreeMap<String, Collection>,
+    ) -> Result<Vec<Candidate>, Error> {
+        let mut waiting = wanted
+            .values()
+            .filter(|c| self.is_dirty(c))
+            .cloned()
+            .collect::<Vec<_>>()
+            .into_iter();
+        let mut reads = JoinSet::new();
+        let mut candidates = Vec::new();
+        let mut failure = None;
+        loop {
+            while reads.len() < READS
+                && failure.is_none()
+                && let Some(collection) = waiting.next()
+            {
+                reads.spawn(reading::read(
+                    Arc::clone(&self.site),
+                    collection,
+                    Arc::clone(&self.devices),
+                ));
+            }
+            let Some(done) = reads.join_next().await else {
+                break;
+            };
+            let Ok((collection, read)) = done else {
+                continue;
+            };
+            match read {
+                Ok(reading) => candidates.extend(self.take_reading(reading).await?),
+                Err(error) => {
+                    // An error of its own read resets what two reads would have to agree on.
+                    if let Some(kept) = self.memory.collections.get_mut(&collection.id) {
+                        kept.run.pending = None;
+                    }
+                    failure = Some(error);
+                }
+            }
+        }
+        failure.map_or(Ok(candidates), |error| Err(error.into()))
+    }
+
+    /// Publishes what a read adds; gives what it would take away.
+    async fn take_reading(&mut self, reading: Reading) -> Result<Option<Candidate>, Error> {
+        self.metrics.rows_read.increment(reading.rows.len());
+        let id = reading.before.id.clone();
+        let computers = self.learn(&reading).await?;
+        let now = self.now();
+        let max_share = self.options.max_removed_share;
+        let Some(kept) = self.memory.collections.get_mut(&id) else {
+            return Ok(None);
+        };
+        let settled = reading::settle(&reading, &mut kept.run);
+        kept.run.recheck = false;
+        if settled != Settled::Complete {
+            self.metrics.unsettled_reads.increment(1);
+        }
+        let finish = reading.after.as_ref().map(|after| Finish {
+            token: after.token.clone(),
+            rows_read: i64::try_from(reading.rows.len()).unwrap_or(i64::MAX),
+            last_read: now,
+        });
+        let is_first = kept.state.rows_read < 0;
+        if is_first {
+            return self
+                .take_first(&id, computers, settled, finish)
+                .await
+                .map(|()| None);
+        }
+        let adds = &computers - &kept.members;
+        let missing = &kept.members - &computers;
+        let moved = self.same_computers(&adds, &missing);
+        let missing = missing - &moved;
+        let Some(kept) = self.memory.collections.get_mut(&id) else {
+            return Ok(None);
+        };
+        let (may_go, hold, finish) = match settled {
+            Settled::No => (RoaringBitmap::new(), None, None),
+            Settled::Complete => {
+                let may_go = guard::agree(
+                    missing,
+                    kept.members.len(),
+                    max_share,
+                    &mut kept.run.pending,
+                );
+                (may_go, None, finish.filter(|_| kept.run.pending.is_none()))
+            }
+            Settled::WithReservations { is_short } => {
+                let rest = self.options.poll_interval
+                    * 2_u32.saturating_pow(kept.run.reservations.min(12));
+                kept.run.not_before = now + micros(rest.min(LONGEST_REST));
+                let hold =
+                    is_short.then(|| "the site counts more members than it shows".to_owned());
+                (missing, hold, finish)
+            }
+        };
+        if kept.state.held_devices.is_empty() || settled == Settled::No {
+            // Nothing is held of its members, or nothing new is known.
+        } else if may_go.is_empty() && kept.run.pending.is_none() {
+            kept.release();
+        }
+        self.note_rows(adds.len());
+        let removes = if settled == Settled::No {
+            RoaringBitmap::new()
+        } else {
+            moved
+        };
+        let now_done = if may_go.is_empty() {
+            finish.clone()
+        } else {
+            None
+        };
+        if !(adds.is_empty() && removes.is_empty()) || now_done.is_some() {
+            self.publisher
+                .delta(&mut self.memory, &id, (&adds, &removes), now_done)
+                .await?;
+        }
+        Ok((!may_go.is_empty()).then_some(Candidate {
+            id,
+            devices: may_go,
+            is_vanished: false,
+            finish,
+            hold,
+        }))
+    }
+
+    /// The first read of a collection: it is sent whole from the state, at once where there is room.
+    async fn take_first(
+        &mut self,
+        id: &str,
+        computers: RoaringBitmap,
+        settled: Settled,
+        finish: Option<Finish>,
+    ) -> Result<(), Error> {
+        let Some(finish) = finish else { return Ok(()) };
+        let Some(kept) = self.memory.collections.get_mut(id) else {
+            return Ok(());
+        };
+        let rows = computers.len();
+        kept.members = computers;
+        // A first read that did not settle is not guarded, and is repeated at the next poll.
+        kept.state.token = if settled == Settled::No {
+            String::new()
+        } else {
+            finish.token
+        };
+        (kept.state.rows_read, kept.state.last_read) = (finish.rows_read, finish.last_read);
+        self.publisher.commit_collection(&self.memory, id).await?;
+        self.note_rows(rows);
+        loop {
+            match self.publisher.snapshot(&mut self.memory, id).await {
+                Ok(false) => {}
+                // What finds no room now goes when there is some.
+                Ok(true) | Err(Error::Backlog { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Members that only changed their `ResourceID`: the same computer is among `adds`.
+    fn same_computers(&self, adds: &RoaringBitmap, missing: &RoaringBitmap) -> RoaringBitmap {
+        if adds.is_empty() || missing.is_empty() {
+            return RoaringBitmap::new();
+        }
+        let devices = self
+            .devices
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let name = |id: u32| {
+            devices
+                .get(id)
+                .map(|d| (d.netbios_name.to_ascii_lowercase(), d.fqdn))
+        };
+        let added: BTreeSet<_> = adds.iter().filter_map(name).collect();
+        missing
+            .iter()
+            .filter(|id| name(*id).is_some_and(|n| added.contains(&n)))
+            .collect()
+    }
+
+    /// Sends devices whose names changed to every collection that holds them.
+    pub(crate) async fn resend_owed(&mut self) -> Result<(), Error> {
+        if self.memory.owed.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<String> = self.memory.collections.keys().cloned().collect();
+        for id in ids {
+            let Some(kept) = self.memory.collections.get(&id) else {
+                continue;
+            };
+            let owed = &kept.members & &self.memory.owed;
+            // A collection that was never sent gets the names with its first snapshot.
+            if !owed.is_empty() && kept.state.start_seq > 0 {
+                self.note_rows(owed.len());
+                self.publisher
+                    .delta(&mut self.memory, &id, (&owed, &RoaringBitmap::new()), None)
+                    .await?;
+            }
+        }
+        self.memory.owed.clear();
+        self.publisher.commit_connection(&self.memory).await
+    }
+}
+
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,72 @@
+//! Why a connection does not go on.
+
+/// A failure of the producer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The queue failed or was closed.
+    #[error(transparent)]
+    Queue(#[from] cmsync_queue::Error),
+    /// The site was not read; it is tried again at the next poll.
+    #[error(transparent)]
+    Site(#[from] cmsync_configmgr::Error),
+    /// The state belongs to another owner now.
+    #[error("another producer owns this connection's state")]
+    Lost,
+    /// The state cannot be read.
+    #[error("failed to read the state of `{connection}`: {detail}")]
+    State {
+        /// The connection.
+        connection: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// The site is not the hierarchy's top tier.
+    #[error(
+        "site `{site}` reports to `{above}`: read the hierarchy at its top tier, by naming the \
+             administration service of `{above}`; nothing was removed from the workspace"
+    )]
+    NotTopTier {
+        /// The site that answered.
+        site: String,
+        /// The site above.
+        above: String,
+    },
+    /// Another site answers than the one that the state was made from.
+    #[error(
+        "the administration service is that of site `{found}`, but this connection keeps site \
+             `{kept}`: point it back, or disconnect it first"
+    )]
+    OtherSite {
+        /// The site that answered.
+        found: String,
+        /// The site of the state.
+        kept: String,
+    },
+    /// Too much waits for the workspace.
+    #[error(
+        "{waiting} bytes wait for the workspace, more than `max_backlog`: nothing is published \
+             until it takes them"
+    )]
+    Backlog {
+        /// Bytes that wait.
+        waiting: u64,
+    },
+    /// The process is stopping.
+    #[error("stopping")]
+    Stopping,
+}
+
+impl Error {
+    /// Whether the connection's task must end.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost
+                | Self::State { .. }
+                | Self::Stopping
+                | Self::Queue(cmsync_queue::Error::Closed)
+        )
+    }
+}

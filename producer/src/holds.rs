@@ -1,0 +1,219 @@
+//! Removals on their way: those that go, those that wait for a person, and what the person says.
+
+use cmsync_schemas::Health;
+use roaring::RoaringBitmap;
+
+use crate::connection::Connection;
+use crate::cycle::micros;
+use crate::error::Error;
+use crate::guard::Evidence;
+use crate::publish::Finish;
+use crate::state::{decode_bitmap, encode_bitmap};
+
+/// What would go.
+pub(crate) struct Candidate {
+    pub(crate) id: String,
+    pub(crate) devices: RoaringBitmap,
+    /// The collection itself would go.
+    pub(crate) is_vanished: bool,
+    /// The state that its read leads to.
+    pub(crate) finish: Option<Finish>,
+    /// Why it must wait whatever the evidence says.
+    pub(crate) hold: Option<String>,
+}
+
+impl Candidate {
+    pub(crate) fn vanished(id: &str) -> Self {
+        let devices = RoaringBitmap::new();
+        Self {
+            id: id.to_owned(),
+            devices,
+            is_vanished: true,
+            finish: None,
+            hold: None,
+        }
+    }
+}
+
+impl Connection {
+    /// Lets go what may go, holds what may not, and remembers the account's rights while all is well.
+    pub(crate) async fn judge(
+        &mut self,
+        candidates: Vec<Candidate>,
+        all_systems: bool,
+    ) -> Result<(), Error> {
+        let collections = &self.memory.collections;
+        let vanished = collections
+            .values()
+            .filter(|kept| kept.run.vanished > 0)
+            .count();
+        let holds = collections
+            .values()
+            .any(|kept| kept.is_held() && !kept.state.dismissed);
+        let is_calm = candidates.is_empty()
+            && vanished == 0
+            && !holds
+            && collections.values().all(|kept| kept.run.pending.is_none());
+        let known = self.memory.connection.account.clone();
+        // The probe of the account costs a request: it is made where it decides something.
+        let account = if !is_calm || known.is_empty() {
+            self.site.account().await?
+        } else {
+            Some(known.clone())
+        };
+        if is_calm {
+            let connection = &mut self.memory.connection;
+            let seen = account.unwrap_or_default();
+            if connection.all_systems_visible != all_systems || connection.account != seen {
+                (connection.all_systems_visible, connection.account) = (all_systems, seen);
+                self.publisher.commit_connection(&self.memory).await?;
+            }
+            return Ok(());
+        }
+        let going = |c: &Candidate| match collections.get(&c.id) {
+            Some(kept) if c.is_vanished => kept.members.len(),
+            _ => c.devices.len(),
+        };
+        let evidence = Evidence {
+            all_systems: (self.memory.connection.all_systems_visible, all_systems),
+            account: (known, account),
+            vanished,
+            memberships: (
+                collections.values().map(|kept| kept.members.len()).sum(),
+                candidates.iter().map(going).sum(),
+            ),
+        };
+        let reason = evidence.hold_reason();
+        for candidate in candidates {
+            match candidate.hold.clone().or_else(|| reason.clone()) {
+                Some(reason) => self.hold(candidate, &reason).await?,
+                None => {
+                    self.let_go(
+                        &candidate.id,
+                        candidate.is_vanished,
+                        &candidate.devices,
+                        candidate.finish,
+                    )
+                    .await?
+                }
+            }
+        }
+        if evidence.rights_are_as_before() {
+            self.release_old().await?;
+        }
+        Ok(())
+    }
+
+    async fn let_go(
+        &mut self,
+        id: &str,
+        is_vanished: bool,
+        devices: &RoaringBitmap,
+        finish: Option<Finish>,
+    ) -> Result<(), Error> {
+        if is_vanished {
+            self.publisher.check_backlog().await?;
+            return self.publisher.removed(&mut self.memory, id).await;
+        }
+        if let Some(kept) = self.memory.collections.get_mut(id) {
+            kept.release();
+        }
+        self.note_rows(devices.len());
+        self.publisher
+            .delta(
+                &mut self.memory,
+                id,
+                (&RoaringBitmap::new(), devices),
+                finish,
+            )
+            .await
+    }
+
+    /// Holds a removal. The same one again keeps its time and what was said of it.
+    async fn hold(&mut self, candidate: Candidate, reason: &str) -> Result<(), Error> {
+        let now = self.now();
+        let Some(kept) = self.memory.collections.get_mut(&candidate.id) else {
+            return Ok(());
+        };
+        let devices = if candidate.is_vanished {
+            Vec::new()
+        } else {
+            encode_bitmap(&candidate.devices)
+        };
+        let state = &mut kept.state;
+        let is_same = !state.held_reason.is_empty()
+            && state.held_vanished == candidate.is_vanished
+            && state.held_devices == devices;
+        if !is_same {
+            tracing::error!(
+                collection = candidate.id,
+                reason,
+                "removal is held; see `cmsync removals list`"
+            );
+            (state.held_since, state.dismissed) = (now, false);
+            (state.held_vanished, state.held_devices) = (candidate.is_vanished, devices);
+            reason.clone_into(&mut state.held_reason);
+        }
+        if let Some(finish) = candidate.finish {
+            state.token = finish.token;
+            (state.rows_read, state.last_read) = (finish.rows_read, finish.last_read);
+        }
+        self.publisher
+            .commit_collection(&self.memory, &candidate.id)
+            .await
+    }
+
+    /// Lets held removals go after their time.
+    async fn release_old(&mut self) -> Result<(), Error> {
+        let before = self.now() - micros(self.options.removal_hold);
+        let is_old = |state: &cmsync_schemas::CollectionState| {
+            !state.held_reason.is_empty() && !state.dismissed && state.held_since <= before
+        };
+        let old = self
+            .memory
+            .collections
+            .iter()
+            .filter(|(_, kept)| is_old(&kept.state));
+        let ids: Vec<String> = old.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            self.release_held(&id).await?;
+        }
+        Ok(())
+    }
+
+    async fn release_held(&mut self, id: &str) -> Result<(), Error> {
+        let Some(kept) = self
+            .memory
+            .collections
+            .get(id)
+            .filter(|kept| kept.is_held())
+        else {
+            return Ok(());
+        };
+        let is_vanished = kept.state.held_vanished;
+        let devices = decode_bitmap(&kept.state.held_devices).unwrap_or_default() & &kept.members;
+        self.let_go(id, is_vanished, &devices, None).await
+    }
+
+    /// Does what a person decided about a held removal; `*` stands for all.
+    pub(crate) async fn decide_removal(&mut self, item: &str, action: &str) -> Result<bool, Error> {
+        let held = self
+            .memory
+            .collections
+            .iter()
+            .filter(|(id, kept)| kept.is_held() && (item == "*" || item == id.as_str()));
+        let ids: Vec<String> = held.map(|(id, _)| id.clone()).collect();
+        for id in ids {
+            if action == "approve" {
+                self.release_held(&id).await?;
+            } else if let Some(kept) = self.memory.collections.get_mut(&id) {
+                kept.state.dismissed = true;
+                self.publisher.commit_collection(&self.memory, &id).await?;
+            }
+        }
+        if self.status.borrow().state == Health::Working {
+            self.report();
+        }
+        Ok(true)
+    }
+}

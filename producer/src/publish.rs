@@ -1,0 +1,425 @@
+//! From a decision to messages: deltas, snapshots, names and removals, each committed with the
+//! state that it leads to.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use cmsync_queue::{
+    Commit, Committed, Committer, MAX_COMMIT_BYTES, Output, Queue, StateEntry, partition_for,
+};
+use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
+use cmsync_schemas::{CHANGE, Change, ChangeKind, Clock, Device, GROUP, Group};
+use roaring::RoaringBitmap;
+
+use crate::devices::DeviceTable;
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::state::{Entries, Kept, Memory};
+
+/// Messages of one commit; below the queue's limit, which a group's message shares.
+const MESSAGES: usize = 60;
+/// Computer groups up to this size carry their members' names.
+const STATIC_GROUP: u64 = 1_000;
+
+/// Publishes for one connection.
+pub(crate) struct Publisher {
+    pub(crate) connection: String,
+    pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) committer: Arc<dyn Committer>,
+    /// The owned partition of the state.
+    pub(crate) partition: u32,
+    /// Partitions of the changes.
+    pub(crate) partitions: u32,
+    pub(crate) max_backlog: u64,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) devices: Arc<RwLock<DeviceTable>>,
+}
+
+/// What a collection's state becomes with the last message of a delta.
+#[derive(Debug, Clone)]
+pub(crate) struct Finish {
+    pub(crate) token: String,
+    pub(crate) rows_read: i64,
+    pub(crate) last_read: i64,
+}
+
+impl Publisher {
+    fn entries(&self) -> Entries<'_> {
+        Entries {
+            connection: &self.connection,
+            partition: self.partition,
+        }
+    }
+
+    /// The next seq: grows always, follows the clock where it can.
+    fn next_seq(&self, memory: &mut Memory) -> i64 {
+        let seq = (memory.connection.last_seq + 1).max((self.clock)());
+        memory.connection.last_seq = seq;
+        seq
+    }
+
+    /// Bytes that wait for the workspace.
+    pub(crate) async fn backlog(&self) -> Result<u64, Error> {
+        let mut waiting = 0;
+        for (topic, group) in [
+            (topics::changes(&self.connection), topics::TRANSFORMER),
+            (topics::records(&self.connection), topics::UPLOADER),
+        ] {
+            waiting += self
+                .queue
+                .log(&topic, group)
+                .await?
+                .iter()
+                .map(|p| p.bytes)
+                .sum::<u64>();
+        }
+        self.metrics.backlog.set(waiting as f64);
+        Ok(waiting)
+    }
+
+    /// # Errors
+    /// [`Error::Backlog`] when too much waits.
+    pub(crate) async fn check_backlog(&self) -> Result<(), Error> {
+        let waiting = self.backlog().await?;
+        if waiting > self.max_backlog {
+            Err(Error::Backlog { waiting })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Commits outputs and state together; gives the offsets of the outputs.
+    pub(crate) async fn commit(
+        &self,
+        outputs: Vec<Output>,
+        state: Vec<StateEntry>,
+    ) -> Result<Vec<u64>, Error> {
+        let mut commit = Commit {
+            outputs,
+            state,
+            positions: Vec::new(),
+        };
+        loop {
+            match self.committer.commit(commit).await? {
+                Committed::Done(offsets) => return Ok(offsets),
+                Committed::Retry(again) => commit = again,
+                Committed::Lost => return Err(Error::Lost),
+            }
+        }
+    }
+
+    /// Makes the changed part of the table of devices durable, with the devices that are owed to
+    /// the collections that hold them.
+    pub(crate) async fn commit_devices(&self, memory: &Memory) -> Result<(), Error> {
+        let mut entries = {
+            let mut devices = self.devices.write().unwrap_or_else(PoisonError::into_inner);
+            self.entries().devices(&mut devices)
+        };
+        // What is owed goes first: a crash in between re-sends, it does not forget.
+        entries.insert(0, self.entries().connection(memory));
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for entry in entries {
+            let size = entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len);
+            if bytes + size > MAX_COMMIT_BYTES / 2 {
+                self.commit(Vec::new(), std::mem::take(&mut batch)).await?;
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(entry);
+        }
+        self.commit(Vec::new(), batch).await.map(drop)
+    }
+
+    /// Makes a collection's state durable without publishing anything.
+    pub(crate) async fn commit_collection(&self, memory: &Memory, id: &str) -> Result<(), Error> {
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(());
+        };
+        let entries = self.entries();
+        let state = vec![
+            entries.collection(id, kept),
+            entries.members(id, kept),
+            entries.connection(memory),
+        ];
+        self.commit(Vec::new(), state).await.map(drop)
+    }
+
+    pub(crate) async fn commit_connection(&self, memory: &Memory) -> Result<(), Error> {
+        self.commit(Vec::new(), vec![self.entries().connection(memory)])
+            .await
+            .map(drop)
+    }
+
+    fn change(&self, memory: &Memory, id: &str, kept: &Kept, kind: ChangeKind, seq: i64) -> Change {
+        Change {
+            connection: self.connection.clone(),
+            site_code: memory.connection.site_code.clone(),
+            collection_id: id.to_owned(),
+            name: kept.state.name.clone(),
+            folder: kept.state.folder.clone(),
+            kind,
+            instance: memory.connection.instance.clone(),
+            run_id: kept.state.run_id.clone(),
+            start_seq: kept.state.start_seq,
+            seq,
+            chunk: 0,
+            is_last: false,
+            total_members: 0,
+            observed_at: (self.clock)(),
+            present: Vec::new(),
+            removed: Vec::new(),
+        }
+    }
+
+    fn output(&self, change: &Change) -> Output {
+        let key = topics::collection_key(&self.connection, &change.collection_id);
+        Output {
+            topic: topics::changes(&self.connection),
+            partition: partition_for(key.as_bytes(), self.partitions),
+            key: Bytes::from(key),
+            value: Some(CHANGE.encode(change)),
+        }
+    }
+
+    /// What the computer group of a collection is now; a tombstone when it is gone.
+    fn group(&self, memory: &Memory, id: &str, kept: Option<&Kept>) -> Output {
+        let value = kept.map(|kept| {
+            let is_static = kept.members.len() <= STATIC_GROUP;
+            let members = if is_static {
+                self.devices_of(&kept.members)
+            } else {
+                Vec::new()
+            };
+            GROUP.encode(&Group {
+                connection: self.connection.clone(),
+                site_code: memory.connection.site_code.clone(),
+                collection_id: id.to_owned(),
+                name: kept.state.name.clone(),
+                folder: kept.state.folder.clone(),
+                members: i64::try_from(kept.members.len()).unwrap_or(i64::MAX),
+                is_static,
+                computers: members
+                    .into_iter()
+                    .map(|d| d.fqdn.unwrap_or(d.netbios_name))
+                    .collect(),
+                seq: memory.connection.last_seq,
+            })
+        });
+        let topic = topics::groups(&self.connection);
+        Output {
+            topic,
+            partition: 0,
+            key: Bytes::copy_from_slice(id.as_bytes()),
+            value,
+        }
+    }
+
+    fn devices_of(&self, ids: &RoaringBitmap) -> Vec<Device> {
+        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+        let device = |id: u32| {
+            // Members without a record never get this far; a name of its own keeps a row whole.
+            devices.get(id).unwrap_or_else(|| Device {
+                resource_id: i64::from(id),
+                ..Device::default()
+            })
+        };
+        ids.iter().map(device).collect()
+    }
+
+    /// Publishes adds and removes of a collection, in order of id, in as many commits as it takes;
+    /// the members in the state follow each. `finish` goes with the last.
+    ///
+    /// # Errors
+    /// [`Error::Backlog`] before anything is published, or the queue's.
+    pub(crate) async fn delta(
+        &self,
+        memory: &mut Memory,
+        id: &str,
+        (adds, removes): (&RoaringBitmap, &RoaringBitmap),
+        finish: Option<Finish>,
+    ) -> Result<(), Error> {
+        if !(adds.is_empty() && removes.is_empty()) {
+            self.check_backlog().await?;
+        }
+        let seq = self.next_seq(memory);
+        let touched: Vec<u32> = (adds | removes).iter().collect();
+        let mut rest = touched.as_slice();
+        loop {
+            let (now, later) = rest.split_at(rest.len().min(MESSAGES * DEVICES_PER_MESSAGE));
+            rest = later;
+            let Some(kept) = memory.collections.get(id) else {
+                return Ok(());
+            };
+            let mut outputs = Vec::with_capacity(MESSAGES + 1);
+            for part in now.chunks(DEVICES_PER_MESSAGE) {
+                let part: RoaringBitmap = part.iter().copied().collect();
+                let change = Change {
+                    present: self.devices_of(&(&part & adds)),
+                    removed: self.devices_of(&(&part & removes)),
+                    ..self.change(memory, id, kept, ChangeKind::Delta, seq)
+                };
+                self.metrics
+                    .published
+                    .increment(change.present.len() as u64);
+                self.metrics.removed.increment(change.removed.len() as u64);
+                outputs.push(self.output(&change));
+            }
+            let Some(kept) = memory.collections.get_mut(id) else {
+                return Ok(());
+            };
+            let now: RoaringBitmap = now.iter().copied().collect();
+            kept.members |= &now & adds;
+            kept.members -= &now & removes;
+            if let (Some(finish), true) = (&finish, rest.is_empty()) {
+                kept.state.token.clone_from(&finish.token);
+                (kept.state.rows_read, kept.state.last_read) = (finish.rows_read, finish.last_read);
+            }
+            let Some(kept) = memory.collections.get(id) else {
+                return Ok(());
+            };
+            let entries = self.entries();
+            let mut state = vec![entries.collection(id, kept), entries.connection(memory)];
+            if !now.is_empty() {
+                state.push(entries.members(id, kept));
+                outputs.extend(rest.is_empty().then(|| self.group(memory, id, Some(kept))));
+            }
+            self.commit(outputs, state).await?;
+            if rest.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Publishes the next commit's worth of a collection's snapshot, starting one if none is on its
+    /// way; true when it is out whole.
+    pub(crate) async fn snapshot(&self, memory: &mut Memory, id: &str) -> Result<bool, Error> {
+        self.check_backlog().await?;
+        if memory
+            .collections
+            .get(id)
+            .is_none_or(|kept| !kept.state.sending)
+        {
+            let (seq, now) = (self.next_seq(memory), (self.clock)());
+            let Some(kept) = memory.collections.get_mut(id) else {
+                return Ok(true);
+            };
+            let state = &mut kept.state;
+            state.run_id = format!("{id}-{seq}");
+            (state.start_seq, state.started_at, state.sending) = (seq, now, true);
+            (state.rows_sent, state.chunks_sent, state.sent_to) = (0, 0, -1);
+        }
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(true);
+        };
+        let from = u32::try_from(kept.state.sent_to + 1).unwrap_or(u32::MAX);
+        let mut rest = kept.members.range(from..).peekable();
+        let mut state = kept.state.clone();
+        let mut outputs = Vec::with_capacity(MESSAGES + 1);
+        while outputs.len() < MESSAGES && state.sending {
+            let part: RoaringBitmap = rest.by_ref().take(DEVICES_PER_MESSAGE).collect();
+            state.rows_sent += i64::try_from(part.len()).unwrap_or(0);
+            state.sent_to = part.max().map_or(state.sent_to, i64::from);
+            state.sending = rest.peek().is_some();
+            let change = Change {
+                chunk: state.chunks_sent,
+                is_last: !state.sending,
+                total_members: state.rows_sent,
+                observed_at: state.started_at,
+                present: self.devices_of(&part),
+                ..self.change(memory, id, kept, ChangeKind::Snapshot, state.start_seq)
+            };
+            state.chunks_sent += 1;
+            self.metrics
+                .published
+                .increment(change.present.len() as u64);
+            outputs.push(self.output(&change));
+        }
+        let is_last = !state.sending;
+        let last = outputs
+            .last()
+            .map(|o| o.partition)
+            .zip(Some(outputs.len() - 1));
+        if is_last {
+            outputs.push(self.group(memory, id, Some(kept)));
+        }
+        if let Some(kept) = memory.collections.get_mut(id) {
+            kept.state = state;
+        }
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(true);
+        };
+        let entries = self.entries();
+        let state = vec![entries.collection(id, kept), entries.connection(memory)];
+        let offsets = self.commit(outputs, state).await?;
+        if is_last {
+            self.metrics.snapshots.increment(1);
+            let end = last.and_then(|(partition, index)| Some((partition, *offsets.get(index)?)));
+            if let Some(kept) = memory.collections.get_mut(id) {
+                kept.run.snapshot_end = end;
+            }
+        }
+        Ok(is_last)
+    }
+
+    /// Whether the collection's last snapshot has reached the workspace, as the uploader notes.
+    pub(crate) async fn is_delivered(&self, kept: &Kept) -> Result<bool, Error> {
+        let Some((partition, offset)) = kept.run.snapshot_end else {
+            return Ok(true);
+        };
+        let log = self
+            .queue
+            .log(&topics::records(&self.connection), topics::UPLOADER)
+            .await?;
+        let position = log
+            .get(partition as usize)
+            .and_then(|p| p.position.as_ref());
+        Ok(position
+            .and_then(|p| p.note.parse::<u64>().ok())
+            .is_some_and(|next| next > offset))
+    }
+
+    /// Publishes a collection's new name with the state that holds it.
+    pub(crate) async fn renamed(&self, memory: &mut Memory, id: &str) -> Result<(), Error> {
+        let seq = self.next_seq(memory);
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(());
+        };
+        // A snapshot that is on its way carries the name in its last chunk.
+        let mut outputs = Vec::new();
+        if kept.state.start_seq > 0 && !kept.state.sending {
+            let change = Change {
+                total_members: kept.state.rows_sent,
+                ..self.change(memory, id, kept, ChangeKind::Renamed, seq)
+            };
+            outputs = vec![self.output(&change), self.group(memory, id, Some(kept))];
+        }
+        let entries = self.entries();
+        self.commit(
+            outputs,
+            vec![entries.collection(id, kept), entries.connection(memory)],
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Publishes that a collection is gone, and forgets it.
+    pub(crate) async fn removed(&self, memory: &mut Memory, id: &str) -> Result<(), Error> {
+        let seq = self.next_seq(memory);
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(());
+        };
+        let mut outputs = Vec::new();
+        if kept.state.start_seq > 0 {
+            outputs.push(self.output(&self.change(memory, id, kept, ChangeKind::Removed, seq)));
+        }
+        outputs.push(self.group(memory, id, None));
+        let mut state = self.entries().forget(id);
+        state.push(self.entries().connection(memory));
+        self.commit(outputs, state).await?;
+        self.metrics.removed.increment(kept.members.len());
+        memory.collections.remove(id);
+        Ok(())
+    }
+}

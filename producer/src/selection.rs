@@ -1,0 +1,151 @@
+//! Which collections a connection keeps.
+
+use cmsync_configmgr::Collection;
+use globset::{GlobBuilder, GlobMatcher};
+
+/// One entry of a connection's `collections`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selector {
+    /// A collection's id.
+    Id(String),
+    /// A pattern of names, with `*` and `?`, whatever the case.
+    Name(String),
+    /// A folder with those below it.
+    Folder(String),
+}
+
+/// A connection's list.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    selectors: Vec<(Selector, Option<GlobMatcher>)>,
+}
+
+impl PartialEq for Selection {
+    fn eq(&self, other: &Self) -> bool {
+        self.selectors().eq(other.selectors())
+    }
+}
+
+impl Selection {
+    /// A selection of these; the error names the entry that cannot be used.
+    ///
+    /// # Errors
+    /// The number of the entry and what is wrong with it.
+    pub fn new(selectors: Vec<Selector>) -> Result<Self, (usize, String)> {
+        let mut compiled = Vec::with_capacity(selectors.len());
+        for (index, selector) in selectors.into_iter().enumerate() {
+            let matcher = match &selector {
+                Selector::Id(id)
+                    if id.len() == 8
+                        && id
+                            .bytes()
+                            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) =>
+                {
+                    None
+                }
+                Selector::Id(id) => {
+                    return Err((
+                        index,
+                        format!(
+                            "`{id}` is no collection id (eight capital letters and digits); write a name as {{ name = \"{id}\" }}"
+                        ),
+                    ));
+                }
+                Selector::Folder(folder) if folder.starts_with('/') => None,
+                Selector::Folder(folder) => {
+                    return Err((index, format!("folder `{folder}` must begin with `/`")));
+                }
+                Selector::Name(pattern) => {
+                    let glob = GlobBuilder::new(pattern)
+                        .case_insensitive(true)
+                        .literal_separator(false)
+                        .build();
+                    Some(
+                        glob.map_err(|e| (index, format!("pattern `{pattern}`: {e}")))?
+                            .compile_matcher(),
+                    )
+                }
+            };
+            compiled.push((selector, matcher));
+        }
+        Ok(Self {
+            selectors: compiled,
+        })
+    }
+
+    /// The entries.
+    pub fn selectors(&self) -> impl Iterator<Item = &Selector> {
+        self.selectors.iter().map(|(selector, _)| selector)
+    }
+
+    /// Whether a collection is kept.
+    #[must_use]
+    pub fn has(&self, collection: &Collection) -> bool {
+        self.selectors
+            .iter()
+            .any(|(selector, matcher)| match (selector, matcher) {
+                (Selector::Id(id), _) => *id == collection.id,
+                (Selector::Folder(folder), _) => {
+                    let folder = folder.trim_end_matches('/');
+                    let rest = collection.folder.strip_prefix(folder);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                }
+                (Selector::Name(_), Some(matcher)) => matcher.is_match(&collection.name),
+                (Selector::Name(_), None) => false,
+            })
+    }
+
+    /// Ids that are named and not among `collections`.
+    #[must_use]
+    pub fn missing<'a>(&'a self, collections: &[Collection]) -> Vec<&'a str> {
+        let is_missing = |id: &&str| !collections.iter().any(|c| c.id == **id);
+        let ids = self.selectors().filter_map(|s| match s {
+            Selector::Id(id) => Some(id.as_str()),
+            Selector::Name(_) | Selector::Folder(_) => None,
+        });
+        ids.filter(is_missing).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+    use super::*;
+
+    fn collection(id: &str, name: &str, folder: &str) -> Collection {
+        Collection {
+            id: id.into(),
+            name: name.into(),
+            folder: folder.into(),
+            member_count: 0,
+            token: String::new(),
+        }
+    }
+
+    #[test]
+    fn collections_are_chosen_by_id_name_and_folder() {
+        let has = |selector, c: &Collection| Selection::new(vec![selector]).unwrap().has(c);
+        let c = collection("PS100014", "Servers - Web/1", "/Servers/Web");
+        assert!(has(Selector::Id("PS100014".into()), &c));
+        assert!(has(Selector::Name("servers - *".into()), &c));
+        assert!(!has(Selector::Name("web*".into()), &c));
+        assert!(has(Selector::Folder("/Servers".into()), &c));
+        assert!(has(Selector::Folder("/Servers/Web/".into()), &c));
+        assert!(!has(Selector::Folder("/Serv".into()), &c));
+        assert!(has(Selector::Folder("/".into()), &c));
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_used_is_named() {
+        for bad in [
+            Selector::Id("All Servers".into()),
+            Selector::Folder("Servers".into()),
+            Selector::Name("a[".into()),
+        ] {
+            let refused = Selection::new(vec![Selector::Id("SMS00001".into()), bad.clone()])
+                .map(drop)
+                .unwrap_err();
+            assert_eq!(refused.0, 1, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The stage: owns partitions of the state, and runs the connections in them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, RwLock};
+
+use cmsync_configmgr::Site;
+use cmsync_queue::{Committer, Event, Queue, partition_for};
+use cmsync_schemas::{Clock, Status, topics};
+use roaring::RoaringBitmap;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{ConnectionConfig, Options};
+use crate::connection::{Connection, Stopped};
+use crate::error::Error;
+use crate::metrics::Metrics;
+use crate::publish::Publisher;
+use crate::state::{self, Memory};
+use crate::sweep::Sweep;
+
+/// What all connections share.
+#[derive(Clone)]
+pub struct Context {
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// Wall time.
+    pub clock: Clock,
+    /// Partitions of the state.
+    pub state_partitions: u32,
+    /// Partitions of a connection's changes.
+    pub partitions: u32,
+    /// Options.
+    pub options: Options,
+    /// Gives each installation's state its random instance.
+    pub new_instance: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// A connection to run.
+#[derive(Clone)]
+pub struct Job {
+    /// Its configuration.
+    pub config: ConnectionConfig,
+    /// Its site.
+    pub site: Arc<dyn Site>,
+    /// Where it says how it is.
+    pub status: watch::Sender<Status>,
+    /// The highest seq that the workspace holds of a site, where that may be asked.
+    pub highest_seq: Arc<dyn HighestSeq>,
+}
+
+/// Asks the workspace for the highest seq of a site.
+#[async_trait::async_trait]
+pub trait HighestSeq: Send + Sync {
+    /// `None` where it cannot be told.
+    async fn highest_seq(&self, site_code: &str) -> Option<i64>;
+}
+
+/// How a run with `once` ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Connections that failed, with their reasons.
+    pub failed: Vec<(String, String)>,
+    /// Removals that wait for a person.
+    pub held: usize,
+}
+
+/// Runs the producer until `shutdown`; with `once`, until every connection of `jobs` was polled and
+/// published.
+///
+/// # Errors
+/// When the queue is closed, or the state cannot be read.
+pub async fn run(
+    context: Context,
+    mut jobs: watch::Receiver<BTreeMap<String, Job>>,
+    once: bool,
+    shutdown: CancellationToken,
+) -> Result<Outcome, Error> {
+    let (mut events, committer) = context.queue.join(topics::PRODUCER, topics::STATE).await?;
+    let mut stage = Stage {
+        context,
+        committer,
+        owned: BTreeMap::new(),
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+        outcome: Outcome::default(),
+        finished: 0,
+        once,
+        shutdown: shutdown.clone(),
+    };
+    loop {
+        let wanted = jobs.borrow_and_update().clone();
+        stage.stop_others(&wanted).await?;
+        stage.start_missing(&wanted).await?;
+        if once && stage.finished == wanted.len() {
+            return Ok(stage.outcome);
+        }
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => {
+                stage.stop_all().await?;
+                return Ok(stage.outcome);
+            }
+            event = events.next() => match event? {
+                Event::Assigned { partition, state, .. } => {
+                    stage.stop_partition(partition).await?;
+                    stage.owned.insert(partition, state::load(state)?);
+                }
+                Event::Revoked { partition } => {
+                    stage.stop_partition(partition).await?;
+                    stage.owned.remove(&partition);
+                }
+                Event::Messages { .. } => {}
+            },
+            changed = jobs.changed() => if changed.is_err() {
+                stage.stop_all().await?;
+                return Ok(stage.outcome);
+            },
+            Some(done) = stage.tasks.join_next() => stage.stopped(done)?,
+        }
+    }
+}
+
+struct Stage {
+    context: Context,
+    committer: Arc<dyn Committer>,
+    /// What is remembered of connections that do not run, by owned partition.
+    owned: BTreeMap<u32, BTreeMap<String, Memory>>,
+    running: HashMap<String, (Job, CancellationToken)>,
+    tasks: JoinSet<(String, Stopped)>,
+    outcome: Outcome,
+    finished: usize,
+    once: bool,
+    shutdown: CancellationToken,
+}
+
+impl Stage {
+    fn partition(&self, connection: &str) -> u32 {
+        partition_for(connection.as_bytes(), self.context.state_partitions)
+    }
+
+    async fn stop_others(&mut self, wanted: &BTreeMap<String, Job>) -> Result<(), Error> {
+        let is_other = |name: &String, job: &Job| {
+            wanted
+                .get(name)
+                .is_none_or(|w| w.config != job.config || !Arc::ptr_eq(&w.site, &job.site))
+        };
+        let others = self
+            .running
+            .iter()
+            .filter(|(name, (job, _))| is_other(name, job));
+        let names: Vec<String> = others.map(|(name, _)| name.clone()).collect();
+        self.stop(&names).await
+    }
+
+    async fn stop_partition(&mut self, partition: u32) -> Result<(), Error> {
+        let names: Vec<String> = self
+            .running
+            .keys()
+            .filter(|n| self.partition(n) == partition)
+            .cloned()
+            .collect();
+        self.stop(&names).await
+    }
+
+    async fn stop_all(&mut self) -> Result<(), Error> {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        self.stop(&names).await
+    }
+
+    async fn stop(&mut self, names: &[String]) -> Result<(), Error> {
+        for name in names {
+            if let Some((_, token)) = self.running.get(name) {
+                token.cancel();
+            }
+        }
+        while names.iter().any(|name| self.running.contains_key(name)) {
+            let Some(done) = self.tasks.join_next().await else {
+                return Ok(());
+            };
+            self.stopped(done)?;
+        }
+        Ok(())
+    }
+
+    /// Notes how a connection ended. What it remembered is not used again: it may have been stopped
+    /// in the middle of a commit, so whoever starts it next reads the state anew.
+    fn stopped(
+        &mut self,
+        done: Result<(String, Stopped), tokio::task::JoinError>,
+    ) -> Result<(), Error> {
+        let Ok((name, Stopped { held, outcome })) = done else {
+            return Err(Error::State {
+                connection: "?".into(),
+                detail: "a connection's task panicked".into(),
+            });
+        };
+        self.running.remove(&name);
+        self.finished += 1;
+        self.outcome.held += held;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Error::Lost) => {
+                // Its partition is assigned again, with its state.
+                let partition = self.partition(&name);
+                self.owned.remove(&partition);
+                Ok(())
+            }
+            Err(error @ Error::Queue(cmsync_queue::Error::Closed)) => Err(error),
+            Err(error) => {
+                self.outcome.failed.push((name, error.to_string()));
+                Ok(())
+            }
+        }
+    }
+
+    async fn start_missing(&mut self, wanted: &BTreeMap<String, Job>) -> Result<(), Error> {
+        if self.once && self.finished > 0 {
+            return Ok(());
+        }
+        for (name, job) in wanted {
+            let partition = self.partition(name);
+            if self.running.contains_key(name) {
+                continue;
+            }
+            let Some(memories) = self.owned.get_mut(&partition) else {
+                continue;
+            };
+            let memory = match memories.remove(name) {
+                Some(memory) => memory,
+                None => reload(&*self.context.queue, name).await?,
+            };
+            let token = self.shutdown.child_token();
+            let connection = self.connection(job, memory, partition);
+            let (once, stop, name_of) = (self.once, token.clone(), name.clone());
+            let (context, highest) = (self.context.clone(), Arc::clone(&job.highest_seq));
+            self.tasks.spawn(async move {
+                let mut connection = connection;
+                prepare(&mut connection, &context, &*highest).await;
+                (name_of, connection.run(once, stop).await)
+            });
+            self.running.insert(name.clone(), (job.clone(), token));
+        }
+        Ok(())
+    }
+
+    fn connection(&self, job: &Job, mut memory: Memory, partition: u32) -> Connection {
+        let context = &self.context;
+        let metrics = Arc::new(Metrics::new(&job.config.name));
+        let devices = Arc::new(RwLock::new(std::mem::take(&mut memory.devices)));
+        let publisher = Publisher {
+            connection: job.config.name.clone(),
+            queue: Arc::clone(&context.queue),
+            committer: Arc::clone(&self.committer),
+            partition,
+            partitions: context.partitions,
+            max_backlog: context.options.max_backlog.as_u64(),
+            clock: Arc::clone(&context.clock),
+            metrics: Arc::clone(&metrics),
+            devices: Arc::clone(&devices),
+        };
+        Connection {
+            config: job.config.clone(),
+            options: context.options.clone(),
+            site: Arc::clone(&job.site),
+            memory,
+            devices,
+            publisher,
+            queue: Arc::clone(&context.queue),
+            clock: Arc::clone(&context.clock),
+            metrics,
+            status: job.status.clone(),
+            asked: BTreeMap::new(),
+            no_record: RoaringBitmap::new(),
+            sweep: Sweep::new(context.options.device_sweep_interval),
+            hierarchy_at: None,
+            warnings: Vec::new(),
+            today: (0, 0),
+        }
+    }
+}
+
+/// Reads what is durable of one connection, after every commit that is still on its way.
+async fn reload(queue: &dyn Queue, connection: &str) -> Result<Memory, Error> {
+    // Commits are applied in order: when this one is done, so are those before it.
+    queue.publish(Vec::new()).await?;
+    let prefix = format!("{connection}/");
+    let own = queue.scan(topics::STATE).await?.filter(|entry| {
+        entry
+            .as_ref()
+            .map_or(true, |(key, _)| key.starts_with(prefix.as_bytes()))
+    });
+    Ok(state::load(own)?.remove(connection).unwrap_or_default())
+}
+
+/// Gives a fresh state its instance, and notices an old copy: where the workspace holds a higher
+/// seq than the state gave out, everything is sent whole again, above it.
+async fn prepare(connection: &mut Connection, context: &Context, highest: &dyn HighestSeq) {
+    if connection.memory.connection.instance.is_empty() {
+        connection.memory.connection.instance = (context.new_instance)();
+    }
+    if connection.memory.connection.site_code.is_empty()
+        && let Ok(hierarchy) = connection.site.hierarchy().await
+    {
+        connection.memory.connection.site_code = hierarchy.this_site;
+    }
+    let site = connection.memory.connection.site_code.clone();
+    let Some(seq) = highest.highest_seq(&site).await else {
+        return;
+    };
+    let state = &mut connection.memory.connection;
+    if seq > state.last_seq {
+        if state.last_seq > 0 {
+            let name = &connection.config.name;
+            tracing::error!(
+                connection = name,
+                "workspace holds newer rows than the state: an old copy was restored; sending everything whole"
+            );
+        }
+        state.last_seq = seq;
+        for kept in connection.memory.collections.values_mut() {
+            (kept.state.start_seq, kept.state.sending) = (0, false);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The transformer over the queue.
+
+use bytes::Bytes;
+use cmsync_queue::worker::{Each, Handled, each};
+use cmsync_queue::{Error, Message, Output, Queue};
+use cmsync_schemas::tables::{Action, MemberRow, format_time};
+use cmsync_schemas::{
+    CHANGE, Clock, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, RECORD_BATCH, RecordBatch,
+    Status, topics,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::mapping::{SetAside, map, record};
+use crate::metrics::Metrics;
+
+/// Turns the changes of one connection into records.
+pub struct Transformer {
+    connection: String,
+    changes: String,
+    records: String,
+    dead_letters: String,
+    clock: Clock,
+    status: watch::Sender<Status>,
+    metrics: Metrics,
+}
+
+impl Transformer {
+    /// A transformer for `connection`, which says through `status` how it is.
+    #[must_use]
+    pub fn new(connection: &str, clock: Clock, status: watch::Sender<Status>) -> Self {
+        Self {
+            connection: connection.to_owned(),
+            changes: topics::changes(connection),
+            records: topics::records(connection),
+            dead_letters: topics::dead_letters(connection),
+            clock,
+            status,
+            metrics: Metrics::new(connection),
+        }
+    }
+
+    fn dead_letter(&self, letter: &DeadLetter) -> Output {
+        self.metrics.dead_letters.increment(1);
+        Output {
+            topic: self.dead_letters.clone(),
+            partition: 0,
+            key: Bytes::copy_from_slice(letter.id.as_bytes()),
+            value: Some(DEAD_LETTER.encode(letter)),
+        }
+    }
+
+    fn undecodable(&self, partition: u32, message: &Message, error: &DecodeError) -> DeadLetter {
+        DeadLetter {
+            id: format!("{}/{partition}/{}/0", self.changes, message.offset),
+            connection: self.connection.clone(),
+            stage: "transformer".into(),
+            reason: "undecodable".into(),
+            error: error.to_string(),
+            run_id: String::new(),
+            seq: 0,
+            group_id: String::new(),
+            first_seen: (self.clock)(),
+            stream: String::new(),
+            payload: message.value.to_vec(),
+        }
+    }
+}
+
+impl Each for Transformer {
+    fn handle(&mut self, partition: u32, message: &Message) -> Handled {
+        let change = match CHANGE.decode(&message.value) {
+            Ok(change) => change,
+            Err(error @ DecodeError::UnknownFingerprint(_)) => {
+                return Handled::Hold(error.to_string());
+            }
+            Err(error) => {
+                let letter = self.undecodable(partition, message, &error);
+                return Handled::Outputs(vec![self.dead_letter(&letter)]);
+            }
+        };
+        let (batch, aside) = map(change, (partition, message.offset));
+        self.metrics.changes.increment(1);
+        self.metrics
+            .records
+            .increment((batch.present.len() + batch.removed.len()) as u64);
+        let letters = aside.into_iter().map(
+            |SetAside {
+                 index,
+                 is_removed,
+                 device,
+                 reason,
+                 error,
+             }| DeadLetter {
+                id: format!("{}/{partition}/{}/{index}", self.changes, message.offset),
+                connection: self.connection.clone(),
+                stage: "transformer".into(),
+                reason: reason.into(),
+                error,
+                run_id: batch.run_id.clone(),
+                seq: batch.seq,
+                group_id: batch.group_id.clone(),
+                first_seen: (self.clock)(),
+                stream: cmsync_schemas::tables::MEMBER_STREAM.into(),
+                payload: row(&batch, device, is_removed),
+            },
+        );
+        let mut outputs: Vec<_> = letters
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|l| self.dead_letter(l))
+            .collect();
+        outputs.push(Output {
+            topic: self.records.clone(),
+            partition,
+            key: message.key.clone(),
+            value: Some(RECORD_BATCH.encode(&batch)),
+        });
+        Handled::Outputs(outputs)
+    }
+
+    fn held(&mut self, partition: u32, reason: &str) {
+        let now = (self.clock)();
+        self.status.send_modify(|status| {
+            status.state = Health::Paused;
+            status.reason = format!("partition {partition} of `{}`: {reason}", self.changes);
+            status.since = now;
+        });
+    }
+
+    fn committed(&mut self, _messages: usize) {
+        let now = (self.clock)();
+        self.status.send_if_modified(|status| {
+            let is_news = status.state == Health::Starting;
+            if is_news {
+                (status.state, status.since) = (Health::Working, now);
+            }
+            status.last_success = now;
+            is_news
+        });
+    }
+}
+
+/// The row that a device would have become, as JSON.
+fn row(batch: &RecordBatch, device: Device, is_removed: bool) -> Vec<u8> {
+    let action = match (is_removed, batch.is_snapshot) {
+        (true, _) => Action::Remove,
+        (false, true) => Action::Present,
+        (false, false) => Action::Add,
+    };
+    let record = record(device);
+    let row = MemberRow {
+        time_generated: &format_time(batch.time_generated),
+        site_code: &batch.site_code,
+        group_id: &batch.group_id,
+        resource_id: record.resource_id,
+        computer: &record.computer,
+        netbios_name: &record.netbios_name,
+        assigned_site: record.assigned_site.as_deref(),
+        action,
+        seq: batch.seq,
+    };
+    serde_json::to_vec(&row).unwrap_or_default()
+}
+
+/// Runs the transformer of one connection until `shutdown`.
+///
+/// # Errors
+/// When the queue is closed or breaks its contract.
+pub async fn run(
+    queue: &dyn Queue,
+    mut transformer: Transformer,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    let (events, committer) = queue
+        .join(topics::TRANSFORMER, &transformer.changes)
+        .await?;
+    each(events, &*committer, &mut transformer, shutdown).await
+}

@@ -1,0 +1,121 @@
+//! The connection's dead letters: how many of a run there are, and what a person decided.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use cmsync_queue::{Error, Output, Queue};
+use cmsync_schemas::{CONTROL, DEAD_LETTER, DeadLetter, Subject, topics};
+use tokio::sync::watch;
+
+/// Dead letters of one connection as far as they are known here.
+pub(crate) struct DeadLetters {
+    queue: Arc<dyn Queue>,
+    connection: String,
+    topic: String,
+    changed: watch::Receiver<u64>,
+    scanned: Option<u64>,
+    /// Ids by run: those of the topic, and those that are on their way to it.
+    by_run: HashMap<String, HashSet<String>>,
+}
+
+/// What a person decided about a dead letter.
+pub(crate) struct Decision {
+    pub(crate) control_key: Bytes,
+    pub(crate) letter: Option<DeadLetter>,
+    pub(crate) replays: bool,
+}
+
+impl DeadLetters {
+    pub(crate) fn new(queue: Arc<dyn Queue>, connection: &str) -> Result<Self, Error> {
+        let topic = topics::dead_letters(connection);
+        let changed = queue.watch(&topic)?;
+        Ok(Self {
+            queue,
+            connection: connection.to_owned(),
+            topic,
+            changed,
+            scanned: None,
+            by_run: HashMap::new(),
+        })
+    }
+
+    /// A message for the topic; counted at once.
+    pub(crate) fn add(&mut self, letter: &DeadLetter) -> Output {
+        self.by_run
+            .entry(letter.run_id.clone())
+            .or_default()
+            .insert(letter.id.clone());
+        Output {
+            topic: self.topic.clone(),
+            partition: 0,
+            key: Bytes::copy_from_slice(letter.id.as_bytes()),
+            value: Some(DEAD_LETTER.encode(letter)),
+        }
+    }
+
+    /// A tombstone.
+    pub(crate) fn forget(&self, id: &str) -> Output {
+        let key = Bytes::copy_from_slice(id.as_bytes());
+        Output {
+            topic: self.topic.clone(),
+            partition: 0,
+            key,
+            value: None,
+        }
+    }
+
+    /// How many records of a run were set aside, by either stage.
+    pub(crate) async fn of_run(&mut self, run: &str) -> Result<i64, Error> {
+        let version = *self.changed.borrow_and_update();
+        if self.scanned != Some(version) {
+            for entry in self.queue.scan(&self.topic).await? {
+                let (_, value) = entry?;
+                if let Ok(letter) = DEAD_LETTER.decode(&value)
+                    && !letter.run_id.is_empty()
+                {
+                    self.by_run
+                        .entry(letter.run_id)
+                        .or_default()
+                        .insert(letter.id);
+                }
+            }
+            self.scanned = Some(version);
+        }
+        Ok(self
+            .by_run
+            .get(run)
+            .map_or(0, |ids| i64::try_from(ids.len()).unwrap_or(i64::MAX)))
+    }
+
+    /// What people decided and nobody has done yet.
+    pub(crate) async fn decisions(&self) -> Result<Vec<Decision>, Error> {
+        let mut decisions = Vec::new();
+        for entry in self.queue.scan(topics::CONTROL).await? {
+            let (control_key, value) = entry?;
+            let Ok(control) = CONTROL.decode(&value) else {
+                continue;
+            };
+            if control.connection != self.connection || control.subject != Subject::DeadLetter {
+                continue;
+            }
+            let letter = self.letter(&control.item).await?;
+            decisions.push(Decision {
+                control_key,
+                letter,
+                replays: control.action == "replay",
+            });
+        }
+        Ok(decisions)
+    }
+
+    async fn letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+        for entry in self.queue.scan(&self.topic).await? {
+            let (key, value) = entry?;
+            if key == id.as_bytes() {
+                return Ok(DEAD_LETTER.decode(&value).ok());
+            }
+        }
+        Ok(None)
+    }
+}

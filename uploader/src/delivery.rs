@@ -1,0 +1,343 @@
+//! One body on its way: posted until it is taken, or until it is clear that it never will be.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cmsync_azure::{Credential, Ingestion, Rule, Verdict};
+use cmsync_http::Policy;
+use cmsync_schemas::Clock;
+use cmsync_schemas::tables::{COLLECTION_STREAM, CollectionRow, format_time};
+use tokio::time::Instant;
+
+use crate::body::{Body, Builder, Part};
+use crate::metrics::Metrics;
+use crate::rules::Rules;
+
+/// A body that failed this often on the service's side while others passed is treated as refused.
+const FAILURES: u32 = 10;
+/// Connections cut this often in a row under one body may be the service's way of saying 413.
+const CUTS: u32 = 3;
+/// How long the answer to the test row counts.
+const TEST_COUNTS: Duration = Duration::from_secs(10);
+/// Refused records in a minute above which, with [`MANY_PERCENT`], the fault is the rule's.
+const MANY: u64 = 20;
+/// Share of the minute's records.
+const MANY_PERCENT: u64 = 1;
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Where a connection's records go.
+pub struct Target {
+    /// Posts.
+    pub ingestion: Ingestion,
+    /// Gives tokens.
+    pub credential: Arc<Credential>,
+    /// What they are asked for.
+    pub audience: String,
+    /// The rules that share the load.
+    pub rules: Vec<Rule>,
+}
+
+/// How a body's way ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Taken.
+    Delivered,
+    /// Too large as it is: to be halved. Of one row: never to be taken.
+    TooLarge,
+    /// Not accepted: to be halved. Of one row: to be set aside.
+    Refused(String),
+}
+
+/// Delivers the bodies of one connection.
+pub(crate) struct Delivery {
+    pub(crate) target: Target,
+    pub(crate) rules: Rules,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Clock,
+    /// The row that shows whether a rule takes anything: site code and instance.
+    pub(crate) test_site: String,
+    /// Bodies that may be on their way at once: fewer when the service slows down.
+    pub(crate) allowed: AtomicUsize,
+    pub(crate) max_in_flight: usize,
+    tested: Mutex<Option<(Instant, bool)>>,
+    window: Mutex<Window>,
+}
+
+/// Records of the last minute.
+struct Window {
+    since: Instant,
+    sent: u64,
+    refused: u64,
+}
+
+impl Delivery {
+    pub(crate) fn new(
+        target: Target,
+        rules: Rules,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        max_in_flight: usize,
+    ) -> Self {
+        Self {
+            target,
+            rules,
+            metrics,
+            clock,
+            test_site: "-".into(),
+            allowed: AtomicUsize::new(max_in_flight),
+            max_in_flight,
+            tested: Mutex::new(None),
+            window: Mutex::new(Window {
+                since: Instant::now(),
+                sent: 0,
+                refused: 0,
+            }),
+        }
+    }
+
+    /// Posts a body until its way has ended.
+    pub(crate) async fn deliver(&self, body: &Body) -> Outcome {
+        let mut attempt = Attempts::new();
+        loop {
+            let turn = self.rules.turn().await;
+            let (index, rule) = (turn.index, turn.rule);
+            attempt.count += 1;
+            let verdict = match self.post(rule, body, &mut attempt).await {
+                Ok(verdict) => verdict,
+                Err(reason) => {
+                    self.rules.refused(index, &reason);
+                    continue;
+                }
+            };
+            if verdict != Verdict::Accepted {
+                self.metrics.failed_posts.increment(1);
+            }
+            match verdict {
+                Verdict::Accepted => {
+                    self.accepted(index, body, &attempt);
+                    return Outcome::Delivered;
+                }
+                Verdict::TooLarge => {
+                    self.rules.undecided(index);
+                    return Outcome::TooLarge;
+                }
+                Verdict::BadBody(error) => {
+                    match self.is_body_at_fault(index, rule, body.rows).await {
+                        true => return Outcome::Refused(error),
+                        false => self.rules.refused(
+                            index,
+                            &format!(
+                                "rule `{}` refuses every row, or too many of them: {error}",
+                                rule.id
+                            ),
+                        ),
+                    }
+                }
+                Verdict::BadToken(error) => {
+                    self.rules.refused(
+                        index,
+                        &format!(
+                            "rule `{}` refuses the token, also a fresh one: {error}",
+                            rule.id
+                        ),
+                    );
+                }
+                Verdict::RuleRefused(error) => {
+                    self.rules.refused(index, &format!("rule `{}` refuses: {error}; the identity needs the role Monitoring Metrics Publisher on it", rule.id));
+                }
+                Verdict::Throttled(after) => {
+                    self.metrics.throttled.increment(1);
+                    self.slow_down();
+                    self.rules.throttled(index, after);
+                }
+                Verdict::Unavailable(error) => {
+                    self.slow_down();
+                    self.rules.undecided(index);
+                    if let Some(outcome) =
+                        attempt.failed(&error, self.rules.taken(index), body.rows)
+                    {
+                        return outcome;
+                    }
+                    tracing::warn!(%error, attempts = attempt.count, "post failed; trying again");
+                    tokio::time::sleep(attempt.policy.next_delay()).await;
+                }
+                Verdict::Unexpected(error) => {
+                    self.rules.refused(
+                        index,
+                        &format!(
+                            "unexpected answer at `{}`, perhaps a proxy's: {error}",
+                            rule.endpoint
+                        ),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Posts once; a refused token is renewed once. An error is a reason for a rest.
+    async fn post(
+        &self,
+        rule: &Rule,
+        body: &Body,
+        attempt: &mut Attempts,
+    ) -> Result<Verdict, String> {
+        loop {
+            let token = self
+                .target
+                .credential
+                .token(&self.target.audience)
+                .await
+                .map_err(|e| e.to_string())?;
+            let id = format!("{:016x}-{:04x}", (self.clock)(), attempt.count);
+            let posted = self
+                .target
+                .ingestion
+                .post(rule, body.stream, &token, &id, body.bytes.clone())
+                .await;
+            if !matches!(posted, Verdict::BadToken(_))
+                || std::mem::replace(&mut attempt.renewed, true)
+            {
+                return Ok(posted);
+            }
+            self.target.credential.forget(&self.target.audience);
+        }
+    }
+
+    fn accepted(&self, index: usize, body: &Body, attempt: &Attempts) {
+        self.rules.took(index);
+        self.metrics.bodies.increment(1);
+        self.metrics.bytes.increment(body.bytes.len() as u64);
+        self.metrics.attempts.record(f64::from(attempt.count));
+        if body.stream == COLLECTION_STREAM {
+            self.metrics.markers.increment(u64::from(body.rows));
+        } else {
+            self.metrics.delivered.increment(u64::from(body.rows));
+            self.metrics
+                .age_seconds
+                .record(((self.clock)() - body.oldest).max(0) as f64 / 1e6);
+        }
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if allowed < self.max_in_flight {
+            self.allowed.store(allowed + 1, Ordering::Relaxed);
+        }
+        self.count(u64::from(body.rows), 0);
+    }
+
+    fn slow_down(&self) {
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        self.allowed.store((allowed / 2).max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a refused body is at fault, and not its rule: a test row passes, and of single rows
+    /// not too many were refused.
+    async fn is_body_at_fault(&self, index: usize, rule: &Rule, rows: u32) -> bool {
+        let known = *self.tested.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = match known {
+            Some((at, passes)) if passes && at.elapsed() < TEST_COUNTS => passes,
+            _ => {
+                let test = test_row(&self.test_site, (self.clock)());
+                let posted = self.post(rule, &test, &mut Attempts::new()).await;
+                let passes = matches!(posted, Ok(Verdict::Accepted));
+                *self.tested.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((Instant::now(), passes));
+                passes
+            }
+        };
+        let is_at_fault = passes && (rows > 1 || !self.count(0, 1));
+        if is_at_fault {
+            self.rules.undecided(index);
+        }
+        is_at_fault
+    }
+
+    /// Counts records of the last minute; whether too many of them were refused.
+    fn count(&self, sent: u64, refused: u64) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        if window.since.elapsed() > MINUTE {
+            *window = Window {
+                since: Instant::now(),
+                sent: 0,
+                refused: 0,
+            };
+        }
+        window.sent += sent + refused;
+        window.refused += refused;
+        window.refused >= MANY && window.refused * 100 > window.sent * MANY_PERCENT
+    }
+}
+
+/// A row that says nothing and shows whether a rule takes rows. Readers pass over `Status == 'Test'`.
+fn test_row(site: &str, now: i64) -> Body {
+    let time = format_time(now);
+    let row = CollectionRow {
+        time_generated: &time,
+        site_code: site,
+        group_id: "-",
+        group: "-",
+        group_full_name: "-",
+        member_count: 0,
+        run_id: "test",
+        start_seq: 0,
+        seq: 0,
+        instance: "-",
+        status: "Test",
+    };
+    let mut builder = Builder::new(COLLECTION_STREAM);
+    let text = serde_json::to_vec(&row).unwrap_or_default();
+    builder.add(
+        &text,
+        Part {
+            message: 0,
+            first: 0,
+            rows: 1,
+        },
+        now,
+    );
+    builder.take()
+}
+
+/// What happened to a body so far.
+struct Attempts {
+    count: u32,
+    renewed: bool,
+    failures: u32,
+    cuts: u32,
+    taken_before: Option<u64>,
+    policy: Policy,
+}
+
+impl Attempts {
+    fn new() -> Self {
+        let policy = Policy::new(Duration::from_millis(250), Duration::from_secs(60));
+        Self {
+            count: 0,
+            renewed: false,
+            failures: 0,
+            cuts: 0,
+            taken_before: None,
+            policy,
+        }
+    }
+
+    /// Notes a failure on the service's side; the outcome, if others pass and this body never does.
+    fn failed(&mut self, error: &str, taken: u64, rows: u32) -> Option<Outcome> {
+        // The body itself was counted once an attempt when its turn was given out.
+        let others = taken.saturating_sub(u64::from(self.count));
+        let before = *self.taken_before.get_or_insert(others);
+        let is_answer = error.starts_with('5');
+        if is_answer {
+            self.failures += 1;
+            self.cuts = 0;
+        } else {
+            self.cuts += 1;
+        }
+        if others <= before {
+            return None;
+        }
+        if self.failures >= FAILURES {
+            return Some(Outcome::Refused(error.to_owned()));
+        }
+        (self.cuts >= CUTS && rows > 1).then_some(Outcome::TooLarge)
+    }
+}

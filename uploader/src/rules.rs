@@ -1,0 +1,193 @@
+//! The data collection rules of a connection: which takes the next body, and which rests, and why.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use cmsync_azure::Rule;
+use cmsync_http::Policy;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::config::Options;
+
+/// Why a rule rests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Rest {
+    /// It takes bodies.
+    No,
+    /// It asked for time; whoever comes afterwards goes on.
+    Throttled,
+    /// It refuses; one body probes it after the rest, the others wait for the outcome.
+    Refused { reason: String, is_probing: bool },
+}
+
+struct State {
+    rest: Rest,
+    until: Instant,
+    policy: Policy,
+    /// Bodies that it took.
+    taken: u64,
+}
+
+/// All rules of one connection.
+pub(crate) struct Rules {
+    rules: Vec<Rule>,
+    states: Mutex<Vec<State>>,
+    changed: Notify,
+    /// Why no rule takes anything, while none does.
+    paused: watch::Sender<Option<String>>,
+    retry_after_max: Duration,
+}
+
+/// A rule that may be posted to now.
+pub(crate) struct Turn<'a> {
+    pub(crate) index: usize,
+    pub(crate) rule: &'a Rule,
+}
+
+impl Rules {
+    pub(crate) fn new(rules: Vec<Rule>, options: &Options) -> Self {
+        let state = || State {
+            rest: Rest::No,
+            until: Instant::now(),
+            policy: Policy::new(options.probe_first, options.probe_max),
+            taken: 0,
+        };
+        let states = Mutex::new(rules.iter().map(|_| state()).collect());
+        let (paused, _) = watch::channel(None);
+        Self {
+            rules,
+            states,
+            changed: Notify::new(),
+            paused,
+            retry_after_max: options.retry_after_max,
+        }
+    }
+
+    /// Why the connection is paused, if it is.
+    pub(crate) fn paused(&self) -> watch::Receiver<Option<String>> {
+        self.paused.subscribe()
+    }
+
+    fn states(&self) -> MutexGuard<'_, Vec<State>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a rule that takes a body; the least used of those that do.
+    pub(crate) async fn turn(&self) -> Turn<'_> {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let mut states = self.states();
+                let now = Instant::now();
+                let is_free = |s: &State| {
+                    s.until <= now
+                        && !matches!(
+                            s.rest,
+                            Rest::Refused {
+                                is_probing: true,
+                                ..
+                            }
+                        )
+                };
+                let free = states
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(_, s)| is_free(s))
+                    .min_by_key(|(_, s)| s.taken);
+                if let Some((index, state)) = free {
+                    // Counted when it is given out, so that bodies on their way spread too.
+                    state.taken += 1;
+                    match &mut state.rest {
+                        Rest::Refused { is_probing, .. } => *is_probing = true,
+                        Rest::No | Rest::Throttled => state.rest = Rest::No,
+                    }
+                    if let Some(rule) = self.rules.get(index) {
+                        return Turn { index, rule };
+                    }
+                }
+                states
+                    .iter()
+                    .map(|s| s.until)
+                    .filter(|until| *until > now)
+                    .min()
+            };
+            match wait {
+                Some(until) => tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = changed => {}
+                },
+                None => changed.await,
+            }
+        }
+    }
+
+    /// The rule took a body.
+    pub(crate) fn took(&self, index: usize) {
+        if let Some(state) = self.states().get_mut(index) {
+            state.rest = Rest::No;
+            state.policy.reset();
+        }
+        self.paused.send_if_modified(|p| p.take().is_some());
+        self.changed.notify_waiters();
+    }
+
+    /// The rule neither took nor refused the body for a reason of its own: whoever waits for the
+    /// outcome of a probe goes on.
+    pub(crate) fn undecided(&self, index: usize) {
+        if let Some(state) = self.states().get_mut(index)
+            && let Rest::Refused { is_probing, .. } = &mut state.rest
+        {
+            *is_probing = false;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The rule asked for time, or is not to be had: every request of it rests.
+    pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) {
+        if let Some(state) = self.states().get_mut(index) {
+            let rest = asked.map_or_else(
+                || state.policy.next_delay(),
+                |a| a.min(self.retry_after_max),
+            );
+            state.until = state.until.max(Instant::now() + rest);
+            state.rest = Rest::Throttled;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// The rule refuses: it rests and is probed. Where all do, the connection is paused.
+    pub(crate) fn refused(&self, index: usize, reason: &str) {
+        let mut states = self.states();
+        if let Some(state) = states.get_mut(index) {
+            state.until = Instant::now() + state.policy.next_delay();
+            state.rest = Rest::Refused {
+                reason: reason.to_owned(),
+                is_probing: false,
+            };
+        }
+        let all_refuse = states
+            .iter()
+            .all(|s| matches!(s.rest, Rest::Refused { .. }));
+        drop(states);
+        if all_refuse {
+            self.paused.send_if_modified(|paused| {
+                let is_news = paused.as_deref() != Some(reason);
+                if is_news {
+                    tracing::error!(
+                        reason,
+                        "uploads are paused; probing until they are taken again"
+                    );
+                    *paused = Some(reason.to_owned());
+                }
+                is_news
+            });
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Bodies that a rule took, to tell one that fails alone from a rule that fails.
+    pub(crate) fn taken(&self, index: usize) -> u64 {
+        self.states().get(index).map_or(0, |s| s.taken)
+    }
+}
