@@ -1,1 +1,54 @@
-fn main() {}
+//! The binary: command line, configuration, wiring, drain.
+
+mod check;
+mod cli;
+mod commands;
+mod config;
+mod connections;
+mod logging;
+mod output;
+mod pipeline;
+mod progress;
+mod status_board;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+
+/// Bad use or configuration, as clap has it too.
+const BAD_USE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "cmsync", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let path = cli.config.clone().unwrap_or_else(commands::default_config);
+    let config = match config::load(&path) {
+        Ok(config) => config,
+        Err(mistakes) => {
+            eprintln!("cmsync: {mistakes}");
+            return ExitCode::from(BAD_USE);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cmsync: failed to start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(commands::execute(cli, config, path)) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("cmsync: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

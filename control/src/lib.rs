@@ -1,1 +1,15 @@
-//! To come.
+//! What a person may ask for: the questions and orders behind every command and every face.
+//!
+//! Answers come from the queue: the stages' health and the producer's state are compacted topics,
+//! orders are messages on the control topic. A running process answers through [`local_api`];
+//! without one, the commands open the queue themselves and ask [`Desk`] directly.
+
+mod desk;
+pub mod local_api;
+mod state;
+mod views;
+
+pub use desk::Desk;
+pub use views::{
+    Answer, ConnectionView, DeadLetterView, GroupView, MemberView, Question, RemovalView, StageView,
+};

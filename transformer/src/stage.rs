@@ -122,7 +122,7 @@ impl Each for Transformer {
     fn held(&mut self, partition: u32, reason: &str) {
         let now = (self.clock)();
         self.status.send_modify(|status| {
-            status.state = Health::Paused;
+            status.state = Health::Stopped;
             status.reason = format!("partition {partition} of `{}`: {reason}", self.changes);
             status.since = now;
         });

@@ -6,7 +6,9 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use cmsync_schemas::tables::{Action, MEMBER_STREAM, format_time};
+use cmsync_schemas::tables::{
+    Action, COLLECTION_STREAM, CollectionRow, MEMBER_STREAM, format_time,
+};
 use cmsync_schemas::{MemberRecord, RecordBatch};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -233,6 +235,37 @@ fn string(text: &mut Vec<u8>, value: &str) {
     } else {
         drop(serde_json::to_writer(text, value));
     }
+}
+
+/// A body with one row that says nothing and shows whether a rule takes rows: readers pass over
+/// `Status == 'Test'`.
+pub(crate) fn test_row(now: i64) -> Body {
+    let time = format_time(now);
+    let row = CollectionRow {
+        time_generated: &time,
+        site_code: "-",
+        group_id: "-",
+        group: "-",
+        group_full_name: "-",
+        member_count: 0,
+        run_id: "test",
+        start_seq: 0,
+        seq: 0,
+        instance: "-",
+        status: "Test",
+    };
+    let mut builder = Builder::new(COLLECTION_STREAM);
+    let text = serde_json::to_vec(&row).unwrap_or_default();
+    builder.add(
+        &text,
+        Part {
+            message: 0,
+            first: 0,
+            rows: 1,
+        },
+        now,
+    );
+    builder.take()
 }
 
 /// Stream of the rows that [`Rows`] writes.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use cmsync_azure::{Credential, Ingestion, Rule, Verdict};
 use cmsync_http::Policy;
 use cmsync_schemas::Clock;
-use cmsync_schemas::tables::{COLLECTION_STREAM, CollectionRow, format_time};
+use cmsync_schemas::tables::COLLECTION_STREAM;
 use tokio::time::Instant;
 
-use crate::body::{Body, Builder, Part};
+use crate::body::{Body, test_row};
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 
@@ -55,8 +55,6 @@ pub(crate) struct Delivery {
     pub(crate) rules: Rules,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
-    /// The row that shows whether a rule takes anything: site code and instance.
-    pub(crate) test_site: String,
     /// Bodies that may be on their way at once: fewer when the service slows down.
     pub(crate) allowed: AtomicUsize,
     pub(crate) max_in_flight: usize,
@@ -84,7 +82,6 @@ impl Delivery {
             rules,
             metrics,
             clock,
-            test_site: "-".into(),
             allowed: AtomicUsize::new(max_in_flight),
             max_in_flight,
             tested: Mutex::new(None),
@@ -236,7 +233,7 @@ impl Delivery {
         let passes = match known {
             Some((at, passes)) if passes && at.elapsed() < TEST_COUNTS => passes,
             _ => {
-                let test = test_row(&self.test_site, (self.clock)());
+                let test = test_row((self.clock)());
                 let posted = self.post(rule, &test, &mut Attempts::new()).await;
                 let passes = matches!(posted, Ok(Verdict::Accepted));
                 *self.tested.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -265,36 +262,6 @@ impl Delivery {
         window.refused += refused;
         window.refused >= MANY && window.refused * 100 > window.sent * MANY_PERCENT
     }
-}
-
-/// A row that says nothing and shows whether a rule takes rows. Readers pass over `Status == 'Test'`.
-fn test_row(site: &str, now: i64) -> Body {
-    let time = format_time(now);
-    let row = CollectionRow {
-        time_generated: &time,
-        site_code: site,
-        group_id: "-",
-        group: "-",
-        group_full_name: "-",
-        member_count: 0,
-        run_id: "test",
-        start_seq: 0,
-        seq: 0,
-        instance: "-",
-        status: "Test",
-    };
-    let mut builder = Builder::new(COLLECTION_STREAM);
-    let text = serde_json::to_vec(&row).unwrap_or_default();
-    builder.add(
-        &text,
-        Part {
-            message: 0,
-            first: 0,
-            rows: 1,
-        },
-        now,
-    );
-    builder.take()
 }
 
 /// What happened to a body so far.

@@ -13,3 +13,10 @@ mod stage;
 pub use config::Options;
 pub use delivery::Target;
 pub use stage::{Uploader, run};
+
+/// Stream and gzipped body of a row that shows whether a rule takes rows, for `cmsync check`.
+#[must_use]
+pub fn test_body(now: i64) -> (&'static str, bytes::Bytes) {
+    let body = body::test_row(now);
+    (body.stream, body.bytes)
+}

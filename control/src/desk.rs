@@ -1,0 +1,342 @@
+//! Where questions are answered and orders taken.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cmsync_queue::{Error, Output, Queue};
+use cmsync_schemas::{
+    CONTROL, Clock, Control, DEAD_LETTER, DeadLetter, STATUS, Status, Subject, topics,
+};
+
+use crate::state;
+use crate::views::{
+    Answer, ConnectionView, DeadLetterView, GroupView, MemberView, Question, RemovalView, StageView,
+};
+
+/// Answers questions over a queue.
+#[derive(Clone)]
+pub struct Desk {
+    queue: Arc<dyn Queue>,
+    clock: Clock,
+}
+
+const CHANGES: &str = "cmsync.changes.";
+
+impl Desk {
+    /// A desk over this queue.
+    #[must_use]
+    pub fn new(queue: Arc<dyn Queue>, clock: Clock) -> Self {
+        Self { queue, clock }
+    }
+
+    /// Answers a question or takes an order.
+    ///
+    /// # Errors
+    /// When the queue fails; what cannot be done is an [`Answer::Refused`].
+    pub async fn answer(&self, question: Question) -> Result<Answer, Error> {
+        match question {
+            Question::Status => self.status().await,
+            Question::Pause { connection } => {
+                self.order(
+                    &connection,
+                    (Subject::Pause, ""),
+                    "pause",
+                    "the site is not read until `connection resume`",
+                )
+                .await
+            }
+            Question::Resume { connection } => self.resume(&connection).await,
+            Question::Resend {
+                connection,
+                collection,
+            } => self.resend(&connection, collection).await,
+            Question::Removals => self.removals().await,
+            Question::DecideRemoval {
+                connection,
+                collection,
+                approve,
+            } => self.decide_removal(&connection, &collection, approve).await,
+            Question::DeadLetters => self.dead_letters().await,
+            Question::DecideDeadLetter { id, replay } => self.decide_dead_letter(&id, replay).await,
+            Question::Groups => self.groups().await,
+            Question::Members {
+                connection,
+                collection,
+            } => self.members(&connection, &collection).await,
+        }
+    }
+
+    fn connections(&self) -> Vec<String> {
+        let topics = self.queue.topics();
+        topics
+            .iter()
+            .filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into))
+            .collect()
+    }
+
+    async fn status(&self) -> Result<Answer, Error> {
+        let mut stages: BTreeMap<String, Vec<Status>> = BTreeMap::new();
+        for entry in self.queue.scan(topics::STATUS).await? {
+            if let Ok(status) = STATUS.decode(&entry?.1) {
+                stages
+                    .entry(status.connection.clone())
+                    .or_default()
+                    .push(status);
+            }
+        }
+        let mut views = Vec::new();
+        for name in self.connections() {
+            let stages = stages.remove(&name).unwrap_or_default();
+            views.push(self.connection(&name, &stages).await?);
+        }
+        Ok(Answer::Status(views))
+    }
+
+    async fn connection(&self, name: &str, stages: &[Status]) -> Result<ConnectionView, Error> {
+        let (mut waiting_bytes, mut waiting_messages) = (0, 0);
+        for (topic, group) in [
+            (topics::changes(name), topics::TRANSFORMER),
+            (topics::records(name), topics::UPLOADER),
+        ] {
+            for log in self.queue.log(&topic, group).await? {
+                waiting_bytes += log.bytes;
+                waiting_messages += log.end - log.position.map_or(log.start, |p| p.offset);
+            }
+        }
+        let producer = stages.iter().find(|s| s.stage == "producer");
+        let controls = self.controls().await?;
+        let letters = self.letters(name).await?;
+        Ok(ConnectionView {
+            connection: name.to_owned(),
+            site_code: producer.map(|p| p.site_code.clone()).unwrap_or_default(),
+            collections: producer.map_or(0, |p| p.collections),
+            members: producer.map_or(0, |p| p.members),
+            held_removals: producer.map_or(0, |p| p.holds),
+            dead_letters: i64::try_from(letters.len()).unwrap_or(i64::MAX),
+            waiting_bytes,
+            waiting_messages,
+            is_paused: controls
+                .iter()
+                .any(|c| c.connection == name && c.subject == Subject::Pause),
+            warnings: stages.iter().flat_map(|s| s.warnings.clone()).collect(),
+            stages: stages
+                .iter()
+                .map(|s| StageView {
+                    stage: s.stage.clone(),
+                    state: format!("{:?}", s.state),
+                    reason: s.reason.clone(),
+                    since: s.since,
+                    last_success: s.last_success,
+                })
+                .collect(),
+        })
+    }
+
+    async fn controls(&self) -> Result<Vec<Control>, Error> {
+        let mut controls = Vec::new();
+        for entry in self.queue.scan(topics::CONTROL).await? {
+            controls.extend(CONTROL.decode(&entry?.1));
+        }
+        Ok(controls)
+    }
+
+    async fn letters(&self, connection: &str) -> Result<Vec<DeadLetter>, Error> {
+        let mut letters = Vec::new();
+        for entry in self.queue.scan(&topics::dead_letters(connection)).await? {
+            letters.extend(DEAD_LETTER.decode(&entry?.1));
+        }
+        Ok(letters)
+    }
+
+    /// Writes an order onto the control topic.
+    async fn order(
+        &self,
+        connection: &str,
+        (subject, item): (Subject, &str),
+        action: &str,
+        then: &str,
+    ) -> Result<Answer, Error> {
+        if !self.connections().iter().any(|c| c == connection) {
+            return Ok(refused_connection(connection));
+        }
+        let control = Control {
+            connection: connection.to_owned(),
+            subject,
+            item: item.to_owned(),
+            action: action.to_owned(),
+            asked_at: (self.clock)(),
+        };
+        self.write(
+            &topics::control_key(connection, subject, item),
+            Some(&control),
+        )
+        .await?;
+        Ok(Answer::Taken(then.to_owned()))
+    }
+
+    async fn write(&self, key: &str, control: Option<&Control>) -> Result<(), Error> {
+        let output = Output {
+            topic: topics::CONTROL.to_owned(),
+            partition: 0,
+            key: key.to_owned().into(),
+            value: control.map(|c| CONTROL.encode(c)),
+        };
+        self.queue.publish(vec![output]).await.map(drop)
+    }
+
+    async fn resume(&self, connection: &str) -> Result<Answer, Error> {
+        if !self.connections().iter().any(|c| c == connection) {
+            return Ok(refused_connection(connection));
+        }
+        self.write(&topics::control_key(connection, Subject::Pause, ""), None)
+            .await?;
+        Ok(Answer::Taken("the site is read again".into()))
+    }
+
+    async fn resend(&self, connection: &str, collection: Option<String>) -> Result<Answer, Error> {
+        let id = collection.unwrap_or_default();
+        let known = state::collections(&*self.queue).await?;
+        if !id.is_empty() && !known.contains_key(&(connection.to_owned(), id.clone())) {
+            return Ok(Answer::Refused(format!(
+                "connection `{connection}` keeps no collection `{id}`; see `cmsync groups list`"
+            )));
+        }
+        self.order(
+            connection,
+            (Subject::Resend, &id),
+            "resend",
+            "it is sent whole from the state",
+        )
+        .await
+    }
+
+    async fn removals(&self) -> Result<Answer, Error> {
+        let held = state::collections(&*self.queue)
+            .await?
+            .into_iter()
+            .filter(|(_, s)| !s.held_reason.is_empty());
+        let view =
+            |((connection, collection), s): ((String, String), cmsync_schemas::CollectionState)| {
+                let devices = roaring::RoaringBitmap::deserialize_from(s.held_devices.as_slice());
+                let count = devices.map_or(0, |d| d.len());
+                RemovalView {
+                    connection,
+                    collection,
+                    name: s.name,
+                    is_collection: s.held_vanished,
+                    members: if s.held_vanished {
+                        u64::try_from(s.members).unwrap_or(0)
+                    } else {
+                        count
+                    },
+                    reason: s.held_reason,
+                    since: s.held_since,
+                    is_dismissed: s.dismissed,
+                }
+            };
+        Ok(Answer::Removals(held.map(view).collect()))
+    }
+
+    async fn decide_removal(
+        &self,
+        connection: &str,
+        collection: &str,
+        approve: bool,
+    ) -> Result<Answer, Error> {
+        let held = state::collections(&*self.queue).await?;
+        let is_it = |((of, id), state): (&(String, String), &cmsync_schemas::CollectionState)| {
+            of == connection
+                && (collection == "*" || collection == id)
+                && !state.held_reason.is_empty()
+        };
+        if !held.iter().any(is_it) {
+            return Ok(Answer::Refused(format!(
+                "no removal of `{collection}` is held for connection `{connection}`"
+            )));
+        }
+        let (action, then) = if approve {
+            ("approve", "the removal goes")
+        } else {
+            (
+                "dismiss",
+                "the members stay until what would be removed changes",
+            )
+        };
+        self.order(connection, (Subject::Removal, collection), action, then)
+            .await
+    }
+
+    async fn dead_letters(&self) -> Result<Answer, Error> {
+        let mut views = Vec::new();
+        for connection in self.connections() {
+            let letters = self.letters(&connection).await?;
+            views.extend(letters.into_iter().map(|l| DeadLetterView {
+                id: l.id,
+                connection: l.connection,
+                stage: l.stage,
+                reason: l.reason,
+                error: l.error,
+                collection: l.group_id,
+                first_seen: l.first_seen,
+                payload: String::from_utf8_lossy(&l.payload).into_owned(),
+            }));
+        }
+        Ok(Answer::DeadLetters(views))
+    }
+
+    async fn decide_dead_letter(&self, id: &str, replay: bool) -> Result<Answer, Error> {
+        for connection in self.connections() {
+            if self.letters(&connection).await?.iter().any(|l| l.id == id) {
+                let (action, then) = if replay {
+                    ("replay", "it is sent again")
+                } else {
+                    ("drop", "it is dropped")
+                };
+                return self
+                    .order(&connection, (Subject::DeadLetter, id), action, then)
+                    .await;
+            }
+        }
+        Ok(Answer::Refused(format!(
+            "there is no dead letter `{id}`; see `cmsync dead-letters list`"
+        )))
+    }
+
+    async fn groups(&self) -> Result<Answer, Error> {
+        let collections = state::collections(&*self.queue).await?;
+        let view =
+            |((connection, collection), s): ((String, String), cmsync_schemas::CollectionState)| {
+                GroupView {
+                    connection,
+                    collection,
+                    name: s.name,
+                    folder: s.folder,
+                    members: s.members,
+                    last_read: s.last_read,
+                    last_snapshot: s.started_at,
+                }
+            };
+        Ok(Answer::Groups(collections.into_iter().map(view).collect()))
+    }
+
+    async fn members(&self, connection: &str, collection: &str) -> Result<Answer, Error> {
+        let Some(devices) = state::members(&*self.queue, connection, collection).await? else {
+            return Ok(Answer::Refused(format!(
+                "connection `{connection}` keeps no collection `{collection}`; see `cmsync groups list`"
+            )));
+        };
+        let view = |d: cmsync_schemas::Device| MemberView {
+            resource_id: d.resource_id,
+            computer: d.fqdn.unwrap_or_else(|| d.netbios_name.clone()),
+            netbios_name: d.netbios_name,
+            assigned_site: d.assigned_site.filter(|s| !s.is_empty()),
+        };
+        Ok(Answer::Members(devices.into_iter().map(view).collect()))
+    }
+}
+
+fn refused_connection(connection: &str) -> Answer {
+    Answer::Refused(format!(
+        "there is no connection `{connection}`; see `cmsync status`"
+    ))
+}

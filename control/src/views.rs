@@ -1,0 +1,193 @@
+//! Questions and answers, as they go over the local API and out as `--json`.
+
+use serde::{Deserialize, Serialize};
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "question", rename_all = "kebab-case")]
+pub enum Question {
+    /// How everything is.
+    Status,
+    /// Stop reading a site.
+    Pause {
+        /// The connection.
+        connection: String,
+    },
+    /// Read it again.
+    Resume {
+        /// The connection.
+        connection: String,
+    },
+    /// Send a collection whole, or all of a connection.
+    Resend {
+        /// The connection.
+        connection: String,
+        /// The collection; `None` for all.
+        collection: Option<String>,
+    },
+    /// Removals that wait for a person.
+    Removals,
+    /// Let a held removal go, or keep the members.
+    DecideRemoval {
+        /// The connection.
+        connection: String,
+        /// The collection; `*` for all that are held.
+        collection: String,
+        /// Whether they go.
+        approve: bool,
+    },
+    /// Records and messages set aside.
+    DeadLetters,
+    /// Send one again, or drop it.
+    DecideDeadLetter {
+        /// Its id.
+        id: String,
+        /// Whether it is sent again.
+        replay: bool,
+    },
+    /// Computer groups.
+    Groups,
+    /// Members of one.
+    Members {
+        /// The connection.
+        connection: String,
+        /// The collection.
+        collection: String,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", content = "value", rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Question::Status`].
+    Status(Vec<ConnectionView>),
+    /// To [`Question::Removals`].
+    Removals(Vec<RemovalView>),
+    /// To [`Question::DeadLetters`].
+    DeadLetters(Vec<DeadLetterView>),
+    /// To [`Question::Groups`].
+    Groups(Vec<GroupView>),
+    /// To [`Question::Members`].
+    Members(Vec<MemberView>),
+    /// An order was taken: what happens now, in words.
+    Taken(String),
+    /// It cannot be done: why.
+    Refused(String),
+}
+
+/// A connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionView {
+    /// Its name.
+    pub connection: String,
+    /// The top-tier site's code, once known.
+    pub site_code: String,
+    /// Collections kept.
+    pub collections: i64,
+    /// Memberships kept.
+    pub members: i64,
+    /// Removals that wait for a person.
+    pub held_removals: i64,
+    /// Dead letters.
+    pub dead_letters: i64,
+    /// Bytes that wait for the workspace.
+    pub waiting_bytes: u64,
+    /// Messages that wait for the workspace.
+    pub waiting_messages: u64,
+    /// Whether a person paused it.
+    pub is_paused: bool,
+    /// What is not as it should be.
+    pub warnings: Vec<String>,
+    /// Its stages.
+    pub stages: Vec<StageView>,
+}
+
+/// A stage of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageView {
+    /// `producer`, `transformer` or `uploader`.
+    pub stage: String,
+    /// `Starting`, `Working`, `Paused` or `Stopped`.
+    pub state: String,
+    /// Why, and who must do what.
+    pub reason: String,
+    /// Since when; microseconds since 1970.
+    pub since: i64,
+    /// Last success; microseconds since 1970, 0 for never.
+    pub last_success: i64,
+}
+
+/// A held removal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovalView {
+    /// The connection.
+    pub connection: String,
+    /// The collection.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// Whether the collection itself would go.
+    pub is_collection: bool,
+    /// Members that would go.
+    pub members: u64,
+    /// Why it is held.
+    pub reason: String,
+    /// Since when; microseconds since 1970.
+    pub since: i64,
+    /// Whether a person dismissed it.
+    pub is_dismissed: bool,
+}
+
+/// A dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetterView {
+    /// Its id.
+    pub id: String,
+    /// The connection.
+    pub connection: String,
+    /// The stage that set it aside.
+    pub stage: String,
+    /// Why, from a closed set.
+    pub reason: String,
+    /// Why, in words.
+    pub error: String,
+    /// The collection, where known.
+    pub collection: String,
+    /// Since when; microseconds since 1970.
+    pub first_seen: i64,
+    /// The row, or the message's bytes, as text.
+    pub payload: String,
+}
+
+/// A computer group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupView {
+    /// The connection.
+    pub connection: String,
+    /// The collection.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// Its folder.
+    pub folder: String,
+    /// Computers in it.
+    pub members: i64,
+    /// When it was last read; microseconds since 1970.
+    pub last_read: i64,
+    /// When it was last sent whole; microseconds since 1970, 0 for never.
+    pub last_snapshot: i64,
+}
+
+/// A member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberView {
+    /// `ResourceID`.
+    pub resource_id: i64,
+    /// FQDN or NetBIOS name.
+    pub computer: String,
+    /// NetBIOS name.
+    pub netbios_name: String,
+    /// Code of the device's site.
+    pub assigned_site: Option<String>,
+}

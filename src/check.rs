@@ -1,0 +1,186 @@
+//! `cmsync check`: whether everything that a run needs is there, said in the order in which one
+//! would mend it.
+
+use cmsync_azure::{Ingestion, Verdict};
+use cmsync_configmgr::Site as _;
+use cmsync_http::Client;
+use serde::Serialize;
+
+use crate::cli::StageName;
+use crate::config::{Config, Connection};
+use crate::connections;
+use crate::pipeline::clock;
+
+/// One thing that was checked.
+#[derive(Debug, Serialize)]
+struct Finding {
+    connection: String,
+    what: &'static str,
+    is_fine: bool,
+    detail: String,
+}
+
+/// Checks every connection; true when all is fine.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) async fn run(
+    config: &Config,
+    stage: Option<StageName>,
+    as_json: bool,
+) -> anyhow::Result<bool> {
+    let mut findings = Vec::new();
+    for (name, connection) in &config.connections {
+        let mut note = |what, outcome: Result<String, String>| {
+            let (is_fine, detail) = match outcome {
+                Ok(detail) => (true, detail),
+                Err(detail) => (false, detail),
+            };
+            findings.push(Finding {
+                connection: name.clone(),
+                what,
+                is_fine,
+                detail,
+            });
+        };
+        if stage.is_none_or(|s| s == StageName::Producer) {
+            site(connection, &mut note).await?;
+        }
+        if stage.is_none_or(|s| s == StageName::Uploader) {
+            workspace(connection, &mut note).await?;
+        }
+    }
+    let all_fine = findings.iter().all(|f| f.is_fine);
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+    } else {
+        for Finding {
+            connection,
+            what,
+            is_fine,
+            detail,
+        } in &findings
+        {
+            println!(
+                "{} {connection}: {what}: {detail}",
+                if *is_fine { "ok    " } else { "FAILED" }
+            );
+        }
+    }
+    Ok(all_fine)
+}
+
+type Note<'a> = &'a mut dyn FnMut(&'static str, Result<String, String>);
+
+async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
+    let site = connections::site(&connection.site)?;
+    let hierarchy = match site.hierarchy().await {
+        Ok(hierarchy) => hierarchy,
+        Err(error) => {
+            note("site", Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    let code = &hierarchy.this_site;
+    note(
+        "site",
+        match hierarchy.above() {
+            None => Ok(format!(
+                "{code} is the top tier of {} sites",
+                hierarchy.sites.len()
+            )),
+            Some(above) => Err(format!(
+                "{code} reports to {above}: name the administration service of {above}"
+            )),
+        },
+    );
+    for link in hierarchy.links.iter().filter(|link| link.is_failed()) {
+        let (child, at) = (&link.child, &link.site_data_at);
+        note(
+            "replication",
+            Err(format!(
+                "the link from {child} has failed; its data is of {at}"
+            )),
+        );
+    }
+    let collections = match site.collections().await {
+        Ok(collections) => collections,
+        Err(error) => {
+            note("collections", Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    let selection = &connection.producer.selection;
+    let kept = collections.iter().filter(|c| selection.has(c)).count();
+    note(
+        "collections",
+        if kept == 0 {
+            Err(format!(
+                "none of {} visible collections is chosen",
+                collections.len()
+            ))
+        } else {
+            Ok(format!(
+                "{kept} of {} visible collections are chosen",
+                collections.len()
+            ))
+        },
+    );
+    for id in selection.missing(&collections) {
+        note(
+            "collections",
+            Err(format!(
+                "`{id}` does not exist, is a user collection, or is not visible to the account"
+            )),
+        );
+    }
+    let sees_all = collections.iter().any(|c| c.id == "SMS00001");
+    note("rights", match (sees_all, site.account().await) {
+        (true, Ok(Some(_))) => Ok("All Systems and the account's own user are visible".into()),
+        (false, _) => Ok("All Systems is not visible: held removals will wait for a person".into()),
+        (true, _) => Ok("the account's own user is not visible (`account`): held removals will wait for a person".into()),
+    });
+    Ok(())
+}
+
+async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
+    let workspace = &connection.workspace;
+    let credential = connections::credential(workspace)?;
+    let token = match credential
+        .token(&workspace.endpoints.ingestion_audience)
+        .await
+    {
+        Ok(token) => token,
+        Err(error) => {
+            note("token", Err(error.to_string()));
+            return Ok(());
+        }
+    };
+    let skew = credential.clock_skew().unwrap_or(0);
+    note("token", Ok("granted".into()));
+    if skew.abs() > 300 {
+        note(
+            "clock",
+            Err(format!(
+                "{skew} s ahead of the token endpoint's: set it right"
+            )),
+        );
+    }
+    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    for rule in &workspace.rules {
+        let (stream, body) = cmsync_uploader::test_body(clock()());
+        let posted = ingestion
+            .post(rule, stream, &token, "cmsync-check", body)
+            .await;
+        note(
+            "rule",
+            match posted {
+                Verdict::Accepted => Ok(format!("{} took a test row", rule.id)),
+                Verdict::RuleRefused(text) => Err(format!(
+                    "{}: {text}; the identity needs the role Monitoring Metrics Publisher on the rule (up to 30 minutes to take effect)",
+                    rule.id
+                )),
+                other => Err(format!("{}: {other:?}", rule.id)),
+            },
+        );
+    }
+    Ok(())
+}

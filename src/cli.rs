@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Keeps Configuration Manager's device collections present in a Log Analytics workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cmsync", version, about)]
+pub(crate) struct Cli {
+    /// Configuration file [default: cmsync.toml, then /etc/cmsync/cmsync.toml]
+    #[arg(long, global = true, env = "CMSYNC_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run
+    Run {
+        /// Poll once, send everything, and end
+        #[arg(long)]
+        once: bool,
+        /// Run one stage alone
+        #[arg(long)]
+        stage: Option<StageName>,
+    },
+    /// Check configuration, site, rights and rules, and send a test row
+    Check {
+        /// Check what one stage needs
+        #[arg(long)]
+        stage: Option<StageName>,
+    },
+    /// Show how everything is
+    Status,
+    /// Stop or go on reading a site
+    #[command(subcommand)]
+    Connection(ConnectionCommand),
+    /// Collections that are kept
+    #[command(subcommand)]
+    Collections(CollectionsCommand),
+    /// Removals that wait for a person
+    #[command(subcommand)]
+    Removals(RemovalsCommand),
+    /// Records that were set aside
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Computer groups
+    #[command(subcommand)]
+    Groups(GroupsCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StageName {
+    Producer,
+    Transformer,
+    Uploader,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConnectionCommand {
+    /// Stop reading a site, for its maintenance
+    Pause {
+        /// The connection
+        connection: String,
+    },
+    /// Read it again
+    Resume {
+        /// The connection
+        connection: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum CollectionsCommand {
+    /// Send a collection whole, or all of a connection
+    Resend {
+        /// The connection
+        connection: String,
+        /// The collection's id; without it, all
+        collection: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemovalsCommand {
+    /// List them
+    List,
+    /// Let one go
+    Approve {
+        /// The connection
+        connection: String,
+        /// The collection's id, or `*` for all that are held
+        collection: String,
+    },
+    /// Keep the members
+    Dismiss {
+        /// The connection
+        connection: String,
+        /// The collection's id, or `*` for all that are held
+        collection: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List them
+    List,
+    /// Show one with what it holds
+    Show {
+        /// Its id
+        id: String,
+    },
+    /// Send one again
+    Replay {
+        /// Its id
+        id: String,
+    },
+    /// Drop one
+    Drop {
+        /// Its id
+        id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupsCommand {
+    /// List them
+    List,
+    /// List the members of one
+    Members {
+        /// The connection
+        connection: String,
+        /// The collection's id
+        collection: String,
+    },
+}

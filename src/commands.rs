@@ -1,0 +1,116 @@
+//! What each command does.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cmsync_control::{Answer, Desk, Question, local_api};
+use cmsync_queue::{Queue, embedded};
+
+use crate::cli::{
+    Cli, CollectionsCommand, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand,
+    RemovalsCommand,
+};
+use crate::config::Config;
+use crate::{check, logging, output, pipeline};
+
+/// `cmsync.toml` here, else the system's.
+pub(crate) fn default_config() -> PathBuf {
+    let here = PathBuf::from("cmsync.toml");
+    if here.exists() {
+        here
+    } else {
+        PathBuf::from("/etc/cmsync/cmsync.toml")
+    }
+}
+
+/// Executes a command; false when it failed and has said why.
+pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::Result<bool> {
+    let question = match cli.command {
+        Command::Run { once, stage } => {
+            logging::start(config.log_format, &config.log_level);
+            return pipeline::run(config, path, once, stage).await;
+        }
+        Command::Check { stage } => return check::run(&config, stage, cli.json).await,
+        Command::Completions { .. } => return Ok(true),
+        Command::DeadLetters(DeadLettersCommand::Show { id }) => {
+            return show_dead_letter(&config, id, cli.json).await;
+        }
+        Command::Status => Question::Status,
+        Command::Connection(ConnectionCommand::Pause { connection }) => {
+            Question::Pause { connection }
+        }
+        Command::Connection(ConnectionCommand::Resume { connection }) => {
+            Question::Resume { connection }
+        }
+        Command::Collections(CollectionsCommand::Resend {
+            connection,
+            collection,
+        }) => Question::Resend {
+            connection,
+            collection,
+        },
+        Command::Removals(RemovalsCommand::List) => Question::Removals,
+        Command::Removals(RemovalsCommand::Approve {
+            connection,
+            collection,
+        }) => Question::DecideRemoval {
+            connection,
+            collection,
+            approve: true,
+        },
+        Command::Removals(RemovalsCommand::Dismiss {
+            connection,
+            collection,
+        }) => Question::DecideRemoval {
+            connection,
+            collection,
+            approve: false,
+        },
+        Command::DeadLetters(DeadLettersCommand::List) => Question::DeadLetters,
+        Command::DeadLetters(DeadLettersCommand::Replay { id }) => {
+            Question::DecideDeadLetter { id, replay: true }
+        }
+        Command::DeadLetters(DeadLettersCommand::Drop { id }) => {
+            Question::DecideDeadLetter { id, replay: false }
+        }
+        Command::Groups(GroupsCommand::List) => Question::Groups,
+        Command::Groups(GroupsCommand::Members {
+            connection,
+            collection,
+        }) => Question::Members {
+            connection,
+            collection,
+        },
+    };
+    output::print(&ask(&config, question).await?, cli.json)
+}
+
+/// Asks the running process, or opens the queue where none runs.
+async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
+    if let Some(answer) = local_api::ask(&config.queue_directory, &question).await? {
+        return Ok(answer);
+    }
+    let queue = Arc::new(embedded::open(&config.queue_directory)?);
+    queue
+        .declare(&pipeline::shared_topics(config.partitions))
+        .await?;
+    let desk = Desk::new(queue as Arc<dyn Queue>, pipeline::clock());
+    Ok(desk.answer(question).await?)
+}
+
+async fn show_dead_letter(config: &Config, id: String, as_json: bool) -> anyhow::Result<bool> {
+    let answer = match ask(config, Question::DeadLetters).await? {
+        Answer::DeadLetters(all) => match all.into_iter().find(|letter| letter.id == id) {
+            Some(letter) if as_json => Answer::DeadLetters(vec![letter]),
+            Some(letter) => Answer::Taken(format!(
+                "{}: {}\n{}",
+                letter.reason, letter.error, letter.payload
+            )),
+            None => Answer::Refused(format!(
+                "there is no dead letter `{id}`; see `cmsync dead-letters list`"
+            )),
+        },
+        other => other,
+    };
+    output::print(&answer, as_json)
+}

@@ -1,0 +1,460 @@
+//! From what is written to what is used; everything that cannot be used is told.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cmsync_azure::{Endpoints, Identity, Rule};
+use cmsync_http::Secret;
+use cmsync_producer::{ConnectionConfig, Selection, Selector};
+use secrecy::SecretString;
+use url::Url;
+
+use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
+
+/// Rows of one page, at most: an answer is held row by row, a request only so long.
+const PAGE_SIZES: std::ops::RangeInclusive<usize> = 100..=100_000;
+/// The smallest queue: a few full commits for each topic.
+const SMALLEST_QUEUE: u64 = 64 * 1024 * 1024;
+/// The service takes no more on the wire.
+const WIRE_LIMIT: u64 = 1_048_576;
+/// The service loses larger bodies silently.
+const RAW_LIMIT: u64 = 50 * 1024 * 1024;
+
+/// Collects mistakes below a path.
+struct Checker {
+    mistakes: Vec<Mistake>,
+}
+
+impl Checker {
+    fn wrong(&mut self, path: &str, message: impl Into<String>) {
+        self.mistakes.push(Mistake {
+            path: path.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    fn require(&mut self, is_fine: bool, path: &str, message: &str) {
+        if !is_fine {
+            self.wrong(path, message);
+        }
+    }
+
+    fn url(&mut self, path: &str, text: &str, allow_insecure: bool) -> Option<Url> {
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                self.wrong(path, format!("`{text}` is no URL: {error}"));
+                return None;
+            }
+        };
+        let is_loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback && allow_insecure => {}
+            "http" if is_loopback => {
+                self.wrong(
+                    path,
+                    "must be https (for tests on loopback, set `allow_insecure = true`)",
+                );
+                return None;
+            }
+            _ => {
+                self.wrong(path, format!("`{text}` must begin with https://"));
+                return None;
+            }
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            self.wrong(path, "must not hold a user name or a password");
+            return None;
+        }
+        Some(url)
+    }
+
+    /// A secret in a file, which must be readable now.
+    fn secret(&mut self, path: &str, file: &PathBuf) -> Secret {
+        let secret = Secret::File(file.clone());
+        if let Err(error) = secret.read() {
+            self.wrong(path, error.to_string());
+        }
+        secret
+    }
+
+    fn http(
+        &mut self,
+        path: &str,
+        ca_file: Option<&PathBuf>,
+        proxy: Option<&String>,
+        (connect, read): (Duration, Duration),
+    ) -> cmsync_http::Settings {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let settings = cmsync_http::Settings {
+            ca_file: ca_file.cloned(),
+            proxy: proxy.cloned(),
+            connect_timeout_ms: millis(connect),
+            read_timeout_ms: millis(read),
+        };
+        self.require(
+            !connect.is_zero(),
+            &format!("{path}.connect_timeout"),
+            "must be longer than zero",
+        );
+        self.require(
+            !read.is_zero(),
+            &format!("{path}.read_timeout"),
+            "must be longer than zero",
+        );
+        if let Err(error) = cmsync_http::Client::new("check", &settings) {
+            match error {
+                cmsync_http::Error::Settings { key, detail } => {
+                    self.wrong(&format!("{path}.{key}"), detail)
+                }
+                other => self.wrong(path, other.to_string()),
+            }
+        }
+        settings
+    }
+}
+
+/// Checks a file as a whole.
+pub(super) fn check(file: &raw::File) -> Result<Config, Mistakes> {
+    let mut checker = Checker {
+        mistakes: Vec::new(),
+    };
+    let listen = listen(&mut checker, &file.http.listen);
+    options(&mut checker, file);
+    checker.require(
+        !file.connections.is_empty(),
+        "connections",
+        "at least one is needed: [connections.<name>]",
+    );
+    let mut connections = BTreeMap::new();
+    for (name, written) in &file.connections {
+        if let Some(connection) = connection(&mut checker, name, written, file) {
+            connections.insert(name.clone(), connection);
+        }
+    }
+    refuse_twins(&mut checker, &connections);
+    if !checker.mistakes.is_empty() {
+        return Err(Mistakes(checker.mistakes));
+    }
+    Ok(Config {
+        drain_deadline: file.drain_deadline,
+        listen,
+        log_format: file.log.format,
+        log_level: file.log.level.clone(),
+        queue_directory: file.queue.embedded.directory.clone(),
+        max_size: file.queue.embedded.max_size.as_u64(),
+        partitions: file.queue.partitions,
+        producer: file.producer.clone(),
+        uploader: file.uploader.clone(),
+        connections,
+    })
+}
+
+fn listen(checker: &mut Checker, text: &str) -> Option<std::net::SocketAddr> {
+    if text.is_empty() {
+        return None;
+    }
+    match text.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            checker.wrong(
+                "http.listen",
+                format!("`{text}` is no address and port, for example 127.0.0.1:9464"),
+            );
+            None
+        }
+    }
+}
+
+fn options(checker: &mut Checker, file: &raw::File) {
+    let producer = &file.producer;
+    for (path, duration) in [
+        ("drain_deadline", file.drain_deadline),
+        ("producer.poll_interval", producer.poll_interval),
+        ("producer.snapshot_interval", producer.snapshot_interval),
+        ("producer.reread_interval", producer.reread_interval),
+        (
+            "producer.device_sweep_interval",
+            producer.device_sweep_interval,
+        ),
+        ("uploader.probe_first", file.uploader.probe_first),
+        ("uploader.probe_max", file.uploader.probe_max),
+    ] {
+        checker.require(!duration.is_zero(), path, "must be longer than zero");
+    }
+    let share = producer.max_removed_share;
+    checker.require(
+        (0.0..=1.0).contains(&share),
+        "producer.max_removed_share",
+        "must lie between 0 and 1",
+    );
+    checker.require(
+        PAGE_SIZES.contains(&producer.page_size),
+        "producer.page_size",
+        "must lie between 100 and 100000",
+    );
+    let max_size = file.queue.embedded.max_size.as_u64();
+    checker.require(
+        max_size >= SMALLEST_QUEUE,
+        "queue.embedded.max_size",
+        "must be 64 MiB or more",
+    );
+    checker.require(
+        (1..=1024).contains(&file.queue.partitions),
+        "queue.partitions",
+        "must lie between 1 and 1024",
+    );
+    let uploader = &file.uploader;
+    checker.require(
+        (1..=64).contains(&uploader.max_in_flight),
+        "uploader.max_in_flight",
+        "must lie between 1 and 64",
+    );
+    let raw = uploader.max_raw_body.as_u64();
+    checker.require(
+        (10_000..=RAW_LIMIT).contains(&raw),
+        "uploader.max_raw_body",
+        "must lie between 10 kB and 50 MiB: the service loses larger bodies silently",
+    );
+    let wire = uploader.max_wire_body.as_u64();
+    checker.require(
+        (10_000..=WIRE_LIMIT).contains(&wire),
+        "uploader.max_wire_body",
+        "must lie between 10 kB and 1 MiB: the service takes no more",
+    );
+}
+
+fn connection(
+    checker: &mut Checker,
+    name: &str,
+    written: &raw::Connection,
+    file: &raw::File,
+) -> Option<Connection> {
+    let path = format!("connections.{name}");
+    let is_name = !name.is_empty()
+        && name.len() <= 32
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    checker.require(
+        is_name,
+        &path,
+        "a connection's name has up to 32 small letters, digits and hyphens",
+    );
+    checker.require(
+        !written.collections.is_empty(),
+        &format!("{path}.collections"),
+        "is empty: name at least one collection",
+    );
+    let selectors = written.collections.iter().map(|s| match s {
+        raw::Selector::Id(id) => Selector::Id(id.clone()),
+        raw::Selector::Name { name } => Selector::Name(name.clone()),
+        raw::Selector::Folder { folder } => Selector::Folder(folder.clone()),
+    });
+    let selection = match Selection::new(selectors.collect()) {
+        Ok(selection) => Some(selection),
+        Err((index, message)) => {
+            checker.wrong(&format!("{path}.collections[{index}]"), message);
+            None
+        }
+    };
+    let quiet_hours = written.quiet_hours.as_deref().and_then(|text| {
+        let hours = text
+            .split_once('-')
+            .and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+        if hours.is_none() {
+            checker.wrong(
+                &format!("{path}.quiet_hours"),
+                format!("`{text}` is no span of hours, for example 22:00-04:00"),
+            );
+        }
+        hours
+    });
+    let site = site(
+        checker,
+        &format!("{path}.site"),
+        &written.site,
+        file.producer.page_size,
+    );
+    let workspace = workspace(checker, &format!("{path}.workspace"), &written.workspace);
+    let producer = ConnectionConfig {
+        name: name.to_owned(),
+        selection: selection?,
+        import: written.import,
+        quiet_hours,
+    };
+    Some(Connection {
+        producer,
+        site: site?,
+        workspace: workspace?,
+        written: written.clone(),
+    })
+}
+
+fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize) -> Option<Site> {
+    checker.require(!written.admin_service.is_empty(), &format!("{path}.admin_service"), "is empty: give the URL of the administration service, for example https://cm01.contoso.com/AdminService");
+    let mut providers = Vec::new();
+    for (index, text) in written.admin_service.iter().enumerate() {
+        providers.extend(checker.url(
+            &format!("{path}.admin_service[{index}]"),
+            text,
+            written.allow_insecure,
+        ));
+    }
+    let timeouts = (written.connect_timeout, written.read_timeout);
+    let http = checker.http(
+        path,
+        written.ca_file.as_ref(),
+        written.proxy.as_ref(),
+        timeouts,
+    );
+    let Some(authentication) = &written.authentication else {
+        checker.wrong(
+            &format!("{path}.authentication"),
+            "is missing: { bearer_token_file = \"…\" }",
+        );
+        return None;
+    };
+    let token_path = format!("{path}.authentication.bearer_token_file");
+    let bearer_token = checker.secret(&token_path, &authentication.bearer_token_file);
+    let account = written.account.clone();
+    Some(Site {
+        http,
+        admin_service: cmsync_configmgr::Settings {
+            providers,
+            page_size,
+            account,
+        },
+        bearer_token,
+    })
+}
+
+fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Workspace> {
+    let (authority, audience, query) = written.cloud.hosts();
+    let given = &written.endpoints;
+    let mut endpoint = |key: &str, text: &Option<String>, default: &str| {
+        let text = text.as_deref().unwrap_or(default);
+        checker.url(
+            &format!("{path}.endpoints.{key}"),
+            text,
+            written.allow_insecure,
+        )
+    };
+    let authority = endpoint("authority", &given.authority, authority);
+    let query = endpoint("query", &given.query, query);
+    let audience = endpoint("ingestion_audience", &given.ingestion_audience, audience);
+    let timeouts = (written.connect_timeout, written.read_timeout);
+    let http = checker.http(
+        path,
+        written.ca_file.as_ref(),
+        written.proxy.as_ref(),
+        timeouts,
+    );
+    let identity = identity(checker, path, written);
+    checker.require(
+        !written.rules.is_empty(),
+        &format!("{path}.rules"),
+        "is empty: give the data collection rule as { endpoint = \"…\", id = \"dcr-…\" }",
+    );
+    let mut rules = Vec::new();
+    for (index, rule) in written.rules.iter().enumerate() {
+        let at = format!("{path}.rules[{index}]");
+        let is_id = rule.id.starts_with("dcr-") && rule.id.len() > 4;
+        checker.require(
+            is_id,
+            &format!("{at}.id"),
+            "must be the rule's immutable id, which begins with dcr-",
+        );
+        if let Some(endpoint) = checker.url(
+            &format!("{at}.endpoint"),
+            &rule.endpoint,
+            written.allow_insecure,
+        ) {
+            let new = Rule {
+                endpoint,
+                id: rule.id.clone(),
+            };
+            checker.require(!rules.contains(&new), &at, "is there twice");
+            rules.push(new);
+        }
+    }
+    let ingestion_audience = audience?.as_str().trim_end_matches('/').to_owned();
+    let endpoints = Endpoints {
+        authority: authority?,
+        ingestion_audience,
+        query: query?,
+    };
+    Some(Workspace {
+        http,
+        endpoints,
+        identity: identity?,
+        workspace_id: written.workspace_id.clone(),
+        rules,
+    })
+}
+
+fn identity(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Identity> {
+    let ways = [
+        written.client_secret_file.is_some(),
+        written.client_secret.is_some(),
+        written.token_file.is_some(),
+    ];
+    if ways.iter().filter(|way| **way).count() != 1 {
+        checker.wrong(path, "exactly one of `client_secret_file`, `token_file` and, in the environment, `CLIENT_SECRET` must be given");
+        return None;
+    }
+    if let Some(file) = &written.token_file {
+        return Some(Identity::FixedToken(
+            checker.secret(&format!("{path}.token_file"), file),
+        ));
+    }
+    checker.require(
+        !written.tenant_id.is_empty(),
+        &format!("{path}.tenant_id"),
+        "is missing: the directory (tenant) id",
+    );
+    checker.require(
+        !written.client_id.is_empty(),
+        &format!("{path}.client_id"),
+        "is missing: the application (client) id",
+    );
+    let secret = match (&written.client_secret_file, &written.client_secret) {
+        (Some(file), _) => checker.secret(&format!("{path}.client_secret_file"), file),
+        (None, given) => Secret::Given(SecretString::from(given.clone().unwrap_or_default())),
+    };
+    Some(Identity::ClientSecret {
+        tenant: written.tenant_id.clone(),
+        client: written.client_id.clone(),
+        secret,
+    })
+}
+
+/// The same site may not feed the same workspace twice: each would undo the other's work.
+fn refuse_twins(checker: &mut Checker, connections: &BTreeMap<String, Connection>) {
+    let all: Vec<_> = connections.iter().collect();
+    for (index, (name, one)) in all.iter().enumerate() {
+        for (earlier, other) in all.iter().take(index) {
+            let same_site = one
+                .site
+                .admin_service
+                .providers
+                .iter()
+                .any(|p| other.site.admin_service.providers.contains(p));
+            let same_rule = one
+                .workspace
+                .rules
+                .iter()
+                .any(|r| other.workspace.rules.contains(r));
+            if same_site && same_rule {
+                checker.wrong(
+                    &format!("connections.{name}"),
+                    format!(
+                        "reads the same site into the same workspace as `connections.{earlier}`"
+                    ),
+                );
+            }
+        }
+    }
+}

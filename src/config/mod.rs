@@ -1,0 +1,99 @@
+//! The configuration: read, checked as a whole, and turned into what each crate takes.
+
+mod check;
+mod raw;
+mod read;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cmsync_azure::{Endpoints, Identity, Rule};
+use cmsync_http::Secret;
+use cmsync_producer::ConnectionConfig;
+
+pub(crate) use raw::LogFormat;
+
+/// Something that cannot be used, where it stands, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    pub(crate) path: String,
+    pub(crate) message: String,
+}
+
+/// All mistakes of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid configuration, {} to mend:", self.0.len())?;
+        self.0
+            .iter()
+            .try_for_each(|m| write!(f, "\n  {}: {}", m.path, m.message))
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+/// The configuration as it is used.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Config {
+    pub(crate) drain_deadline: Duration,
+    pub(crate) listen: Option<SocketAddr>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_level: String,
+    pub(crate) queue_directory: PathBuf,
+    pub(crate) max_size: u64,
+    pub(crate) partitions: u32,
+    pub(crate) producer: cmsync_producer::Options,
+    pub(crate) uploader: cmsync_uploader::Options,
+    pub(crate) connections: BTreeMap<String, Connection>,
+}
+
+/// A connection as it is used.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    pub(crate) producer: ConnectionConfig,
+    pub(crate) site: Site,
+    pub(crate) workspace: Workspace,
+    /// The file's own words, to see whether they changed.
+    written: raw::Connection,
+}
+
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+/// How a site is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Site {
+    pub(crate) http: cmsync_http::Settings,
+    pub(crate) admin_service: cmsync_configmgr::Settings,
+    pub(crate) bearer_token: Secret,
+}
+
+/// How a workspace is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Workspace {
+    pub(crate) http: cmsync_http::Settings,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) identity: Identity,
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+/// Reads and checks a configuration, with the environment over the file.
+///
+/// # Errors
+/// Every mistake, with its key's path.
+pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
+    check::check(&read::read(path, std::env::vars())?)
+}
+
+#[cfg(test)]
+mod tests;

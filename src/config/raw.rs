@@ -1,0 +1,261 @@
+//! The configuration file as it is written, before it is checked. Everything has a default, so that
+//! what is missing is told together with what is wrong.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use cmsync_azure::Cloud;
+use serde::{Deserialize, Serialize};
+
+/// The whole file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct File {
+    /// How long a stop may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_deadline: Duration,
+    pub(crate) http: Http,
+    pub(crate) log: Log,
+    pub(crate) queue: Queue,
+    pub(crate) producer: cmsync_producer::Options,
+    pub(crate) uploader: cmsync_uploader::Options,
+    pub(crate) connections: BTreeMap<String, Connection>,
+}
+
+impl Default for File {
+    fn default() -> Self {
+        Self {
+            // Below the 30 s that Kubernetes and systemd wait by default.
+            drain_deadline: Duration::from_secs(25),
+            http: Http::default(),
+            log: Log::default(),
+            queue: Queue::default(),
+            producer: cmsync_producer::Options::default(),
+            uploader: cmsync_uploader::Options::default(),
+            connections: BTreeMap::new(),
+        }
+    }
+}
+
+/// The web endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Http {
+    /// Address of `/metrics`, `/live` and `/ready`; empty for none.
+    pub(crate) listen: String,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:9464".into(),
+        }
+    }
+}
+
+/// Logs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Log {
+    /// `text` or `json`.
+    pub(crate) format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or a filter by module.
+    pub(crate) level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".into(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// The message queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Queue {
+    pub(crate) embedded: Embedded,
+    /// Partitions of each topic; fixed once the queue exists.
+    pub(crate) partitions: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            embedded: Embedded::default(),
+            partitions: cmsync_schemas::topics::DEFAULT_PARTITIONS,
+        }
+    }
+}
+
+/// The queue in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Embedded {
+    /// Its directory.
+    pub(crate) directory: PathBuf,
+    /// Bytes of messages that it may hold; each connection has an equal share.
+    pub(crate) max_size: ByteSize,
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        Self {
+            directory: "/var/lib/cmsync".into(),
+            max_size: ByteSize::gib(4),
+        }
+    }
+}
+
+/// One connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Connection {
+    pub(crate) description: String,
+    pub(crate) collections: Vec<Selector>,
+    /// Whether the site is read.
+    pub(crate) import: bool,
+    /// For example `22:00-04:00`, local time.
+    pub(crate) quiet_hours: Option<String>,
+    pub(crate) site: Site,
+    pub(crate) workspace: Workspace,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self {
+            description: String::new(),
+            collections: Vec::new(),
+            import: true,
+            quiet_hours: None,
+            site: Site::default(),
+            workspace: Workspace::default(),
+        }
+    }
+}
+
+/// An entry of `collections`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a collection id, { name = \"pattern\" } or { folder = \"/path\" }"
+)]
+pub(crate) enum Selector {
+    Id(String),
+    Name { name: String },
+    Folder { folder: String },
+}
+
+/// A site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Site {
+    pub(crate) admin_service: Vec<String>,
+    pub(crate) authentication: Option<Authentication>,
+    /// Logon name of the account, to watch its rights.
+    pub(crate) account: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub(crate) read_timeout: Duration,
+    /// Allows http to loopback addresses, for tests.
+    pub(crate) allow_insecure: bool,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self {
+            admin_service: Vec::new(),
+            authentication: None,
+            account: None,
+            ca_file: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            // A dead provider process lets clients hang; a large page takes its time.
+            read_timeout: Duration::from_secs(60),
+            allow_insecure: false,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Authentication {
+    /// File with a bearer token, read at every request.
+    pub(crate) bearer_token_file: PathBuf,
+}
+
+/// A workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Workspace {
+    pub(crate) cloud: Cloud,
+    pub(crate) endpoints: Endpoints,
+    /// Workspace id (a GUID), to ask it for what it holds.
+    pub(crate) workspace_id: Option<String>,
+    pub(crate) tenant_id: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// Given by the environment alone.
+    #[serde(skip_serializing)]
+    pub(crate) client_secret: Option<String>,
+    /// File with a token that somebody else renews.
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) rules: Vec<Rule>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Duration,
+    #[serde(with = "humantime_serde")]
+    pub(crate) read_timeout: Duration,
+    /// Allows http to loopback addresses, for tests.
+    pub(crate) allow_insecure: bool,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            cloud: Cloud::Public,
+            endpoints: Endpoints::default(),
+            workspace_id: None,
+            tenant_id: String::new(),
+            client_id: String::new(),
+            client_secret_file: None,
+            client_secret: None,
+            token_file: None,
+            rules: Vec::new(),
+            ca_file: None,
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(30),
+            allow_insecure: false,
+        }
+    }
+}
+
+/// What overrides the cloud's own addresses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Endpoints {
+    pub(crate) authority: Option<String>,
+    pub(crate) ingestion_audience: Option<String>,
+    pub(crate) query: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rule {
+    pub(crate) endpoint: String,
+    pub(crate) id: String,
+}

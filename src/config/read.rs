@@ -1,0 +1,153 @@
+//! From text to [`File`]: the file, the environment over it, and every mistake at once.
+
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::raw::File;
+use super::{Mistake, Mistakes};
+
+/// Environment variables that begin so override the file, two underscores a level.
+const PREFIX: &str = "CMSYNC_";
+/// Variables with the prefix that mean something else.
+const OTHERS: [&str; 3] = ["CMSYNC_CONFIG", "CMSYNC_CAPTURES", "CMSYNC_BIN"];
+
+/// Reads a configuration.
+pub(super) fn read(
+    path: &Path,
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<File, Mistakes> {
+    let alone = |message: String| {
+        Mistakes(vec![Mistake {
+            path: path.display().to_string(),
+            message,
+        }])
+    };
+    let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    let mut table: Table =
+        toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))?;
+    let mut mistakes = Vec::new();
+    refuse_secrets(&table, &mut mistakes);
+    for (name, value) in environment {
+        let Some(keys) = name
+            .strip_prefix(PREFIX)
+            .filter(|_| !OTHERS.contains(&name.as_str()))
+        else {
+            continue;
+        };
+        override_with(&mut table, &keys.to_ascii_lowercase(), &value);
+    }
+    let file = parse(table, &mut mistakes);
+    match file {
+        Some(file) if mistakes.is_empty() => Ok(file),
+        _ => Err(Mistakes(mistakes)),
+    }
+}
+
+/// Secrets have files of their own, which can be guarded and renewed.
+fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
+    let connections = table.get("connections").and_then(Value::as_table);
+    for (name, connection) in connections.into_iter().flatten() {
+        if connection
+            .get("workspace")
+            .and_then(|w| w.get("client_secret"))
+            .is_some()
+        {
+            mistakes.push(Mistake {
+                path: format!("connections.{name}.workspace.client_secret"),
+                message: "must not stand in this file; write it to a file of its own and name that as `client_secret_file`".into(),
+            });
+        }
+    }
+}
+
+/// Sets `a__b__c` to a value: TOML where it parses as such, else text.
+fn override_with(table: &mut Table, keys: &str, text: &str) {
+    let parsed = format!("v = {text}")
+        .parse::<Table>()
+        .ok()
+        .and_then(|mut t| t.remove("v"));
+    let value = parsed.unwrap_or_else(|| Value::String(text.to_owned()));
+    let mut levels: Vec<&str> = keys.split("__").collect();
+    let Some(last) = levels.pop() else { return };
+    let mut at = table;
+    for level in levels {
+        let next = at
+            .entry(level)
+            .or_insert_with(|| Value::Table(Table::new()));
+        if !next.is_table() {
+            *next = Value::Table(Table::new());
+        }
+        let Value::Table(inner) = next else { return };
+        at = inner;
+    }
+    at.insert(last.to_owned(), value);
+}
+
+/// Parses until nothing is wrong any longer: each value that cannot be used is noted and taken out,
+/// so that the next shows up.
+fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
+    let mut value = Value::Table(table);
+    loop {
+        let mut unknown = Vec::new();
+        let mut track = serde_path_to_error::Track::new();
+        let tracked = serde_path_to_error::Deserializer::new(value.clone(), &mut track);
+        let parsed: Result<File, _> = serde_ignored::deserialize(tracked, |path| {
+            unknown.push(path.to_string());
+        });
+        match parsed {
+            Ok(file) => {
+                let message = "is not a key that cmsync knows; see cmsync.example.toml".to_owned();
+                mistakes.extend(unknown.into_iter().map(|path| Mistake {
+                    path,
+                    message: message.clone(),
+                }));
+                return Some(file);
+            }
+            Err(error) => {
+                let path = track.path().to_string();
+                let message = error
+                    .to_string()
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned();
+                mistakes.push(Mistake {
+                    path: path.clone(),
+                    message,
+                });
+                if !take_out(&mut value, &path) {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+/// Takes the value at a dotted path out; false when there is none.
+fn take_out(value: &mut Value, path: &str) -> bool {
+    let normal = path.replace('[', ".").replace(']', "");
+    let mut keys: Vec<&str> = normal.split('.').collect();
+    let Some(last) = keys.pop() else { return false };
+    let mut at = value;
+    for key in keys {
+        let next = match at {
+            Value::Table(table) => table.get_mut(key),
+            Value::Array(array) => key.parse::<usize>().ok().and_then(|n| array.get_mut(n)),
+            _ => None,
+        };
+        let Some(next) = next else { return false };
+        at = next;
+    }
+    match at {
+        Value::Table(table) => table.remove(last).is_some(),
+        Value::Array(array) => match last.parse::<usize>() {
+            Ok(index) if index < array.len() => {
+                array.remove(index);
+                true
+            }
+            _ => false,
+        },
+        _ => false,
+    }
+}

@@ -1,0 +1,133 @@
+//! From a connection's configuration to what its stages are given.
+
+use std::sync::Arc;
+
+use cmsync_azure::{Credential, Ingestion, Query};
+use cmsync_configmgr::{AdminService, Bearer};
+use cmsync_http::Client;
+use cmsync_producer::HighestSeq;
+use cmsync_queue::{TopicKind, TopicSpec};
+use cmsync_schemas::{tables, topics};
+use cmsync_uploader::Target;
+
+use crate::config::{Connection, Site, Workspace};
+
+/// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
+/// for the workspace, what was set aside. The rest is for what is compacted.
+const SHARES: (u64, u64, u64) = (40, 40, 10);
+
+/// The topics of a connection, each within its part of `share` bytes.
+pub(crate) fn topics_of(name: &str, partitions: u32, share: u64) -> Vec<TopicSpec> {
+    let part = |percent: u64| share / 100 * percent;
+    let log = |name: String, max_bytes| TopicSpec {
+        name,
+        partitions,
+        kind: TopicKind::Log,
+        max_bytes,
+    };
+    let compacted = |name: String, max_bytes| TopicSpec {
+        name,
+        partitions: 1,
+        kind: TopicKind::Compacted,
+        max_bytes,
+    };
+    vec![
+        log(topics::changes(name), part(SHARES.0)),
+        log(topics::records(name), part(SHARES.1)),
+        compacted(topics::dead_letters(name), part(SHARES.2)),
+        compacted(topics::groups(name), u64::MAX),
+    ]
+}
+
+/// Bytes that may wait before the producer holds back: well within the changes' part.
+pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
+    wanted.min(share / 100 * SHARES.0 / 2)
+}
+
+/// The site behind a connection.
+pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
+    let client = Client::new("site", &site.http)?;
+    let bearer = Bearer::new(site.bearer_token.clone());
+    Ok(AdminService::new(
+        client,
+        Box::new(bearer),
+        site.admin_service.clone(),
+    ))
+}
+
+/// Tokens for a workspace.
+pub(crate) fn credential(workspace: &Workspace) -> Result<Arc<Credential>, cmsync_http::Error> {
+    let client = Client::new("token", &workspace.http)?;
+    let authority = workspace.endpoints.authority.clone();
+    Ok(Arc::new(Credential::new(
+        client,
+        authority,
+        workspace.identity.clone(),
+    )))
+}
+
+/// The workspace behind a connection, for its uploader.
+pub(crate) fn target(
+    workspace: &Workspace,
+    credential: Arc<Credential>,
+) -> Result<Target, cmsync_http::Error> {
+    Ok(Target {
+        ingestion: Ingestion::new(Client::new("ingestion", &workspace.http)?),
+        credential,
+        audience: workspace.endpoints.ingestion_audience.clone(),
+        rules: workspace.rules.clone(),
+    })
+}
+
+/// Asks the workspace for the highest seq that it holds.
+pub(crate) struct WorkspaceSeq {
+    query: Option<(Query, String)>,
+    credential: Arc<Credential>,
+    connection: String,
+}
+
+impl WorkspaceSeq {
+    pub(crate) fn new(
+        connection: &Connection,
+        credential: Arc<Credential>,
+    ) -> Result<Self, cmsync_http::Error> {
+        let workspace = &connection.workspace;
+        let client = Client::new("query", &workspace.http)?;
+        let query = Query::new(client, workspace.endpoints.query.clone());
+        let query = workspace.workspace_id.clone().map(|id| (query, id));
+        Ok(Self {
+            query,
+            credential,
+            connection: connection.producer.name.clone(),
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl HighestSeq for WorkspaceSeq {
+    async fn highest_seq(&self, site_code: &str) -> Option<i64> {
+        let (query, workspace) = self.query.as_ref()?;
+        let asked = async {
+            let token = self
+                .credential
+                .token(&query.audience())
+                .await
+                .map_err(|e| e.to_string())?;
+            query
+                .rows(workspace, &token, &tables::highest_seq_query(site_code))
+                .await
+        };
+        match asked.await {
+            Ok(rows) => rows.first()?.first()?.as_i64(),
+            Err(error) => {
+                let connection = &self.connection;
+                tracing::warn!(
+                    connection,
+                    error,
+                    "cannot ask the workspace what it holds; an old copy of the queue would not be noticed"
+                );
+                None
+            }
+        }
+    }
+}

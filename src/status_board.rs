@@ -1,0 +1,126 @@
+//! How every stage is: kept here, and published on the compacted status topic, where any process
+//! can read it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cmsync_queue::{Output, Queue};
+use cmsync_schemas::{Clock, Health, STATUS, Status, topics};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// All stages of this process.
+#[derive(Clone)]
+pub(crate) struct StatusBoard {
+    queue: Arc<dyn Queue>,
+    clock: Clock,
+    stages: Arc<Mutex<BTreeMap<String, watch::Sender<Status>>>>,
+    shutdown: CancellationToken,
+}
+
+impl StatusBoard {
+    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, shutdown: CancellationToken) -> Self {
+        Self {
+            queue,
+            clock,
+            stages: Arc::default(),
+            shutdown,
+        }
+    }
+
+    /// The place where a stage says how it is; the same at every call.
+    pub(crate) fn stage(&self, connection: &str, stage: &str) -> watch::Sender<Status> {
+        let key = format!("{connection}/{stage}");
+        let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sender) = stages.get(&key) {
+            return sender.clone();
+        }
+        let (sender, receiver) = watch::channel(Status {
+            connection: connection.to_owned(),
+            stage: stage.to_owned(),
+            state: Health::Starting,
+            reason: String::new(),
+            since: (self.clock)(),
+            last_success: 0,
+            site_code: String::new(),
+            collections: 0,
+            members: 0,
+            holds: 0,
+            warnings: Vec::new(),
+        });
+        stages.insert(key.clone(), sender.clone());
+        tokio::spawn(publish(
+            Arc::clone(&self.queue),
+            key,
+            receiver,
+            self.shutdown.clone(),
+        ));
+        sender
+    }
+
+    /// Forgets a connection that is configured no longer.
+    pub(crate) async fn forget(&self, connection: &str) -> Result<(), cmsync_queue::Error> {
+        let prefix = format!("{connection}/");
+        let keys: Vec<String> = {
+            let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            let keys = stages
+                .keys()
+                .filter(|key| key.starts_with(&prefix))
+                .cloned()
+                .collect();
+            stages.retain(|key, _| !key.starts_with(&prefix));
+            keys
+        };
+        self.queue
+            .publish(keys.into_iter().map(|key| output(key, None)).collect())
+            .await
+            .map(drop)
+    }
+
+    /// What keeps the process from being ready.
+    pub(crate) fn not_ready(&self) -> Vec<String> {
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let stages = stages.values().map(|s| s.borrow().clone());
+        let stopped = stages.filter(|s| s.state == Health::Stopped);
+        stopped
+            .map(|s| format!("{}/{}: {}", s.connection, s.stage, s.reason))
+            .collect()
+    }
+
+    /// How a stage is now.
+    pub(crate) fn get(&self, connection: &str, stage: &str) -> Option<Status> {
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        stages
+            .get(&format!("{connection}/{stage}"))
+            .map(|s| s.borrow().clone())
+    }
+}
+
+fn output(key: String, status: Option<&Status>) -> Output {
+    let value = status.map(|s| STATUS.encode(s));
+    Output {
+        topic: topics::STATUS.to_owned(),
+        partition: 0,
+        key: key.into(),
+        value,
+    }
+}
+
+async fn publish(
+    queue: Arc<dyn Queue>,
+    key: String,
+    mut status: watch::Receiver<Status>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        let now = status.borrow_and_update().clone();
+        if let Err(error) = queue.publish(vec![output(key.clone(), Some(&now))]).await {
+            tracing::warn!(%error, "failed to publish a stage's status");
+            return;
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
+}
