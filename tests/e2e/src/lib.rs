@@ -1,1 +1,1 @@
-//! To come.
+//! The tests of this crate run the real binary against the lab; see `tests/`.

@@ -180,7 +180,11 @@ impl Lab {
 
     /// Device collections that the account may see.
     pub fn device_collections(&self) -> Vec<String> {
-        let world = self.world();
+        Self::device_collections_of(&self.world())
+    }
+
+    /// Device collections of a world that the account may see.
+    pub fn device_collections_of(world: &World) -> Vec<String> {
         let visible = world
             .collections
             .iter()

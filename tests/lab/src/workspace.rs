@@ -13,6 +13,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::world::World;
 
@@ -30,9 +31,18 @@ pub(crate) struct Body {
 }
 
 /// The workspace's store.
-#[derive(Default)]
 pub struct Workspace {
     bodies: Mutex<Vec<Body>>,
+    taken: watch::Sender<u64>,
+}
+
+impl Default for Workspace {
+    fn default() -> Self {
+        Self {
+            bodies: Mutex::default(),
+            taken: watch::Sender::new(0),
+        }
+    }
 }
 
 /// A member row as it is kept: declared columns only.
@@ -149,6 +159,12 @@ impl Workspace {
 
     pub(crate) fn take(&self, body: Body) {
         self.bodies().push(body);
+        self.taken.send_modify(|n| *n += 1);
+    }
+
+    /// A number that changes with each body that is taken.
+    pub fn taken(&self) -> watch::Receiver<u64> {
+        self.taken.subscribe()
     }
 
     /// Forgets everything.

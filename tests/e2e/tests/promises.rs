@@ -1,0 +1,25 @@
+//! Promises of the whole program, each kept by the real binary against the lab, and each ended by the
+//! lab's comparison: what a reader of the workspace sees is what the site has.
+
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+#[path = "promises/captures.rs"]
+mod captures;
+#[path = "promises/commands.rs"]
+mod commands;
+#[path = "promises/configuration.rs"]
+mod configuration;
+#[path = "promises/crashes.rs"]
+mod crashes;
+#[path = "promises/guard.rs"]
+mod guard;
+#[path = "promises/ingestion_faults.rs"]
+mod ingestion_faults;
+#[path = "promises/life_of_a_group.rs"]
+mod life_of_a_group;
+#[path = "promises/queue_limits.rs"]
+mod queue_limits;
+#[path = "promises/rig.rs"]
+mod rig;
+#[path = "promises/site_faults.rs"]
+mod site_faults;

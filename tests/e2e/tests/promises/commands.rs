@@ -1,0 +1,213 @@
+//! Commands work while `run` runs, and when it does not.
+
+use crate::rig::{Rig, small};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_answer_alike_with_and_without_a_running_process() {
+    let mut rig = Rig::new(small()).await;
+    rig.start();
+    rig.until_all_equal().await;
+    rig.two_polls().await;
+    let running = (
+        rig.json(&["groups", "list"]).await,
+        rig.json(&["groups", "members", "lab", "PS100001"]).await,
+    );
+    assert!(rig.terminate().await.success());
+    let alone = (
+        rig.json(&["groups", "list"]).await,
+        rig.json(&["groups", "members", "lab", "PS100001"]).await,
+    );
+    assert_eq!(running, alone);
+    let members = alone.1.as_array().unwrap().len();
+    assert_eq!(members, rig.lab.world().computers("PS100001").len());
+    let status = rig.json(&["status"]).await;
+    assert_eq!(status[0]["site_code"], "CAS");
+    assert_eq!(status[0]["waiting_messages"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_connection_is_not_read_until_it_is_resumed() {
+    let mut rig = Rig::new(small()).await;
+    rig.start();
+    rig.until_all_equal().await;
+    assert!(
+        rig.run(&["connection", "pause", "lab"])
+            .await
+            .status
+            .success()
+    );
+    let paused = |rig: &Rig| {
+        let output = rig.command(&["status", "--json"]).output().unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let producer = status[0]["stages"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|s| s["stage"] == "producer")
+            .unwrap()
+            .clone();
+        (
+            status[0]["is_paused"] == true,
+            producer["state"] == "Paused",
+        )
+    };
+    while paused(&rig) != (true, true) {
+        tokio::task::yield_now().await;
+    }
+    let polls = rig.lab.counts().site["SMS_Collection"];
+    rig.lab
+        .world()
+        .change_members("PS100001", &[cmsync_lab::world::CLIENTS + 399], &[]);
+    // The order outlives the process.
+    assert!(rig.terminate().await.success());
+    rig.start();
+    while !paused(&rig).1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(rig.lab.counts().site["SMS_Collection"], polls);
+    assert!(
+        rig.run(&["connection", "resume", "lab"])
+            .await
+            .status
+            .success()
+    );
+    rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_is_sent_whole_again_by_command() {
+    let mut rig = Rig::new(small()).await;
+    rig.start();
+    rig.until_all_equal().await;
+    let before = rig.report().marker_rows;
+    assert!(
+        rig.run(&["collections", "resend", "lab", "PS100001"])
+            .await
+            .status
+            .success()
+    );
+    let lab = std::sync::Arc::clone(&rig.lab);
+    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > before).then_some(()))
+        .await;
+    assert!(rig.report().equal);
+    let refused = rig.run(&["collections", "resend", "lab", "PS1FFFFF"]).await;
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(crate::rig::stderr(&refused).contains("keeps no collection `PS1FFFFF`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_says_what_is_fine_and_what_is_not() {
+    let rig = Rig::new(small()).await;
+    let output = rig.run(&["check"]).await;
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    rig.lab
+        .faults()
+        .refused_rules
+        .insert(rig.lab.options.rules[0].clone());
+    let findings = {
+        let output = rig.run(&["check", "--json"]).await;
+        assert_eq!(output.status.code(), Some(1));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let rule = findings
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|f| f["what"] == "rule")
+        .unwrap();
+    assert!(
+        rule["detail"]
+            .as_str()
+            .unwrap()
+            .contains("Monitoring Metrics Publisher"),
+        "{rule}"
+    );
+    let producer = rig.run(&["check", "--stage", "producer"]).await;
+    assert!(producer.status.success(), "a producer needs no rule");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_stage_runs_alone_on_its_directory() {
+    let mut rig = Rig::new(small()).await;
+    rig.lab
+        .faults()
+        .refused_rules
+        .insert(rig.lab.options.rules[0].clone());
+    rig.start();
+    rig.two_polls().await;
+    assert!(rig.terminate().await.success());
+    rig.lab.faults().refused_rules.clear();
+    let sites = rig.lab.counts().site.clone();
+    for stage in ["transformer", "uploader"] {
+        let mut child = rig.command(&["run", "--stage", stage]).spawn().unwrap();
+        let lab = std::sync::Arc::clone(&rig.lab);
+        if stage == "uploader" {
+            rig.until(move || lab.compare(&lab.device_collections()).equal.then_some(()))
+                .await;
+        } else {
+            let waiting = |rig: &Rig| {
+                let output = rig.command(&["status", "--json"]).output().unwrap();
+                serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok()
+            };
+            while !waiting(&rig) {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(
+            std::process::Command::new("kill")
+                .arg(child.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+        assert!(child.wait().unwrap().success());
+    }
+    assert_eq!(rig.lab.counts().site, sites, "neither stage reads the site");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_live_and_ready_answer_and_show_no_secret() {
+    let mut rig = Rig::new(small()).await;
+    let port = {
+        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        probe.local_addr().unwrap().port()
+    };
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    std::fs::write(
+        &rig.config,
+        text.replace("listen = \"\"", &format!("listen = \"127.0.0.1:{port}\"")),
+    )
+    .unwrap();
+    rig.start();
+    rig.until_all_equal().await;
+    let get = |path: &str| {
+        use std::io::{Read, Write};
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream
+            .write_all(
+                format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
+            )
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let metrics = get("/metrics");
+    for name in [
+        "cmsync_producer_polls_total",
+        "cmsync_transformer_records_total",
+        "cmsync_uploader_records_delivered_total",
+        "cmsync_http_requests_total",
+    ] {
+        assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+    assert!(get("/live").starts_with("HTTP/1.1 200"));
+    assert!(get("/ready").starts_with("HTTP/1.1 200"));
+    for secret in [&rig.lab.options.client_secret, &rig.lab.options.site_token] {
+        assert!(!metrics.contains(secret.as_str()) && !rig.log().contains(secret.as_str()));
+    }
+}

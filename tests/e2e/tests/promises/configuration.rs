@@ -1,0 +1,153 @@
+//! Bad configuration is refused with every mistake at once and the key's path.
+
+use crate::rig::{Rig, small, stderr};
+
+async fn refused(edit: impl Fn(&str) -> String) -> String {
+    let rig = Rig::new(small()).await;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let edited = edit(&text);
+    assert_ne!(text, edited, "the edit changes nothing");
+    std::fs::write(&rig.config, edited).unwrap();
+    let output = rig.run(&["status"]).await;
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    stderr(&output)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_mistake_is_told_at_once() {
+    let text = refused(|text| {
+        text.replace("tenant_id", "tenant")
+            .replace(
+                "poll_interval = \"300ms\"",
+                "poll_interval = 5\nmax_removed_share = 3.0",
+            )
+            .replace("https://localhost", "http://site.contoso.com")
+            .replace(r#"[{ name = "*" }]"#, "[]")
+    })
+    .await;
+    for expected in [
+        "connections.lab.workspace.tenant: is not a key",
+        "connections.lab.workspace.tenant_id: is missing",
+        "producer.poll_interval: ",
+        "producer.max_removed_share: must lie between 0 and 1",
+        "connections.lab.site.admin_service[0]: `http://site.contoso.com",
+        "connections.lab.workspace.rules[0].endpoint",
+        "connections.lab.collections: is empty",
+    ] {
+        assert!(
+            text.contains(expected),
+            "`{expected}` is missing from:\n{text}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_value_names_its_place_and_its_remedy() {
+    let secret = refused(|text| text.replace("/client-secret", "/no-such-file")).await;
+    assert!(
+        secret.contains("connections.lab.workspace.client_secret_file")
+            && secret.contains("no-such-file"),
+        "{secret}"
+    );
+    let inline = refused(|text| {
+        text.replace(
+            "client_secret_file = ",
+            "client_secret = \"very-secret\"\nclient_secret_file = ",
+        )
+    })
+    .await;
+    assert!(
+        inline.contains("client_secret: must not stand in this file")
+            && !inline.contains("very-secret"),
+        "{inline}"
+    );
+    let ca = refused(|text| text.replace("/lab-ca.pem", "/cmsync.toml")).await;
+    assert!(
+        ca.contains("ca_file: ") && ca.contains("holds no PEM certificate"),
+        "{ca}"
+    );
+    let id = refused(|text| text.replace(r#"[{ name = "*" }]"#, r#"["All Systems"]"#)).await;
+    assert!(
+        id.contains("connections.lab.collections[0]") && id.contains("{ name = \"All Systems\" }"),
+        "{id}"
+    );
+    let twins = refused(|text| {
+        let start = text.find("[connections.lab]").unwrap();
+        let end = text.find("[http]").unwrap();
+        format!(
+            "{text}\n{}",
+            text.get(start..end)
+                .unwrap()
+                .replace("connections.lab", "connections.twin")
+        )
+    })
+    .await;
+    assert!(
+        twins.contains("reads the same site into the same workspace as `connections.lab`"),
+        "{twins}"
+    );
+    let same_name =
+        refused(|text| format!("{text}\n[connections.lab]\ncollections = [\"SMS00001\"]\n")).await;
+    assert!(same_name.contains("duplicate"), "{same_name}");
+    let certificate =
+        refused(|text| text.replace("[connections.lab]", "[connections.Lab_1]")).await;
+    assert!(
+        certificate.contains("connections.Lab_1: a connection's name has"),
+        "{certificate}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_does_not_verify_says_so() {
+    let rig = Rig::new(small()).await;
+    let other = cmsync_lab::Lab::start(cmsync_lab::Options::default())
+        .await
+        .unwrap();
+    std::fs::write(rig.directory.path().join("lab-ca.pem"), &other.ca_pem).unwrap();
+    let output = rig.once().await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("is not trusted") && stderr(&output).contains("`ca_file`"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_with_a_trailing_line_break_and_a_variable_over_the_file_are_taken() {
+    let rig = Rig::new(small()).await;
+    let path = rig.directory.path().join("client-secret");
+    let secret = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{secret}\n")).unwrap();
+    assert!(rig.once().await.status.success());
+    let mut command = rig.command(&["status"]);
+    command.env(
+        "CMSYNC_CONNECTIONS__LAB__SITE__ADMIN_SERVICE",
+        "[\"ftp://x\"]",
+    );
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    assert!(
+        stderr(&output).contains("admin_service[0]: `ftp://x` must begin with https://"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_does_not_exist_or_is_a_user_collection_is_said_and_holds_up_no_other() {
+    let list = r#"["PS100001", "PS1FFFFF", "SMS00002"]"#;
+    let mut rig = Rig::with(crate::rig::options(small()), list, "").await;
+    rig.start();
+    rig.until_equal(&["PS100001".to_owned()]).await;
+    rig.two_polls().await;
+    let status = rig.json(&["status"]).await;
+    let warnings = status[0]["warnings"].to_string();
+    assert!(
+        warnings.contains("PS1FFFFF")
+            && warnings.contains("SMS00002")
+            && !warnings.contains("PS100001"),
+        "{status}"
+    );
+}

@@ -1,0 +1,268 @@
+//! A lab, a configuration and the binary.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cmsync_lab::workspace::Report;
+use cmsync_lab::world::Plan;
+use cmsync_lab::{Lab, Options};
+
+/// How long anything may take before a test gives up. Nothing takes this long when all is well.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Options that make faults pass quickly.
+const QUICK: &str = r#"
+[http]
+listen = ""
+[producer]
+poll_interval = "300ms"
+[uploader]
+linger = "50ms"
+probe_first = "100ms"
+probe_max = "1s"
+"#;
+
+pub(crate) struct Rig {
+    pub(crate) lab: Arc<Lab>,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) config: PathBuf,
+    running: Option<Child>,
+}
+
+pub(crate) fn small() -> Plan {
+    Plan {
+        devices: 400,
+        collections: 8,
+        memberships: 1_200,
+        ..Plan::default()
+    }
+}
+
+/// About 500,000 records.
+pub(crate) fn large() -> Plan {
+    Plan {
+        devices: 50_000,
+        collections: 40,
+        memberships: 450_000,
+        ..Plan::default()
+    }
+}
+
+pub(crate) fn options(plan: Plan) -> Options {
+    Options {
+        plan,
+        ..Options::default()
+    }
+}
+
+/// The binary under test: the release build, or what `CMSYNC_BIN` names.
+pub(crate) fn binary() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/cmsync");
+    let path = std::env::var_os("CMSYNC_BIN").map_or_else(built, PathBuf::from);
+    assert!(
+        path.exists(),
+        "{} is missing: run `make test`, or `cargo build --release` first",
+        path.display()
+    );
+    path
+}
+
+impl Rig {
+    /// A lab that keeps all collections in one connection.
+    pub(crate) async fn new(plan: Plan) -> Self {
+        Self::with(options(plan), r#"[{ name = "*" }]"#, "").await
+    }
+
+    pub(crate) async fn with(options: Options, collections: &str, extra: &str) -> Self {
+        let lab = Lab::start(options).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let config = lab
+            .write_config(directory.path(), collections, &merged(extra))
+            .unwrap();
+        Self {
+            lab,
+            directory,
+            config,
+            running: None,
+        }
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("--config").arg(&self.config).args(arguments);
+        // What the machine's own environment holds must not reach the test.
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CMSYNC_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(arguments);
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Runs a command to its end and parses the JSON that it prints.
+    pub(crate) async fn json(&self, arguments: &[&str]) -> serde_json::Value {
+        let output = self.run(&[arguments, &["--json"]].concat()).await;
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub(crate) async fn once(&self) -> Output {
+        self.run(&["run", "--once"]).await
+    }
+
+    /// Starts `cmsync run`, with its log in a file.
+    pub(crate) fn start(&mut self) {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log_path())
+            .unwrap();
+        let child = self
+            .command(&["run"])
+            .stderr(log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        self.running = Some(child);
+    }
+
+    pub(crate) fn log_path(&self) -> PathBuf {
+        self.directory.path().join("cmsync.log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub(crate) fn queue_file(&self) -> PathBuf {
+        self.directory.path().join("queue/queue.redb")
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.running.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// SIGTERM, and how it ended.
+    pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
+        let mut child = self.running.take().unwrap();
+        let status = Command::new("kill")
+            .arg(child.id().to_string())
+            .status()
+            .unwrap();
+        assert!(status.success());
+        tokio::task::spawn_blocking(move || child.wait().unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// Whether the process is still there.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.running
+            .as_mut()
+            .is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
+    pub(crate) fn report(&self) -> Report {
+        self.lab.compare(&self.lab.device_collections())
+    }
+
+    /// Waits until the workspace equals the site over these collections.
+    pub(crate) async fn until_equal(&mut self, collections: &[String]) -> Report {
+        let lab = Arc::clone(&self.lab);
+        let wanted = collections.to_vec();
+        self.until(move || {
+            let report = lab.compare(&wanted);
+            report.equal.then_some(report)
+        })
+        .await
+    }
+
+    /// Waits until the workspace equals the site over all visible collections.
+    pub(crate) async fn until_all_equal(&mut self) -> Report {
+        let all = self.lab.device_collections();
+        self.until_equal(&all).await
+    }
+
+    /// Waits until `found` gives something; looked at after every body that the workspace takes, and
+    /// now and then.
+    pub(crate) async fn until<T>(&mut self, mut found: impl FnMut() -> Option<T>) -> T {
+        let mut taken = self.lab.workspace.taken();
+        let started = std::time::Instant::now();
+        loop {
+            taken.borrow_and_update();
+            if let Some(found) = found() {
+                return found;
+            }
+            assert!(
+                self.running.is_none() || self.is_running(),
+                "cmsync ended:\n{}",
+                self.log()
+            );
+            let differences = || self.report().differences;
+            assert!(
+                started.elapsed() < PATIENCE,
+                "waited in vain; {:#?}\n{}",
+                differences(),
+                self.log()
+            );
+            drop(tokio::time::timeout(Duration::from_millis(200), taken.changed()).await);
+        }
+    }
+
+    /// Waits until a poll of the site began after now and another after it.
+    pub(crate) async fn two_polls(&mut self) {
+        let polls = |lab: &Lab| {
+            lab.counts()
+                .site
+                .get("SMS_Collection")
+                .copied()
+                .unwrap_or(0)
+        };
+        let lab = Arc::clone(&self.lab);
+        let before = polls(&lab);
+        self.until(move || (polls(&lab) >= before + 3).then_some(()))
+            .await;
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// The quick options with `extra` tables; keys of a table that both have are joined.
+fn merged(extra: &str) -> String {
+    let mut text = QUICK.to_owned();
+    for table in extra.split("\n[").filter(|t| !t.trim().is_empty()) {
+        let (name, keys) = table.trim_start_matches('[').split_once(']').unwrap();
+        let head = format!("[{name}]\n");
+        match text.find(&head) {
+            Some(at) => text.insert_str(at + head.len(), &format!("{}\n", keys.trim())),
+            None => text.push_str(&format!("{head}{}\n", keys.trim())),
+        }
+    }
+    text
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

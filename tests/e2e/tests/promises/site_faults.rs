@@ -1,0 +1,133 @@
+//! A site that fails, stalls or cuts its answers loses nothing.
+
+use std::time::Duration;
+
+use crate::rig::{Rig, options, small};
+
+const SHORT: &str = "[producer]\npage_size = 100";
+
+async fn survives(fault: impl Fn(&mut cmsync_lab::faults::Faults)) {
+    let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, SHORT).await;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let quick = text.replacen(
+        "[connections.lab.site]",
+        "[connections.lab.site]\nread_timeout = \"500ms\"",
+        1,
+    );
+    std::fs::write(&rig.config, quick).unwrap();
+    rig.start();
+    rig.until_all_equal().await;
+    for round in 0..3_u32 {
+        fault(&mut rig.lab.faults());
+        {
+            let mut world = rig.lab.world();
+            let gone: Vec<u32> = world.collections["PS100001"]
+                .members
+                .iter()
+                .take(2)
+                .collect();
+            world.change_members(
+                "PS100001",
+                &[cmsync_lab::world::CLIENTS + 350 + round],
+                &gone,
+            );
+        }
+        rig.until_all_equal().await;
+    }
+    let mut removed = 0;
+    rig.lab.workspace.rows(
+        0,
+        |_, row| removed += usize::from(row.action == "Remove"),
+        |_, _| {},
+    );
+    assert!(removed <= 6, "{removed} removals for 6 members that went");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_cut_in_their_middle() {
+    survives(|f| f.cut_answers = 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_as_json() {
+    survives(|f| f.site_status = (3, 404, false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_as_a_web_page() {
+    survives(|f| f.site_status = (3, 404, true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_of_the_site() {
+    survives(|f| f.site_status = (5, 500, false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_stall() {
+    survives(|f| f.stalls = (2, Duration::from_secs(3))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_in_an_order_of_their_own() {
+    survives(|f| f.unordered = true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_with_links() {
+    survives(|f| f.link_pages = Some(37)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_becomes_a_child_stops_with_the_reason_and_removes_nothing() {
+    let rig = Rig::new(small()).await;
+    assert!(rig.once().await.status.success());
+    rig.lab.world().reports_to = "NEW".into();
+    let output = rig.once().await;
+    assert_eq!(output.status.code(), Some(1));
+    let text = crate::rig::stderr(&output);
+    assert!(
+        text.contains("site `CAS` reports to `NEW`")
+            && text.contains("administration service of `NEW`"),
+        "{text}"
+    );
+    assert!(rig.report().equal);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_replication_link_is_said() {
+    let mut rig = Rig::new(small()).await;
+    rig.lab.world().link_states.insert("PS2".into(), 9);
+    rig.start();
+    rig.until_all_equal().await;
+    rig.two_polls().await;
+    let status = rig.json(&["status"]).await;
+    let warnings = status[0]["warnings"].as_array().unwrap();
+    assert!(
+        warnings.iter().any(|w| w
+            .as_str()
+            .unwrap()
+            .contains("replication from site PS2 has failed")),
+        "{status}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_token_says_who_must_do_what_and_a_new_one_counts_at_once() {
+    let mut rig = Rig::new(small()).await;
+    let token = rig.directory.path().join("site-token");
+    let good = std::fs::read_to_string(&token).unwrap();
+    std::fs::write(&token, "an-old-token").unwrap();
+    let output = rig.once().await;
+    assert_eq!(output.status.code(), Some(1));
+    let text = crate::rig::stderr(&output);
+    assert!(
+        text.contains("401")
+            && text.contains("bearer_token_file")
+            && !text.contains("an-old-token"),
+        "{text}"
+    );
+    rig.start();
+    std::fs::write(&token, good).unwrap();
+    rig.until_all_equal().await;
+}
