@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use cmsync_control::{Answer, Desk, Question, local_api};
-use cmsync_queue::{Queue, embedded};
+use cmsync_queue::Queue;
+use cmsync_queue::embedded::{self, EmbeddedQueue};
 
 use crate::cli::{
     Cli, CollectionsCommand, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand,
@@ -12,6 +14,9 @@ use crate::cli::{
 };
 use crate::config::Config;
 use crate::{check, logging, output, pipeline};
+
+/// How long a queue that another process holds is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// `cmsync.toml` here, else the system's.
 pub(crate) fn default_config() -> PathBuf {
@@ -85,17 +90,41 @@ pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::
     output::print(&ask(&config, question).await?, cli.json)
 }
 
-/// Asks the running process, or opens the queue where none runs.
+/// Asks the running process, or opens the queue where none runs. A process that is just starting or
+/// stopping, or another command, holds the queue for a moment only.
 async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
-    if let Some(answer) = local_api::ask(&config.queue_directory, &question).await? {
-        return Ok(answer);
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = local_api::ask(&config.queue_directory, &question).await? {
+            return Ok(answer);
+        }
+        match embedded::open(&config.queue_directory) {
+            Ok(queue) => {
+                queue
+                    .declare(&pipeline::shared_topics(config.partitions))
+                    .await?;
+                let desk = Desk::new(Arc::new(queue) as Arc<dyn Queue>, pipeline::clock());
+                return Ok(desk.answer(question).await?);
+            }
+            Err(cmsync_queue::Error::Locked(_)) if started.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
-    let queue = Arc::new(embedded::open(&config.queue_directory)?);
-    queue
-        .declare(&pipeline::shared_topics(config.partitions))
-        .await?;
-    let desk = Desk::new(queue as Arc<dyn Queue>, pipeline::clock());
-    Ok(desk.answer(question).await?)
+}
+
+/// Opens the queue for `run`; waits for a command that holds it for a moment.
+pub(crate) async fn open_queue(config: &Config) -> Result<EmbeddedQueue, cmsync_queue::Error> {
+    let started = Instant::now();
+    loop {
+        match embedded::open(&config.queue_directory) {
+            Err(cmsync_queue::Error::Locked(_)) if started.elapsed() < LOCK_PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 async fn show_dead_letter(config: &Config, id: String, as_json: bool) -> anyhow::Result<bool> {

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use cmsync_control::{Desk, local_api};
 use cmsync_producer::Job;
-use cmsync_queue::embedded::{self, EmbeddedQueue};
+use cmsync_queue::embedded::EmbeddedQueue;
 use cmsync_queue::{Queue, TopicKind, TopicSpec};
 use cmsync_schemas::{Clock, Health, topics};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
+use crate::commands;
 use crate::config::{self, Config, Connection};
 use crate::connections::{self, WorkspaceSeq};
 use crate::progress;
@@ -62,10 +63,10 @@ pub(crate) async fn run(
     stage: Option<StageName>,
 ) -> anyhow::Result<bool> {
     let metrics = install_metrics()?;
-    let queue = Arc::new(embedded::open(&config.queue_directory)?);
+    let queue = Arc::new(commands::open_queue(&config).await?);
     queue.declare(&shared_topics(config.partitions)).await?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(stop_on_signal(shutdown.clone()));
+    stop_on_signal(shutdown.clone())?;
     let board = StatusBoard::new(
         Arc::clone(&queue) as Arc<dyn Queue>,
         clock(),
@@ -142,17 +143,20 @@ fn install_metrics() -> anyhow::Result<PrometheusHandle> {
     Ok(handle)
 }
 
-async fn stop_on_signal(shutdown: CancellationToken) {
+/// From here on, SIGTERM and SIGINT stop the process in good order.
+fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    tracing::info!("stopping");
-    shutdown.cancel();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        shutdown.cancel();
+    });
+    Ok(())
 }
 
 /// Starts the web endpoint and the local API.

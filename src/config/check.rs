@@ -116,11 +116,9 @@ impl Checker {
     }
 }
 
-/// Checks a file as a whole.
-pub(super) fn check(file: &raw::File) -> Result<Config, Mistakes> {
-    let mut checker = Checker {
-        mistakes: Vec::new(),
-    };
+/// Checks a file as a whole; `mistakes` are those that were found on the way here.
+pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
+    let mut checker = Checker { mistakes };
     let listen = listen(&mut checker, &file.http.listen);
     options(&mut checker, file);
     checker.require(

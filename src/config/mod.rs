@@ -92,7 +92,8 @@ pub(crate) struct Workspace {
 /// # Errors
 /// Every mistake, with its key's path.
 pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
-    check::check(&read::read(path, std::env::vars())?)
+    let (file, mistakes) = read::read(path, std::env::vars())?;
+    check::check(&file, mistakes)
 }
 
 #[cfg(test)]

@@ -12,11 +12,11 @@ const PREFIX: &str = "CMSYNC_";
 /// Variables with the prefix that mean something else.
 const OTHERS: [&str; 3] = ["CMSYNC_CONFIG", "CMSYNC_CAPTURES", "CMSYNC_BIN"];
 
-/// Reads a configuration.
+/// Reads a configuration; with it come the mistakes that were taken out to read it.
 pub(super) fn read(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<File, Mistakes> {
+) -> Result<(File, Vec<Mistake>), Mistakes> {
     let alone = |message: String| {
         Mistakes(vec![Mistake {
             path: path.display().to_string(),
@@ -37,10 +37,9 @@ pub(super) fn read(
         };
         override_with(&mut table, &keys.to_ascii_lowercase(), &value);
     }
-    let file = parse(table, &mut mistakes);
-    match file {
-        Some(file) if mistakes.is_empty() => Ok(file),
-        _ => Err(Mistakes(mistakes)),
+    match parse(table, &mut mistakes) {
+        Some(file) => Ok((file, mistakes)),
+        None => Err(Mistakes(mistakes)),
     }
 }
 

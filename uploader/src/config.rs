@@ -19,10 +19,10 @@ pub struct Options {
     pub max_raw_body: ByteSize,
     /// Largest body on the wire.
     pub max_wire_body: ByteSize,
-    /// First rest of a rule that refuses; doubled up to `probe_max`.
+    /// First rest of a rule that refuses, or of a body that failed; doubled up to `probe_max`.
     #[serde(with = "humantime_serde")]
     pub probe_first: Duration,
-    /// Longest rest of a rule that refuses.
+    /// Longest rest of either.
     #[serde(with = "humantime_serde")]
     pub probe_max: Duration,
     /// Longest time that a `Retry-After` is obeyed; then the rule is probed.

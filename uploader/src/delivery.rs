@@ -11,6 +11,7 @@ use cmsync_schemas::tables::COLLECTION_STREAM;
 use tokio::time::Instant;
 
 use crate::body::{Body, test_row};
+use crate::config::Options;
 use crate::metrics::Metrics;
 use crate::rules::Rules;
 
@@ -57,7 +58,7 @@ pub(crate) struct Delivery {
     pub(crate) clock: Clock,
     /// Bodies that may be on their way at once: fewer when the service slows down.
     pub(crate) allowed: AtomicUsize,
-    pub(crate) max_in_flight: usize,
+    options: Options,
     tested: Mutex<Option<(Instant, bool)>>,
     window: Mutex<Window>,
 }
@@ -75,15 +76,15 @@ impl Delivery {
         rules: Rules,
         metrics: Arc<Metrics>,
         clock: Clock,
-        max_in_flight: usize,
+        options: &Options,
     ) -> Self {
         Self {
             target,
             rules,
             metrics,
             clock,
-            allowed: AtomicUsize::new(max_in_flight),
-            max_in_flight,
+            allowed: AtomicUsize::new(options.max_in_flight),
+            options: options.clone(),
             tested: Mutex::new(None),
             window: Mutex::new(Window {
                 since: Instant::now(),
@@ -95,7 +96,7 @@ impl Delivery {
 
     /// Posts a body until its way has ended.
     pub(crate) async fn deliver(&self, body: &Body) -> Outcome {
-        let mut attempt = Attempts::new();
+        let mut attempt = Attempts::new(&self.options);
         loop {
             let turn = self.rules.turn().await;
             let (index, rule) = (turn.index, turn.rule);
@@ -215,7 +216,7 @@ impl Delivery {
                 .record(((self.clock)() - body.oldest).max(0) as f64 / 1e6);
         }
         let allowed = self.allowed.load(Ordering::Relaxed);
-        if allowed < self.max_in_flight {
+        if allowed < self.options.max_in_flight {
             self.allowed.store(allowed + 1, Ordering::Relaxed);
         }
         self.count(u64::from(body.rows), 0);
@@ -234,7 +235,9 @@ impl Delivery {
             Some((at, passes)) if passes && at.elapsed() < TEST_COUNTS => passes,
             _ => {
                 let test = test_row((self.clock)());
-                let posted = self.post(rule, &test, &mut Attempts::new()).await;
+                let posted = self
+                    .post(rule, &test, &mut Attempts::new(&self.options))
+                    .await;
                 let passes = matches!(posted, Ok(Verdict::Accepted));
                 *self.tested.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), passes));
@@ -275,8 +278,8 @@ struct Attempts {
 }
 
 impl Attempts {
-    fn new() -> Self {
-        let policy = Policy::new(Duration::from_millis(250), Duration::from_secs(60));
+    fn new(options: &Options) -> Self {
+        let policy = Policy::new(options.probe_first, options.probe_max);
         Self {
             count: 0,
             renewed: false,

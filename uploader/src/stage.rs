@@ -101,7 +101,7 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
         rules,
         Arc::clone(&metrics),
         Arc::clone(&clock),
-        options.max_in_flight,
+        &options,
     );
     let mut stage = Stage {
         gather: Gather::new(events, committer, MAX_OPEN),
@@ -201,6 +201,7 @@ impl Stage {
                 }
                 Err(error) => self.set_aside_message(id, &message, &error),
             },
+            Gathered::Committed => {}
         }
         Ok(())
     }

@@ -31,6 +31,8 @@ pub enum Gathered {
     Message(MessageId, Message),
     /// The partition is gone; whatever was open in it is void.
     Revoked(u32),
+    /// Finished work became durable, or was lost.
+    Committed,
 }
 
 #[derive(Default)]
@@ -155,7 +157,10 @@ impl Gather {
                     < self.max_open;
             tokio::select! {
                 biased;
-                outcome = poll_commit(&mut self.committing) => self.committed(outcome?),
+                outcome = poll_commit(&mut self.committing) => {
+                    self.committed(outcome?);
+                    return Ok(Gathered::Committed);
+                }
                 event = next_event(&mut *self.events), if room => {
                     if let Some(found) = self.take(event?) {
                         return Ok(found);

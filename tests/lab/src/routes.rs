@@ -62,6 +62,7 @@ pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<A
         ["v1", "workspaces", _, "query"] => ingestion::query(&lab, &head.headers, &body),
         ["lab", "report"] => Some((200, vec![], lab.report_json())),
         ["lab", "counts"] => Some((200, vec![], serde_json::to_string(&*lab.counts())?)),
+        ["lab", "faults"] => Some((lab.set_faults(&body), vec![], String::new())),
         ["lab", "stop-churn"] => {
             lab.stop_churn();
             Some((200, vec![], String::new()))

@@ -150,6 +150,25 @@ impl Lab {
         lock(&self.tokens).clear();
     }
 
+    /// Sets faults from JSON, for clients in other languages; gives the status to answer.
+    pub(crate) fn set_faults(&self, body: &[u8]) -> u16 {
+        let Ok(wanted) = serde_json::from_slice::<serde_json::Value>(body) else {
+            return 400;
+        };
+        let number = |name: &str| wanted[name].as_u64().and_then(|n| u32::try_from(n).ok());
+        if wanted["expire_tokens"] == true {
+            self.expire_tokens();
+        }
+        let mut faults = self.faults();
+        if let Some(count) = number("throttle_next") {
+            faults.throttle_next = (count, 0);
+        }
+        if let Some(limit) = number("body_limit") {
+            faults.body_limit = (limit > 0).then_some(limit as usize);
+        }
+        200
+    }
+
     pub(crate) fn issue_token(&self, audience: &str) -> String {
         let token = format!("token-{}", self.next_token.fetch_add(1, Ordering::Relaxed));
         lock(&self.tokens).insert(token.clone(), audience.to_owned());

@@ -143,28 +143,16 @@ async fn one_stage_runs_alone_on_its_directory() {
     rig.lab.faults().refused_rules.clear();
     let sites = rig.lab.counts().site.clone();
     for stage in ["transformer", "uploader"] {
-        let mut child = rig.command(&["run", "--stage", stage]).spawn().unwrap();
-        let lab = std::sync::Arc::clone(&rig.lab);
-        if stage == "uploader" {
-            rig.until(move || lab.compare(&lab.device_collections()).equal.then_some(()))
-                .await;
-        } else {
-            let waiting = |rig: &Rig| {
-                let output = rig.command(&["status", "--json"]).output().unwrap();
-                serde_json::from_slice::<serde_json::Value>(&output.stdout).is_ok()
-            };
-            while !waiting(&rig) {
-                tokio::task::yield_now().await;
-            }
-        }
-        assert!(
-            std::process::Command::new("kill")
-                .arg(child.id().to_string())
-                .status()
-                .unwrap()
-                .success()
-        );
-        assert!(child.wait().unwrap().success());
+        let runs = |log: &str| log.matches("running").count();
+        let before = runs(&rig.log());
+        rig.start_with(&["run", "--stage", stage]);
+        let (lab, log) = (std::sync::Arc::clone(&rig.lab), rig.log_path());
+        let is_up = move || runs(&std::fs::read_to_string(&log).unwrap_or_default()) > before;
+        let is_done =
+            move || stage == "transformer" || lab.compare(&lab.device_collections()).equal;
+        rig.until(move || (is_up() && is_done()).then_some(()))
+            .await;
+        assert!(rig.terminate().await.success(), "{}", rig.log());
     }
     assert_eq!(rig.lab.counts().site, sites, "neither stage reads the site");
 }

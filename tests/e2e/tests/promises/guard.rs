@@ -102,7 +102,13 @@ async fn half_of_the_members_once_removes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_deletion_of_up_to_five_collections_arrives() {
-    let mut rig = synced().await;
+    let mut rig = Rig::new(cmsync_lab::world::Plan {
+        collections: 40,
+        ..small()
+    })
+    .await;
+    rig.start();
+    rig.until_all_equal().await;
     let ids: Vec<String> = rig
         .lab
         .world()

@@ -124,13 +124,17 @@ impl Rig {
 
     /// Starts `cmsync run`, with its log in a file.
     pub(crate) fn start(&mut self) {
+        self.start_with(&["run"]);
+    }
+
+    pub(crate) fn start_with(&mut self, arguments: &[&str]) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.log_path())
             .unwrap();
         let child = self
-            .command(&["run"])
+            .command(arguments)
             .stderr(log)
             .stdout(Stdio::null())
             .spawn()
@@ -205,6 +209,8 @@ impl Rig {
         let started = std::time::Instant::now();
         loop {
             taken.borrow_and_update();
+            // Comparing costs more than waiting for a burst of bodies to end.
+            while started.elapsed() < PATIENCE && self.is_busy(&mut taken).await {}
             if let Some(found) = found() {
                 return found;
             }
@@ -222,6 +228,13 @@ impl Rig {
             );
             drop(tokio::time::timeout(Duration::from_millis(200), taken.changed()).await);
         }
+    }
+
+    /// Whether another body was taken within a moment.
+    async fn is_busy(&self, taken: &mut tokio::sync::watch::Receiver<u64>) -> bool {
+        tokio::time::timeout(Duration::from_millis(60), taken.changed())
+            .await
+            .is_ok()
     }
 
     /// Waits until a poll of the site began after now and another after it.

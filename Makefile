@@ -1,0 +1,60 @@
+# Everything that a person or a machine does with this project. `make help` lists it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO := cargo
+TOOLS := .tools
+PYTHON := $(TOOLS)/python/bin/python
+# Exact versions: the same tools today and next year.
+INGESTION_CLIENT := azure-monitor-ingestion==1.1.0
+DENY_VERSION := 0.20.2
+TYPOS_VERSION := 1.40.0
+
+.PHONY: help demo test unit e2e python-client lint slow-lint bench faults build clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## Build the release binary and the lab
+	@command -v cc >/dev/null || { echo "a C compiler is needed (Debian: apt-get install gcc)"; exit 1; }
+	$(CARGO) build --release --locked -p cmsync -p cmsync-lab
+
+demo: build ## Show the main job working: a lab hierarchy with churn, synced for half a minute
+	KEEP=$(KEEP) target/release/cmsync-demo
+
+test: lint unit e2e python-client ## Run every test, set-up included
+
+unit: ## Unit, property and contract tests
+	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
+
+e2e: build ## The real binary against the lab
+	$(CARGO) test --locked --release -p cmsync-e2e
+
+python-client: build $(TOOLS)/python/.ready ## Azure's own client for Python against the lab
+	$(PYTHON) tests/clients/azure_ingestion.py
+
+$(TOOLS)/python/.ready: Makefile
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Python 3 with venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
+	rm -rf $(TOOLS)/python && python3 -m venv $(TOOLS)/python
+	$(PYTHON) -m pip install --quiet $(INGESTION_CLIENT)
+	touch $@
+
+lint: ## Format, clippy without warnings, sizes and arrows
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	tests/lint/sizes.sh
+
+slow-lint: ## Licences, bans, sources and typos, with tools that are built first
+	@test -x $(TOOLS)/bin/cargo-deny || $(CARGO) install --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
+	@test -x $(TOOLS)/bin/typos || $(CARGO) install --locked --root $(TOOLS) typos-cli@$(TYPOS_VERSION)
+	$(TOOLS)/bin/cargo-deny check licenses bans sources
+	$(TOOLS)/bin/typos
+
+bench: build ## Measure; writes target/bench.json
+	$(CARGO) run --locked --release -p cmsync-bench
+
+faults: build ## The long form of the crash tests: 50 kills
+	CMSYNC_KILLS=50 $(CARGO) test --locked --release -p cmsync-e2e crashes
+
+clean: ## Remove everything that was built
+	rm -rf target $(TOOLS)

@@ -1,0 +1,167 @@
+//! `make demo`: a lab hierarchy that changes every second, kept in a lab workspace for half a minute.
+//! Ends with what happened, and exits 0 only if the workspace equals the site.
+
+#![expect(clippy::print_stdout, reason = "this is what the demo is for")]
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cmsync_lab::churn::percentile;
+use cmsync_lab::world::Plan;
+use cmsync_lab::{Lab, Options};
+
+const RUN: Duration = Duration::from_secs(30);
+/// The last changes have this long to arrive.
+const LAST: Duration = Duration::from_secs(30);
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let directory = std::env::temp_dir().join(format!("cmsync-demo-{}", std::process::id()));
+    let outcome = demo(&directory).await;
+    // What a demo leaves behind is of no use to anyone.
+    drop(std::fs::remove_dir_all(&directory));
+    outcome
+}
+
+async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
+    let plan = Plan {
+        devices: 5_000,
+        collections: 120,
+        memberships: 60_000,
+        ..Plan::default()
+    };
+    let lab = Lab::start(Options {
+        plan,
+        ..Options::default()
+    })
+    .await?;
+    let keeps = std::env::var("KEEP").is_ok_and(|keep| keep == "1");
+    let http = if keeps { "127.0.0.1:9464" } else { "" };
+    let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"");
+    let config = lab.write_config(directory, "[{ name = \"*\" }]", &extra)?;
+    println!(
+        "A hierarchy of 5,000 devices in 120 collections changes every second; cmsync keeps it in a workspace."
+    );
+    lab.start_churn(Duration::from_secs(1), 5);
+    let log = std::fs::File::create(directory.join("cmsync.log"))?;
+    let binary = binary();
+    let mut cmsync = Command::new(&binary)
+        .arg("--config")
+        .arg(&config)
+        .arg("run")
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()?;
+    if keeps {
+        println!("site and workspace: {}", lab.url());
+        println!("metrics:            http://127.0.0.1:9464/metrics");
+        println!(
+            "commands:           {} --config {} status",
+            binary.display(),
+            config.display()
+        );
+        println!("Ctrl-C ends it.");
+        tokio::signal::ctrl_c().await?;
+        stop(&mut cmsync)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let started = Instant::now();
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    while started.elapsed() < RUN {
+        ticks.tick().await;
+        if cmsync.try_wait()?.is_some() {
+            eprintln!(
+                "\ncmsync ended:\n{}",
+                std::fs::read_to_string(directory.join("cmsync.log"))?
+            );
+            return Ok(ExitCode::FAILURE);
+        }
+        let counts = lab.counts().clone();
+        let (changes, requests) = (lab.churn().changes.len(), counts.site.values().sum::<u64>());
+        print!(
+            "\r{:>2} s: {changes} membership changes, {requests} requests to the site, {} bodies accepted ",
+            started.elapsed().as_secs(),
+            counts.bodies
+        );
+        std::io::stdout().flush()?;
+    }
+    println!();
+    lab.stop_churn();
+    let is_equal = wait_until_equal(&lab).await;
+    stop(&mut cmsync)?;
+    tell(&lab);
+    Ok(if is_equal {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Lets the last changes arrive.
+async fn wait_until_equal(lab: &Arc<Lab>) -> bool {
+    let started = Instant::now();
+    let collections = lab.device_collections();
+    let mut taken = lab.workspace.taken();
+    while !lab.compare(&collections).equal {
+        if started.elapsed() > LAST {
+            return false;
+        }
+        drop(tokio::time::timeout(Duration::from_secs(1), taken.changed()).await);
+    }
+    true
+}
+
+/// What happened, in a few lines.
+fn tell(lab: &Lab) {
+    let report = lab.compare(&lab.device_collections());
+    let (counts, churn) = (lab.counts().clone(), lab.churn());
+    let delays = churn.delays(&lab.workspace);
+    println!("collections            {}", report.collections);
+    println!("memberships            {}", report.memberships);
+    println!(
+        "records                {} and {} markers",
+        report.member_rows, report.marker_rows
+    );
+    println!(
+        "bodies                 {}, the largest {} bytes on the wire",
+        counts.bodies, counts.max_body
+    );
+    println!(
+        "membership changes     {}, the way of {} measured",
+        churn.changes.len(),
+        delays.len()
+    );
+    let millis = |share| percentile(&delays, share).as_millis();
+    println!(
+        "change to acceptance   p50 {} ms, p99 {} ms (polled every second)",
+        millis(0.5),
+        millis(0.99)
+    );
+    if report.equal {
+        println!("The workspace equals the site.");
+    } else {
+        println!(
+            "The workspace DIFFERS: {} missing, {} extra, {} wrong",
+            report.missing, report.extra, report.wrong
+        );
+        report
+            .differences
+            .iter()
+            .for_each(|difference| println!("  {difference}"));
+    }
+}
+
+/// The release build beside this program.
+fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name("cmsync")
+}
+
+fn stop(child: &mut Child) -> anyhow::Result<()> {
+    Command::new("kill").arg(child.id().to_string()).status()?;
+    child.wait()?;
+    Ok(())
+}
