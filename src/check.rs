@@ -34,12 +34,7 @@ pub(crate) async fn run(
                 Ok(detail) => (true, detail),
                 Err(detail) => (false, detail),
             };
-            findings.push(Finding {
-                connection: name.clone(),
-                what,
-                is_fine,
-                detail,
-            });
+            findings.push(Finding { connection: name.clone(), what, is_fine, detail });
         };
         if stage.is_none_or(|s| s == StageName::Producer) {
             site(connection, &mut note).await?;
@@ -52,13 +47,7 @@ pub(crate) async fn run(
     if as_json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
-        for Finding {
-            connection,
-            what,
-            is_fine,
-            detail,
-        } in &findings
-        {
+        for Finding { connection, what, is_fine, detail } in &findings {
             println!(
                 "{} {connection}: {what}: {detail}",
                 if *is_fine { "ok    " } else { "FAILED" }
@@ -83,10 +72,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     note(
         "site",
         match hierarchy.above() {
-            None => Ok(format!(
-                "{code} is the top tier of {} sites",
-                hierarchy.sites.len()
-            )),
+            None => Ok(format!("{code} is the top tier of {} sites", hierarchy.sites.len())),
             Some(above) => Err(format!(
                 "{code} reports to {above}: name the administration service of {above}"
             )),
@@ -94,12 +80,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     );
     for link in hierarchy.links.iter().filter(|link| link.is_failed()) {
         let (child, at) = (&link.child, &link.site_data_at);
-        note(
-            "replication",
-            Err(format!(
-                "the link from {child} has failed; its data is of {at}"
-            )),
-        );
+        note("replication", Err(format!("the link from {child} has failed; its data is of {at}")));
     }
     let collections = match site.collections().await {
         Ok(collections) => collections,
@@ -113,15 +94,9 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     note(
         "collections",
         if kept == 0 {
-            Err(format!(
-                "none of {} visible collections is chosen",
-                collections.len()
-            ))
+            Err(format!("none of {} visible collections is chosen", collections.len()))
         } else {
-            Ok(format!(
-                "{kept} of {} visible collections are chosen",
-                collections.len()
-            ))
+            Ok(format!("{kept} of {} visible collections are chosen", collections.len()))
         },
     );
     for id in selection.missing(&collections) {
@@ -144,10 +119,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
 async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     let workspace = &connection.workspace;
     let credential = connections::credential(workspace)?;
-    let token = match credential
-        .token(&workspace.endpoints.ingestion_audience)
-        .await
-    {
+    let token = match credential.token(&workspace.endpoints.ingestion_audience).await {
         Ok(token) => token,
         Err(error) => {
             note("token", Err(error.to_string()));
@@ -157,19 +129,12 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
     let skew = credential.clock_skew().unwrap_or(0);
     note("token", Ok("granted".into()));
     if skew.abs() > 300 {
-        note(
-            "clock",
-            Err(format!(
-                "{skew} s ahead of the token endpoint's: set it right"
-            )),
-        );
+        note("clock", Err(format!("{skew} s ahead of the token endpoint's: set it right")));
     }
     let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
     for rule in &workspace.rules {
-        let (stream, body) = cmsync_uploader::test_body(clock()());
-        let posted = ingestion
-            .post(rule, stream, &token, "cmsync-check", body)
-            .await;
+        let body = cmsync_uploader::test_body(clock()());
+        let posted = ingestion.post(rule, &token, "cmsync-check", body).await;
         note(
             "rule",
             match posted {

@@ -21,11 +21,7 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 /// `cmsync.toml` here, else the system's.
 pub(crate) fn default_config() -> PathBuf {
     let here = PathBuf::from("cmsync.toml");
-    if here.exists() {
-        here
-    } else {
-        PathBuf::from("/etc/cmsync/cmsync.toml")
-    }
+    if here.exists() { here } else { PathBuf::from("/etc/cmsync/cmsync.toml") }
 }
 
 /// Executes a command; false when it failed and has said why.
@@ -47,30 +43,16 @@ pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::
         Command::Connection(ConnectionCommand::Resume { connection }) => {
             Question::Resume { connection }
         }
-        Command::Collections(CollectionsCommand::Resend {
-            connection,
-            collection,
-        }) => Question::Resend {
-            connection,
-            collection,
-        },
+        Command::Collections(CollectionsCommand::Resend { connection, collection }) => {
+            Question::Resend { connection, collection }
+        }
         Command::Removals(RemovalsCommand::List) => Question::Removals,
-        Command::Removals(RemovalsCommand::Approve {
-            connection,
-            collection,
-        }) => Question::DecideRemoval {
-            connection,
-            collection,
-            approve: true,
-        },
-        Command::Removals(RemovalsCommand::Dismiss {
-            connection,
-            collection,
-        }) => Question::DecideRemoval {
-            connection,
-            collection,
-            approve: false,
-        },
+        Command::Removals(RemovalsCommand::Approve { connection, collection }) => {
+            Question::DecideRemoval { connection, collection, approve: true }
+        }
+        Command::Removals(RemovalsCommand::Dismiss { connection, collection }) => {
+            Question::DecideRemoval { connection, collection, approve: false }
+        }
         Command::DeadLetters(DeadLettersCommand::List) => Question::DeadLetters,
         Command::DeadLetters(DeadLettersCommand::Replay { id }) => {
             Question::DecideDeadLetter { id, replay: true }
@@ -79,13 +61,9 @@ pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::
             Question::DecideDeadLetter { id, replay: false }
         }
         Command::Groups(GroupsCommand::List) => Question::Groups,
-        Command::Groups(GroupsCommand::Members {
-            connection,
-            collection,
-        }) => Question::Members {
-            connection,
-            collection,
-        },
+        Command::Groups(GroupsCommand::Members { connection, collection }) => {
+            Question::Members { connection, collection }
+        }
     };
     output::print(&ask(&config, question).await?, cli.json)
 }
@@ -100,9 +78,7 @@ async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
         }
         match embedded::open(&config.queue_directory) {
             Ok(queue) => {
-                queue
-                    .declare(&pipeline::shared_topics(config.partitions))
-                    .await?;
+                queue.declare(&pipeline::shared_topics(config.partitions)).await?;
                 let desk = Desk::new(Arc::new(queue) as Arc<dyn Queue>, pipeline::clock());
                 return Ok(desk.answer(question).await?);
             }
@@ -131,10 +107,9 @@ async fn show_dead_letter(config: &Config, id: String, as_json: bool) -> anyhow:
     let answer = match ask(config, Question::DeadLetters).await? {
         Answer::DeadLetters(all) => match all.into_iter().find(|letter| letter.id == id) {
             Some(letter) if as_json => Answer::DeadLetters(vec![letter]),
-            Some(letter) => Answer::Taken(format!(
-                "{}: {}\n{}",
-                letter.reason, letter.error, letter.payload
-            )),
+            Some(letter) => {
+                Answer::Taken(format!("{}: {}\n{}", letter.reason, letter.error, letter.payload))
+            }
             None => Answer::Refused(format!(
                 "there is no dead letter `{id}`; see `cmsync dead-letters list`"
             )),

@@ -19,12 +19,8 @@ const SHARES: (u64, u64, u64) = (40, 40, 10);
 /// The topics of a connection, each within its part of `share` bytes.
 pub(crate) fn topics_of(name: &str, partitions: u32, share: u64) -> Vec<TopicSpec> {
     let part = |percent: u64| share / 100 * percent;
-    let log = |name: String, max_bytes| TopicSpec {
-        name,
-        partitions,
-        kind: TopicKind::Log,
-        max_bytes,
-    };
+    let log =
+        |name: String, max_bytes| TopicSpec { name, partitions, kind: TopicKind::Log, max_bytes };
     let compacted = |name: String, max_bytes| TopicSpec {
         name,
         partitions: 1,
@@ -48,22 +44,14 @@ pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
 pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
     let client = Client::new("site", &site.http)?;
     let bearer = Bearer::new(site.bearer_token.clone());
-    Ok(AdminService::new(
-        client,
-        Box::new(bearer),
-        site.admin_service.clone(),
-    ))
+    Ok(AdminService::new(client, Box::new(bearer), site.admin_service.clone()))
 }
 
 /// Tokens for a workspace.
 pub(crate) fn credential(workspace: &Workspace) -> Result<Arc<Credential>, cmsync_http::Error> {
     let client = Client::new("token", &workspace.http)?;
     let authority = workspace.endpoints.authority.clone();
-    Ok(Arc::new(Credential::new(
-        client,
-        authority,
-        workspace.identity.clone(),
-    )))
+    Ok(Arc::new(Credential::new(client, authority, workspace.identity.clone())))
 }
 
 /// The workspace behind a connection, for its uploader.
@@ -95,11 +83,7 @@ impl WorkspaceSeq {
         let client = Client::new("query", &workspace.http)?;
         let query = Query::new(client, workspace.endpoints.query.clone());
         let query = workspace.workspace_id.clone().map(|id| (query, id));
-        Ok(Self {
-            query,
-            credential,
-            connection: connection.producer.name.clone(),
-        })
+        Ok(Self { query, credential, connection: connection.producer.name.clone() })
     }
 }
 
@@ -108,14 +92,9 @@ impl HighestSeq for WorkspaceSeq {
     async fn highest_seq(&self, site_code: &str) -> Option<i64> {
         let (query, workspace) = self.query.as_ref()?;
         let asked = async {
-            let token = self
-                .credential
-                .token(&query.audience())
-                .await
-                .map_err(|e| e.to_string())?;
-            query
-                .rows(workspace, &token, &tables::highest_seq_query(site_code))
-                .await
+            let token =
+                self.credential.token(&query.audience()).await.map_err(|e| e.to_string())?;
+            query.rows(workspace, &token, &tables::highest_seq_query(site_code)).await
         };
         match asked.await {
             Ok(rows) => rows.first()?.first()?.as_i64(),

@@ -7,9 +7,7 @@ use crate::config::LogFormat;
 /// Starts logging. A filter that cannot be read falls back to `info`.
 pub(crate) fn start(format: LogFormat, level: &str) {
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => {
             use std::io::IsTerminal;

@@ -9,7 +9,9 @@ mod logging;
 mod output;
 mod pipeline;
 mod progress;
+mod reload;
 mod status_board;
+mod supervisor;
 
 use std::process::ExitCode;
 
@@ -33,10 +35,7 @@ fn main() -> ExitCode {
             return ExitCode::from(BAD_USE);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cmsync: failed to start: {error}");

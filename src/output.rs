@@ -1,6 +1,6 @@
 //! Answers as people read them.
 
-use cmsync_control::{Answer, ConnectionView};
+use cmsync_control::{Answer, ConnectionView, RemovalView};
 
 /// Prints an answer; false when it was a refusal.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
@@ -20,51 +20,14 @@ pub(crate) fn print(answer: &Answer, as_json: bool) -> anyhow::Result<bool> {
 /// The value alone: its kind is known from the command.
 fn json(answer: &Answer) -> anyhow::Result<String> {
     let tagged = serde_json::to_value(answer)?;
-    Ok(serde_json::to_string_pretty(
-        tagged.get("value").unwrap_or(&tagged),
-    )?)
+    Ok(serde_json::to_string_pretty(tagged.get("value").unwrap_or(&tagged))?)
 }
 
 fn text(answer: &Answer) -> String {
     match answer {
         Answer::Status(views) if views.is_empty() => "no connection yet".into(),
-        Answer::Status(views) => views
-            .iter()
-            .map(connection)
-            .collect::<Vec<_>>()
-            .join("\n\n"),
-        Answer::Removals(views) => {
-            let rows = views.iter().map(|r| {
-                let what = if r.is_collection {
-                    "the collection"
-                } else {
-                    "members"
-                };
-                let state = if r.is_dismissed { "dismissed" } else { "waits" };
-                vec![
-                    r.connection.clone(),
-                    r.collection.clone(),
-                    r.name.clone(),
-                    format!("{what}, {}", r.members),
-                    since(r.since),
-                    state.into(),
-                    r.reason.clone(),
-                ]
-            });
-            table(
-                &[
-                    "connection",
-                    "collection",
-                    "name",
-                    "would go",
-                    "since",
-                    "state",
-                    "reason",
-                ],
-                rows,
-                "no removal is held",
-            )
-        }
+        Answer::Status(views) => views.iter().map(connection).collect::<Vec<_>>().join("\n\n"),
+        Answer::Removals(views) => removals(views),
         Answer::DeadLetters(views) => {
             let rows = views.iter().map(|l| {
                 vec![
@@ -75,11 +38,7 @@ fn text(answer: &Answer) -> String {
                     l.error.clone(),
                 ]
             });
-            table(
-                &["id", "stage", "reason", "since", "error"],
-                rows,
-                "no dead letters",
-            )
+            table(&["id", "stage", "reason", "since", "error"], rows, "no dead letters")
         }
         Answer::Groups(views) => {
             let rows = views.iter().map(|g| {
@@ -93,14 +52,7 @@ fn text(answer: &Answer) -> String {
                 ]
             });
             table(
-                &[
-                    "connection",
-                    "collection",
-                    "name",
-                    "folder",
-                    "members",
-                    "sent whole",
-                ],
+                &["connection", "collection", "name", "folder", "members", "sent whole"],
                 rows,
                 "no groups yet",
             )
@@ -114,23 +66,36 @@ fn text(answer: &Answer) -> String {
                     m.assigned_site.clone().unwrap_or_default(),
                 ]
             });
-            table(
-                &["resource id", "computer", "NetBIOS name", "site"],
-                rows,
-                "no members",
-            )
+            table(&["resource id", "computer", "NetBIOS name", "site"], rows, "no members")
         }
         Answer::Taken(then) => then.clone(),
         Answer::Refused(reason) => reason.clone(),
     }
 }
 
+fn removals(views: &[RemovalView]) -> String {
+    let rows = views.iter().map(|r| {
+        let what = if r.is_collection { "the collection" } else { "members" };
+        let state = if r.is_dismissed { "dismissed" } else { "waits" };
+        vec![
+            r.connection.clone(),
+            r.collection.clone(),
+            r.name.clone(),
+            format!("{what}, {}", r.members),
+            since(r.since),
+            state.into(),
+            r.reason.clone(),
+        ]
+    });
+    table(
+        &["connection", "collection", "name", "would go", "since", "state", "reason"],
+        rows,
+        "no removal is held",
+    )
+}
+
 fn connection(view: &ConnectionView) -> String {
-    let site = if view.site_code.is_empty() {
-        "?"
-    } else {
-        &view.site_code
-    };
+    let site = if view.site_code.is_empty() { "?" } else { &view.site_code };
     let mut lines = vec![format!(
         "{} (site {site}): {} collections, {} members{}",
         view.connection,
@@ -139,11 +104,8 @@ fn connection(view: &ConnectionView) -> String {
         if view.is_paused { ", paused" } else { "" }
     )];
     for stage in &view.stages {
-        let reason = if stage.reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", stage.reason)
-        };
+        let reason =
+            if stage.reason.is_empty() { String::new() } else { format!(": {}", stage.reason) };
         let success = if stage.last_success > 0 {
             format!(", last success {}", since(stage.last_success))
         } else {
@@ -172,11 +134,7 @@ fn connection(view: &ConnectionView) -> String {
             view.dead_letters
         ));
     }
-    lines.extend(
-        view.warnings
-            .iter()
-            .map(|warning| format!("  warning      {warning}")),
-    );
+    lines.extend(view.warnings.iter().map(|warning| format!("  warning      {warning}")));
     lines.join("\n")
 }
 
@@ -194,22 +152,13 @@ fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) ->
     }
     let head: Vec<String> = head.iter().map(|h| (*h).to_owned()).collect();
     let width = |column: usize| {
-        let cells = std::iter::once(&head)
-            .chain(&rows)
-            .filter_map(|row| row.get(column));
+        let cells = std::iter::once(&head).chain(&rows).filter_map(|row| row.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..head.len()).map(width).collect();
     let line = |row: &Vec<String>| {
-        let cells = row
-            .iter()
-            .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    std::iter::once(&head)
-        .chain(&rows)
-        .map(line)
-        .collect::<Vec<_>>()
-        .join("\n")
+    std::iter::once(&head).chain(&rows).map(line).collect::<Vec<_>>().join("\n")
 }

@@ -28,10 +28,7 @@ pub(crate) fn show(metrics: PrometheusHandle, shutdown: CancellationToken) {
             let text = metrics.render();
             bar.set_length(sum(&text, "cmsync_producer_devices_published_total"));
             bar.set_position(sum(&text, "cmsync_uploader_records_delivered_total"));
-            bar.set_message(format!(
-                "{} rows read",
-                sum(&text, "cmsync_producer_rows_read_total")
-            ));
+            bar.set_message(format!("{} rows read", sum(&text, "cmsync_producer_rows_read_total")));
         }
         bar.finish();
     });

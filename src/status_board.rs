@@ -20,12 +20,7 @@ pub(crate) struct StatusBoard {
 
 impl StatusBoard {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, shutdown: CancellationToken) -> Self {
-        Self {
-            queue,
-            clock,
-            stages: Arc::default(),
-            shutdown,
-        }
+        Self { queue, clock, stages: Arc::default(), shutdown }
     }
 
     /// The place where a stage says how it is; the same at every call.
@@ -49,12 +44,7 @@ impl StatusBoard {
             warnings: Vec::new(),
         });
         stages.insert(key.clone(), sender.clone());
-        tokio::spawn(publish(
-            Arc::clone(&self.queue),
-            key,
-            receiver,
-            self.shutdown.clone(),
-        ));
+        tokio::spawn(publish(Arc::clone(&self.queue), key, receiver, self.shutdown.clone()));
         sender
     }
 
@@ -63,18 +53,11 @@ impl StatusBoard {
         let prefix = format!("{connection}/");
         let keys: Vec<String> = {
             let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-            let keys = stages
-                .keys()
-                .filter(|key| key.starts_with(&prefix))
-                .cloned()
-                .collect();
+            let keys = stages.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
             stages.retain(|key, _| !key.starts_with(&prefix));
             keys
         };
-        self.queue
-            .publish(keys.into_iter().map(|key| output(key, None)).collect())
-            .await
-            .map(drop)
+        self.queue.publish(keys.into_iter().map(|key| output(key, None)).collect()).await.map(drop)
     }
 
     /// What keeps the process from being ready.
@@ -82,28 +65,19 @@ impl StatusBoard {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         let stages = stages.values().map(|s| s.borrow().clone());
         let stopped = stages.filter(|s| s.state == Health::Stopped);
-        stopped
-            .map(|s| format!("{}/{}: {}", s.connection, s.stage, s.reason))
-            .collect()
+        stopped.map(|s| format!("{}/{}: {}", s.connection, s.stage, s.reason)).collect()
     }
 
     /// How a stage is now.
     pub(crate) fn get(&self, connection: &str, stage: &str) -> Option<Status> {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        stages
-            .get(&format!("{connection}/{stage}"))
-            .map(|s| s.borrow().clone())
+        stages.get(&format!("{connection}/{stage}")).map(|s| s.borrow().clone())
     }
 }
 
 fn output(key: String, status: Option<&Status>) -> Output {
     let value = status.map(|s| STATUS.encode(s));
-    Output {
-        topic: topics::STATUS.to_owned(),
-        partition: 0,
-        key: key.into(),
-        value,
-    }
+    Output { topic: topics::STATUS.to_owned(), partition: 0, key: key.into(), value }
 }
 
 async fn publish(

@@ -30,16 +30,11 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route(
-            "/metrics",
-            get(async |State(shared): State<Shared>| shared.metrics.render()),
-        )
+        .route("/metrics", get(async |State(shared): State<Shared>| shared.metrics.render()))
         .route("/live", get(async || "alive\n"))
         .route("/ready", get(ready))
         .with_state(Shared { metrics, readiness });
-    axum::serve(listener, router)
-        .with_graceful_shutdown(shutdown.cancelled_owned())
-        .await
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {

@@ -46,42 +46,32 @@ impl Desk {
                 .await
             }
             Question::Resume { connection } => self.resume(&connection).await,
-            Question::Resend {
-                connection,
-                collection,
-            } => self.resend(&connection, collection).await,
+            Question::Resend { connection, collection } => {
+                self.resend(&connection, collection).await
+            }
             Question::Removals => self.removals().await,
-            Question::DecideRemoval {
-                connection,
-                collection,
-                approve,
-            } => self.decide_removal(&connection, &collection, approve).await,
+            Question::DecideRemoval { connection, collection, approve } => {
+                self.decide_removal(&connection, &collection, approve).await
+            }
             Question::DeadLetters => self.dead_letters().await,
             Question::DecideDeadLetter { id, replay } => self.decide_dead_letter(&id, replay).await,
             Question::Groups => self.groups().await,
-            Question::Members {
-                connection,
-                collection,
-            } => self.members(&connection, &collection).await,
+            Question::Members { connection, collection } => {
+                self.members(&connection, &collection).await
+            }
         }
     }
 
     fn connections(&self) -> Vec<String> {
         let topics = self.queue.topics();
-        topics
-            .iter()
-            .filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into))
-            .collect()
+        topics.iter().filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into)).collect()
     }
 
     async fn status(&self) -> Result<Answer, Error> {
         let mut stages: BTreeMap<String, Vec<Status>> = BTreeMap::new();
         for entry in self.queue.scan(topics::STATUS).await? {
             if let Ok(status) = STATUS.decode(&entry?.1) {
-                stages
-                    .entry(status.connection.clone())
-                    .or_default()
-                    .push(status);
+                stages.entry(status.connection.clone()).or_default().push(status);
             }
         }
         let mut views = Vec::new();
@@ -115,9 +105,7 @@ impl Desk {
             dead_letters: i64::try_from(letters.len()).unwrap_or(i64::MAX),
             waiting_bytes,
             waiting_messages,
-            is_paused: controls
-                .iter()
-                .any(|c| c.connection == name && c.subject == Subject::Pause),
+            is_paused: controls.iter().any(|c| c.connection == name && c.subject == Subject::Pause),
             warnings: stages.iter().flat_map(|s| s.warnings.clone()).collect(),
             stages: stages
                 .iter()
@@ -166,11 +154,7 @@ impl Desk {
             action: action.to_owned(),
             asked_at: (self.clock)(),
         };
-        self.write(
-            &topics::control_key(connection, subject, item),
-            Some(&control),
-        )
-        .await?;
+        self.write(&topics::control_key(connection, subject, item), Some(&control)).await?;
         Ok(Answer::Taken(then.to_owned()))
     }
 
@@ -188,8 +172,7 @@ impl Desk {
         if !self.connections().iter().any(|c| c == connection) {
             return Ok(refused_connection(connection));
         }
-        self.write(&topics::control_key(connection, Subject::Pause, ""), None)
-            .await?;
+        self.write(&topics::control_key(connection, Subject::Pause, ""), None).await?;
         Ok(Answer::Taken("the site is read again".into()))
     }
 
@@ -201,13 +184,8 @@ impl Desk {
                 "connection `{connection}` keeps no collection `{id}`; see `cmsync groups list`"
             )));
         }
-        self.order(
-            connection,
-            (Subject::Resend, &id),
-            "resend",
-            "it is sent whole from the state",
-        )
-        .await
+        self.order(connection, (Subject::Resend, &id), "resend", "it is sent whole from the state")
+            .await
     }
 
     async fn removals(&self) -> Result<Answer, Error> {
@@ -257,13 +235,9 @@ impl Desk {
         let (action, then) = if approve {
             ("approve", "the removal goes")
         } else {
-            (
-                "dismiss",
-                "the members stay until what would be removed changes",
-            )
+            ("dismiss", "the members stay until what would be removed changes")
         };
-        self.order(connection, (Subject::Removal, collection), action, then)
-            .await
+        self.order(connection, (Subject::Removal, collection), action, then).await
     }
 
     async fn dead_letters(&self) -> Result<Answer, Error> {
@@ -287,14 +261,9 @@ impl Desk {
     async fn decide_dead_letter(&self, id: &str, replay: bool) -> Result<Answer, Error> {
         for connection in self.connections() {
             if self.letters(&connection).await?.iter().any(|l| l.id == id) {
-                let (action, then) = if replay {
-                    ("replay", "it is sent again")
-                } else {
-                    ("drop", "it is dropped")
-                };
-                return self
-                    .order(&connection, (Subject::DeadLetter, id), action, then)
-                    .await;
+                let (action, then) =
+                    if replay { ("replay", "it is sent again") } else { ("drop", "it is dropped") };
+                return self.order(&connection, (Subject::DeadLetter, id), action, then).await;
             }
         }
         Ok(Answer::Refused(format!(
@@ -336,7 +305,5 @@ impl Desk {
 }
 
 fn refused_connection(connection: &str) -> Answer {
-    Answer::Refused(format!(
-        "there is no connection `{connection}`; see `cmsync status`"
-    ))
+    Answer::Refused(format!("there is no connection `{connection}`; see `cmsync status`"))
 }

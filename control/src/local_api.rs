@@ -53,9 +53,7 @@ pub async fn serve(directory: &Path, desk: Desk, shutdown: CancellationToken) ->
 async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let (read, mut write) = stream.split();
     let mut line = String::new();
-    BufReader::new(read.take(MAX_QUESTION))
-        .read_line(&mut line)
-        .await?;
+    BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Ok(question) => match desk.answer(question).await {
             Ok(answer) => answer,
@@ -76,10 +74,7 @@ pub async fn ask(directory: &Path, question: &Question) -> io::Result<Option<Ans
     let mut stream = match UnixStream::connect(socket_path(directory)).await {
         Ok(stream) => stream,
         Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
-            ) =>
+            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
         {
             return Ok(None);
         }

@@ -173,10 +173,7 @@ impl Connection {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Error::Backlog { .. }) => {
-                    records
-                        .changed()
-                        .await
-                        .map_err(|_| cmsync_queue::Error::Closed)?;
+                    records.changed().await.map_err(|_| cmsync_queue::Error::Closed)?;
                 }
                 Err(error) => return Err(error),
             }
@@ -188,12 +185,7 @@ impl Connection {
     async fn next_snapshot(&self) -> Result<Option<String>, Error> {
         let now = self.now();
         let has_members = |kept: &Kept| kept.state.rows_read >= 0;
-        let collections = || {
-            self.memory
-                .collections
-                .iter()
-                .filter(|(_, kept)| has_members(kept))
-        };
+        let collections = || self.memory.collections.iter().filter(|(_, kept)| has_members(kept));
         if let Some((id, _)) = collections().find(|(_, kept)| kept.state.sending) {
             return Ok(Some(id.clone()));
         }
@@ -201,12 +193,8 @@ impl Connection {
             return Ok(Some(id.clone()));
         }
         for (id, kept) in collections() {
-            if schedule::is_due(
-                id,
-                kept.state.started_at,
-                now,
-                self.options.snapshot_interval,
-            ) && self.publisher.is_delivered(kept).await?
+            if schedule::is_due(id, kept.state.started_at, now, self.options.snapshot_interval)
+                && self.publisher.is_delivered(kept).await?
             {
                 return Ok(Some(id.clone()));
             }
@@ -223,11 +211,7 @@ impl Connection {
             let now = jiff::Timestamp::from_microsecond(self.now())
                 .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
             let time = now.to_zoned(jiff::tz::TimeZone::system()).time();
-            if from <= to {
-                from <= time && time < to
-            } else {
-                from <= time || time < to
-            }
+            if from <= to { from <= time && time < to } else { from <= time || time < to }
         });
         quiet || !self.config.import || self.is_paused()
     }
@@ -248,9 +232,7 @@ impl Connection {
                 Subject::Resend => self.resend(&control.item).await?,
                 Subject::Removal => self.decide_removal(&control.item, &control.action).await?,
                 Subject::RemovedCollection => {
-                    self.publisher
-                        .removed(&mut self.memory, &control.item)
-                        .await?;
+                    self.publisher.removed(&mut self.memory, &control.item).await?;
                     true
                 }
                 Subject::Pause | Subject::DeadLetter => false,
@@ -290,20 +272,15 @@ impl Connection {
     /// Says how the connection is.
     pub(crate) fn report(&mut self) {
         let collections = &self.memory.collections;
-        let held = collections
-            .values()
-            .filter(|kept| kept.is_held() && !kept.state.dismissed)
-            .count();
+        let held =
+            collections.values().filter(|kept| kept.is_held() && !kept.state.dismissed).count();
         let members: u64 = collections.values().map(|kept| kept.members.len()).sum();
         self.metrics.holds.set(held as f64);
         self.metrics.collections.set(collections.len() as f64);
         self.metrics.members.set(members as f64);
-        self.metrics.devices.set(
-            self.devices
-                .read()
-                .unwrap_or_else(PoisonError::into_inner)
-                .len() as f64,
-        );
+        self.metrics
+            .devices
+            .set(self.devices.read().unwrap_or_else(PoisonError::into_inner).len() as f64);
         self.metrics.last_poll.set(self.now() as f64 / 1e6);
         let (now, warnings) = (self.now(), self.warnings.clone());
         let site = self.memory.connection.site_code.clone();
@@ -326,14 +303,7 @@ impl Connection {
         tracing::warn!(connection = self.config.name, %error, "poll failed");
         let stops =
             error.is_fatal() || matches!(error, Error::NotTopTier { .. } | Error::OtherSite { .. });
-        self.say(
-            if stops {
-                Health::Stopped
-            } else {
-                Health::Paused
-            },
-            &error.to_string(),
-        );
+        self.say(if stops { Health::Stopped } else { Health::Paused }, &error.to_string());
     }
 
     fn say(&self, state: Health, reason: &str) {
@@ -351,16 +321,10 @@ impl Connection {
     /// Counts what goes out today, and warns before the bill does.
     pub(crate) fn note_rows(&mut self, rows: u64) {
         let day = self.now() / Duration::from_secs(86_400).as_micros() as i64;
-        self.today = if self.today.0 == day {
-            (day, self.today.1 + rows)
-        } else {
-            (day, rows)
-        };
+        self.today = if self.today.0 == day { (day, self.today.1 + rows) } else { (day, rows) };
         if self.today.1 > self.options.max_rows_per_day {
             let limit = self.options.max_rows_per_day;
-            self.warn_once(format!(
-                "more than {limit} rows (`max_rows_per_day`) were sent today"
-            ));
+            self.warn_once(format!("more than {limit} rows (`max_rows_per_day`) were sent today"));
         }
     }
 

@@ -9,6 +9,7 @@ use roaring::RoaringBitmap;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::config::Options;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::guard;
@@ -16,6 +17,7 @@ use crate::holds::Candidate;
 use crate::publish::Finish;
 use crate::reading::{self, Reading, Settled};
 use crate::schedule;
+use crate::state::{Kept, RunState};
 
 /// The collection that holds every device; its absence says that rights changed.
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
@@ -33,13 +35,8 @@ impl Connection {
         self.look_at_hierarchy().await?;
         let listed = self.site.collections().await?;
         self.first_sweep().await?;
-        let missing: Vec<String> = self
-            .config
-            .selection
-            .missing(&listed)
-            .into_iter()
-            .map(Into::into)
-            .collect();
+        let missing: Vec<String> =
+            self.config.selection.missing(&listed).into_iter().map(Into::into).collect();
         for id in missing {
             self.warn_once(format!("collection `{id}` does not exist, is a user collection, or is not visible to the account"));
         }
@@ -72,16 +69,9 @@ impl Connection {
         if kept.is_empty() {
             kept.clone_from(&hierarchy.this_site);
         } else if *kept != hierarchy.this_site {
-            return Err(Error::OtherSite {
-                found: hierarchy.this_site,
-                kept: kept.clone(),
-            });
+            return Err(Error::OtherSite { found: hierarchy.this_site, kept: kept.clone() });
         }
-        let failed: Vec<_> = hierarchy
-            .links
-            .iter()
-            .filter(|link| link.is_failed())
-            .collect();
+        let failed: Vec<_> = hierarchy.links.iter().filter(|link| link.is_failed()).collect();
         self.metrics.failed_links.set(failed.len() as f64);
         for link in &failed {
             self.warn_once(format!(
@@ -90,15 +80,10 @@ impl Connection {
             ));
         }
         for site in hierarchy.sites.iter().filter(|site| site.status == 3) {
-            self.warn_once(format!(
-                "site {} ({}) says that it has failed",
-                site.code, site.name
-            ));
+            self.warn_once(format!("site {} ({}) says that it has failed", site.code, site.name));
         }
         // While something is wrong it is looked at with every poll, so that the warning goes in time.
-        self.hierarchy_at = failed
-            .is_empty()
-            .then(|| Instant::now() + HIERARCHY_INTERVAL);
+        self.hierarchy_at = failed.is_empty().then(|| Instant::now() + HIERARCHY_INTERVAL);
         Ok(())
     }
 
@@ -148,12 +133,8 @@ impl Connection {
         };
         let (state, run, now) = (&kept.state, &kept.run, self.now());
         let differs = state.token != collection.token || state.rows_read != collection.member_count;
-        let is_due = schedule::is_due(
-            &collection.id,
-            state.last_read,
-            now,
-            self.options.reread_interval,
-        );
+        let is_due =
+            schedule::is_due(&collection.id, state.last_read, now, self.options.reread_interval);
         let is_first = state.rows_read < 0;
         let waits = now < run.not_before;
         (differs && !waits) || is_first || is_due || run.recheck || run.pending.is_some()
@@ -164,12 +145,8 @@ impl Connection {
         &mut self,
         wanted: &BTreeMap<String, Collection>,
     ) -> Result<Vec<Candidate>, Error> {
-        let mut waiting = wanted
-            .values()
-            .filter(|c| self.is_dirty(c))
-            .cloned()
-            .collect::<Vec<_>>()
-            .into_iter();
+        let mut waiting =
+            wanted.values().filter(|c| self.is_dirty(c)).cloned().collect::<Vec<_>>().into_iter();
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
@@ -210,7 +187,6 @@ impl Connection {
         let id = reading.before.id.clone();
         let computers = self.learn(&reading).await?;
         let now = self.now();
-        let max_share = self.options.max_removed_share;
         let Some(kept) = self.memory.collections.get_mut(&id) else {
             return Ok(None);
         };
@@ -226,10 +202,7 @@ impl Connection {
         });
         let is_first = kept.state.rows_read < 0;
         if is_first {
-            return self
-                .take_first(&id, computers, settled, finish)
-                .await
-                .map(|()| None);
+            return self.take_first(&id, computers, settled, finish).await.map(|()| None);
         }
         let adds = &computers - &kept.members;
         let missing = &kept.members - &computers;
@@ -238,46 +211,25 @@ impl Connection {
         let Some(kept) = self.memory.collections.get_mut(&id) else {
             return Ok(None);
         };
-        let (may_go, hold, finish) = match settled {
-            Settled::No => (RoaringBitmap::new(), None, None),
-            Settled::Complete => {
-                let may_go = guard::agree(
-                    missing,
-                    kept.members.len(),
-                    max_share,
-                    &mut kept.run.pending,
-                );
-                (may_go, None, finish.filter(|_| kept.run.pending.is_none()))
-            }
-            Settled::WithReservations { is_short } => {
-                let rest = self.options.poll_interval
-                    * 2_u32.saturating_pow(kept.run.reservations.min(12));
-                kept.run.not_before = now + micros(rest.min(LONGEST_REST));
-                let hold =
-                    is_short.then(|| "the site counts more members than it shows".to_owned());
-                (missing, hold, finish)
-            }
-        };
-        if kept.state.held_devices.is_empty() || settled == Settled::No {
-            // Nothing is held of its members, or nothing new is known.
-        } else if may_go.is_empty() && kept.run.pending.is_none() {
+        let (may_go, hold, is_done) = weigh(kept, settled, missing, &self.options);
+        let rest = rest_after(&kept.run, self.options.poll_interval);
+        if matches!(settled, Settled::WithReservations { .. }) {
+            kept.run.not_before = now + micros(rest);
+        }
+        if settled != Settled::No
+            && may_go.is_empty()
+            && kept.run.pending.is_none()
+            && !kept.state.held_vanished
+        {
+            // What was held is back, or is no longer missing.
             kept.release();
         }
+        let finish = finish.filter(|_| is_done);
         self.note_rows(adds.len());
-        let removes = if settled == Settled::No {
-            RoaringBitmap::new()
-        } else {
-            moved
-        };
-        let now_done = if may_go.is_empty() {
-            finish.clone()
-        } else {
-            None
-        };
+        let removes = if settled == Settled::No { RoaringBitmap::new() } else { moved };
+        let now_done = if may_go.is_empty() { finish.clone() } else { None };
         if !(adds.is_empty() && removes.is_empty()) || now_done.is_some() {
-            self.publisher
-                .delta(&mut self.memory, &id, (&adds, &removes), now_done)
-                .await?;
+            self.publisher.delta(&mut self.memory, &id, (&adds, &removes), now_done).await?;
         }
         Ok((!may_go.is_empty()).then_some(Candidate {
             id,
@@ -303,11 +255,7 @@ impl Connection {
         let rows = computers.len();
         kept.members = computers;
         // A first read that did not settle is not guarded, and is repeated at the next poll.
-        kept.state.token = if settled == Settled::No {
-            String::new()
-        } else {
-            finish.token
-        };
+        kept.state.token = if settled == Settled::No { String::new() } else { finish.token };
         (kept.state.rows_read, kept.state.last_read) = (finish.rows_read, finish.last_read);
         self.publisher.commit_collection(&self.memory, id).await?;
         self.note_rows(rows);
@@ -326,20 +274,10 @@ impl Connection {
         if adds.is_empty() || missing.is_empty() {
             return RoaringBitmap::new();
         }
-        let devices = self
-            .devices
-            .read()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let name = |id: u32| {
-            devices
-                .get(id)
-                .map(|d| (d.netbios_name.to_ascii_lowercase(), d.fqdn))
-        };
+        let devices = self.devices.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let name = |id: u32| devices.get(id).map(|d| (d.netbios_name.to_ascii_lowercase(), d.fqdn));
         let added: BTreeSet<_> = adds.iter().filter_map(name).collect();
-        missing
-            .iter()
-            .filter(|id| name(*id).is_some_and(|n| added.contains(&n)))
-            .collect()
+        missing.iter().filter(|id| name(*id).is_some_and(|n| added.contains(&n))).collect()
     }
 
     /// Sends devices whose names changed to every collection that holds them.
@@ -364,6 +302,33 @@ impl Connection {
         self.memory.owed.clear();
         self.publisher.commit_connection(&self.memory).await
     }
+}
+
+/// What may go after a read, why it must wait all the same, and whether the read is done with.
+fn weigh(
+    kept: &mut Kept,
+    settled: Settled,
+    missing: RoaringBitmap,
+    options: &Options,
+) -> (RoaringBitmap, Option<String>, bool) {
+    match settled {
+        Settled::No => (RoaringBitmap::new(), None, false),
+        Settled::WithReservations { is_short: true } => {
+            (missing, Some("the site counts more members than it shows".to_owned()), true)
+        }
+        Settled::Complete | Settled::WithReservations { is_short: false } => {
+            let members = kept.members.len();
+            let share = options.max_removed_share;
+            let may_go = guard::agree(missing, members, share, &mut kept.run.pending);
+            (may_go, None, kept.run.pending.is_none())
+        }
+    }
+}
+
+/// How long a collection whose reads never agree is left alone: longer each time.
+fn rest_after(run: &RunState, poll_interval: Duration) -> Duration {
+    let rest = poll_interval.saturating_mul(2_u32.saturating_pow(run.reservations.min(12)));
+    rest.min(LONGEST_REST)
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -126,11 +126,7 @@ impl DeviceTable {
             fqdn,
             domain: self.texts.get(entry.domain).map(Into::into),
             // An empty site is one that is known to be none.
-            assigned_site: self
-                .texts
-                .get(entry.site)
-                .filter(|s| !s.is_empty())
-                .map(Into::into),
+            assigned_site: self.texts.get(entry.site).filter(|s| !s.is_empty()).map(Into::into),
         }
     }
 
@@ -164,9 +160,7 @@ impl DeviceTable {
             let Some(chunk) = self.chunks.get_mut(&(id >> CHUNK_BITS)) else {
                 continue;
             };
-            if let Ok(index) = chunk
-                .entries
-                .binary_search_by_key(&low_bits(*id), |e| e.low)
+            if let Ok(index) = chunk.entries.binary_search_by_key(&low_bits(*id), |e| e.low)
                 && let Some(entry) = chunk.entries.get_mut(index)
                 && entry.site != number
             {
@@ -222,24 +216,14 @@ impl DeviceTable {
             None => site,
         };
         let domain = self.texts.optional(device.domain.as_deref());
-        Entry {
-            low,
-            name_length: 0,
-            name_at: 0,
-            fqdn,
-            domain,
-            site,
-        }
+        Entry { low, name_length: 0, name_at: 0, fqdn, domain, site }
     }
 
     /// Takes the chunks that changed since the last call, encoded for the state: `None` where all
     /// their devices are gone.
     pub(crate) fn take_dirty(&mut self) -> Vec<(u32, Option<DeviceChunk>)> {
         let dirty = std::mem::take(&mut self.dirty);
-        dirty
-            .into_iter()
-            .map(|number| (number, self.chunk(number)))
-            .collect()
+        dirty.into_iter().map(|number| (number, self.chunk(number))).collect()
     }
 
     fn chunk(&self, number: u32) -> Option<DeviceChunk> {
@@ -249,9 +233,7 @@ impl DeviceTable {
             assigned_site: self.texts.get(entry.site).map(Into::into),
             ..self.device(number, chunk, entry)
         });
-        Some(DeviceChunk {
-            devices: devices.collect(),
-        })
+        Some(DeviceChunk { devices: devices.collect() })
     }
 
     /// Takes over a chunk of the state.
@@ -264,10 +246,7 @@ impl DeviceTable {
     pub(crate) fn ids(&self, from: u32, to: u32) -> impl Iterator<Item = u32> {
         let chunks = self.chunks.range(from >> CHUNK_BITS..=to >> CHUNK_BITS);
         let ids = chunks.flat_map(|(number, chunk)| {
-            chunk
-                .entries
-                .iter()
-                .map(move |e| number << CHUNK_BITS | u32::from(e.low))
+            chunk.entries.iter().map(move |e| number << CHUNK_BITS | u32::from(e.low))
         });
         ids.filter(move |id| (from..=to).contains(id))
     }
@@ -278,18 +257,12 @@ impl Chunk {
         let name_at = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
         self.names.push_str(name);
         let name_length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        self.entries.push(Entry {
-            name_at,
-            name_length,
-            ..entry
-        });
+        self.entries.push(Entry { name_at, name_length, ..entry });
     }
 
     fn name(&self, entry: &Entry) -> &str {
         let from = entry.name_at as usize;
-        self.names
-            .get(from..from + usize::from(entry.name_length))
-            .unwrap_or_default()
+        self.names.get(from..from + usize::from(entry.name_length)).unwrap_or_default()
     }
 }
 
@@ -364,11 +337,7 @@ mod tests {
     #[test]
     fn a_site_that_is_known_to_be_none_is_told_from_one_not_known() {
         let mut table = DeviceTable::default();
-        table.put(vec![Device {
-            resource_id: 1,
-            netbios_name: "A".into(),
-            ..Device::default()
-        }]);
+        table.put(vec![Device { resource_id: 1, netbios_name: "A".into(), ..Device::default() }]);
         assert_eq!(table.name_and_site(1), Some(("A", None)));
         table.put_sites(&[(1, String::new())]);
         assert_eq!(table.name_and_site(1), Some(("A", Some(""))));

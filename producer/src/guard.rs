@@ -32,11 +32,8 @@ impl Evidence {
             );
         }
         if !self.account.0.is_empty() && self.account.1.as_ref() != Some(&self.account.0) {
-            let how = if self.account.1.is_some() {
-                "changed"
-            } else {
-                "cannot be read any longer"
-            };
+            let how =
+                if self.account.1.is_some() { "changed" } else { "cannot be read any longer" };
             return Some(format!(
                 "the account's own administrative user {how}: its rights may have changed"
             ));
@@ -108,55 +105,19 @@ mod tests {
     #[test]
     fn ordinary_removals_go() {
         assert_eq!(fine().hold_reason(), None);
-        assert_eq!(
-            Evidence {
-                vanished: 5,
-                ..fine()
-            }
-            .hold_reason(),
-            None
-        );
-        assert_eq!(
-            Evidence {
-                account: (String::new(), None),
-                ..fine()
-            }
-            .hold_reason(),
-            None
-        );
-        assert_eq!(
-            Evidence {
-                memberships: (10, 10),
-                ..fine()
-            }
-            .hold_reason(),
-            None
-        );
+        assert_eq!(Evidence { vanished: 5, ..fine() }.hold_reason(), None);
+        assert_eq!(Evidence { account: (String::new(), None), ..fine() }.hold_reason(), None);
+        assert_eq!(Evidence { memberships: (10, 10), ..fine() }.hold_reason(), None);
     }
 
     #[test]
     fn what_looks_like_lost_rights_is_held() {
         for held in [
-            Evidence {
-                all_systems: (true, false),
-                ..fine()
-            },
-            Evidence {
-                account: ("row".into(), None),
-                ..fine()
-            },
-            Evidence {
-                account: ("row".into(), Some("other".into())),
-                ..fine()
-            },
-            Evidence {
-                vanished: 6,
-                ..fine()
-            },
-            Evidence {
-                memberships: (1_000, 301),
-                ..fine()
-            },
+            Evidence { all_systems: (true, false), ..fine() },
+            Evidence { account: ("row".into(), None), ..fine() },
+            Evidence { account: ("row".into(), Some("other".into())), ..fine() },
+            Evidence { vanished: 6, ..fine() },
+            Evidence { memberships: (1_000, 301), ..fine() },
         ] {
             assert!(held.hold_reason().is_some(), "{held:?}");
         }
@@ -165,20 +126,8 @@ mod tests {
     #[test]
     fn a_hold_ends_by_itself_only_while_the_rights_are_visibly_as_before() {
         assert!(fine().rights_are_as_before());
-        assert!(
-            !Evidence {
-                account: (String::new(), None),
-                ..fine()
-            }
-            .rights_are_as_before()
-        );
-        assert!(
-            !Evidence {
-                all_systems: (false, false),
-                ..fine()
-            }
-            .rights_are_as_before()
-        );
+        assert!(!Evidence { account: (String::new(), None), ..fine() }.rights_are_as_before());
+        assert!(!Evidence { all_systems: (false, false), ..fine() }.rights_are_as_before());
     }
 
     #[test]

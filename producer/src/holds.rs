@@ -25,13 +25,7 @@ pub(crate) struct Candidate {
 impl Candidate {
     pub(crate) fn vanished(id: &str) -> Self {
         let devices = RoaringBitmap::new();
-        Self {
-            id: id.to_owned(),
-            devices,
-            is_vanished: true,
-            finish: None,
-            hold: None,
-        }
+        Self { id: id.to_owned(), devices, is_vanished: true, finish: None, hold: None }
     }
 }
 
@@ -43,13 +37,8 @@ impl Connection {
         all_systems: bool,
     ) -> Result<(), Error> {
         let collections = &self.memory.collections;
-        let vanished = collections
-            .values()
-            .filter(|kept| kept.run.vanished > 0)
-            .count();
-        let holds = collections
-            .values()
-            .any(|kept| kept.is_held() && !kept.state.dismissed);
+        let vanished = collections.values().filter(|kept| kept.run.vanished > 0).count();
+        let holds = collections.values().any(|kept| kept.is_held() && !kept.state.dismissed);
         let is_calm = candidates.is_empty()
             && vanished == 0
             && !holds
@@ -85,7 +74,12 @@ impl Connection {
         };
         let reason = evidence.hold_reason();
         for candidate in candidates {
-            match candidate.hold.clone().or_else(|| reason.clone()) {
+            // What is held stays held until its time, or until a person decides.
+            let held = self.memory.collections.get(&candidate.id).filter(|kept| kept.is_held());
+            let held =
+                held.filter(|kept| kept.state.held_devices == encode_bitmap(&candidate.devices));
+            let held = held.map(|kept| kept.state.held_reason.clone());
+            match candidate.hold.clone().or(held).or_else(|| reason.clone()) {
                 Some(reason) => self.hold(candidate, &reason).await?,
                 None => {
                     self.let_go(
@@ -119,14 +113,7 @@ impl Connection {
             kept.release();
         }
         self.note_rows(devices.len());
-        self.publisher
-            .delta(
-                &mut self.memory,
-                id,
-                (&RoaringBitmap::new(), devices),
-                finish,
-            )
-            .await
+        self.publisher.delta(&mut self.memory, id, (&RoaringBitmap::new(), devices), finish).await
     }
 
     /// Holds a removal. The same one again keeps its time and what was said of it.
@@ -135,11 +122,8 @@ impl Connection {
         let Some(kept) = self.memory.collections.get_mut(&candidate.id) else {
             return Ok(());
         };
-        let devices = if candidate.is_vanished {
-            Vec::new()
-        } else {
-            encode_bitmap(&candidate.devices)
-        };
+        let devices =
+            if candidate.is_vanished { Vec::new() } else { encode_bitmap(&candidate.devices) };
         let state = &mut kept.state;
         let is_same = !state.held_reason.is_empty()
             && state.held_vanished == candidate.is_vanished
@@ -158,9 +142,7 @@ impl Connection {
             state.token = finish.token;
             (state.rows_read, state.last_read) = (finish.rows_read, finish.last_read);
         }
-        self.publisher
-            .commit_collection(&self.memory, &candidate.id)
-            .await
+        self.publisher.commit_collection(&self.memory, &candidate.id).await
     }
 
     /// Lets held removals go after their time.
@@ -169,11 +151,7 @@ impl Connection {
         let is_old = |state: &cmsync_schemas::CollectionState| {
             !state.held_reason.is_empty() && !state.dismissed && state.held_since <= before
         };
-        let old = self
-            .memory
-            .collections
-            .iter()
-            .filter(|(_, kept)| is_old(&kept.state));
+        let old = self.memory.collections.iter().filter(|(_, kept)| is_old(&kept.state));
         let ids: Vec<String> = old.map(|(id, _)| id.clone()).collect();
         for id in ids {
             self.release_held(&id).await?;
@@ -182,12 +160,7 @@ impl Connection {
     }
 
     async fn release_held(&mut self, id: &str) -> Result<(), Error> {
-        let Some(kept) = self
-            .memory
-            .collections
-            .get(id)
-            .filter(|kept| kept.is_held())
-        else {
+        let Some(kept) = self.memory.collections.get(id).filter(|kept| kept.is_held()) else {
             return Ok(());
         };
         let is_vanished = kept.state.held_vanished;

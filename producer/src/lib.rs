@@ -15,6 +15,7 @@ mod publish;
 mod reading;
 mod schedule;
 mod selection;
+mod snapshot;
 mod stage;
 mod state;
 mod sweep;

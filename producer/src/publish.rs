@@ -17,7 +17,7 @@ use crate::metrics::Metrics;
 use crate::state::{Entries, Kept, Memory};
 
 /// Messages of one commit; below the queue's limit, which a group's message shares.
-const MESSAGES: usize = 60;
+pub(crate) const MESSAGES: usize = 60;
 /// Computer groups up to this size carry their members' names.
 const STATIC_GROUP: u64 = 1_000;
 
@@ -45,15 +45,12 @@ pub(crate) struct Finish {
 }
 
 impl Publisher {
-    fn entries(&self) -> Entries<'_> {
-        Entries {
-            connection: &self.connection,
-            partition: self.partition,
-        }
+    pub(crate) fn entries(&self) -> Entries<'_> {
+        Entries { connection: &self.connection, partition: self.partition }
     }
 
     /// The next seq: grows always, follows the clock where it can.
-    fn next_seq(&self, memory: &mut Memory) -> i64 {
+    pub(crate) fn next_seq(&self, memory: &mut Memory) -> i64 {
         let seq = (memory.connection.last_seq + 1).max((self.clock)());
         memory.connection.last_seq = seq;
         seq
@@ -66,13 +63,7 @@ impl Publisher {
             (topics::changes(&self.connection), topics::TRANSFORMER),
             (topics::records(&self.connection), topics::UPLOADER),
         ] {
-            waiting += self
-                .queue
-                .log(&topic, group)
-                .await?
-                .iter()
-                .map(|p| p.bytes)
-                .sum::<u64>();
+            waiting += self.queue.log(&topic, group).await?.iter().map(|p| p.bytes).sum::<u64>();
         }
         self.metrics.backlog.set(waiting as f64);
         Ok(waiting)
@@ -82,11 +73,7 @@ impl Publisher {
     /// [`Error::Backlog`] when too much waits.
     pub(crate) async fn check_backlog(&self) -> Result<(), Error> {
         let waiting = self.backlog().await?;
-        if waiting > self.max_backlog {
-            Err(Error::Backlog { waiting })
-        } else {
-            Ok(())
-        }
+        if waiting > self.max_backlog { Err(Error::Backlog { waiting }) } else { Ok(()) }
     }
 
     /// Commits outputs and state together; gives the offsets of the outputs.
@@ -95,11 +82,7 @@ impl Publisher {
         outputs: Vec<Output>,
         state: Vec<StateEntry>,
     ) -> Result<Vec<u64>, Error> {
-        let mut commit = Commit {
-            outputs,
-            state,
-            positions: Vec::new(),
-        };
+        let mut commit = Commit { outputs, state, positions: Vec::new() };
         loop {
             match self.committer.commit(commit).await? {
                 Committed::Done(offsets) => return Ok(offsets),
@@ -147,12 +130,16 @@ impl Publisher {
     }
 
     pub(crate) async fn commit_connection(&self, memory: &Memory) -> Result<(), Error> {
-        self.commit(Vec::new(), vec![self.entries().connection(memory)])
-            .await
-            .map(drop)
+        self.commit(Vec::new(), vec![self.entries().connection(memory)]).await.map(drop)
     }
 
-    fn change(&self, memory: &Memory, id: &str, kept: &Kept, kind: ChangeKind, seq: i64) -> Change {
+    pub(crate) fn change(
+        &self,
+        memory: &Memory,
+        id: &str,
+        kept: &Kept,
+        (kind, seq): (ChangeKind, i64),
+    ) -> Change {
         Change {
             connection: self.connection.clone(),
             site_code: memory.connection.site_code.clone(),
@@ -173,7 +160,7 @@ impl Publisher {
         }
     }
 
-    fn output(&self, change: &Change) -> Output {
+    pub(crate) fn output(&self, change: &Change) -> Output {
         let key = topics::collection_key(&self.connection, &change.collection_id);
         Output {
             topic: topics::changes(&self.connection),
@@ -184,14 +171,10 @@ impl Publisher {
     }
 
     /// What the computer group of a collection is now; a tombstone when it is gone.
-    fn group(&self, memory: &Memory, id: &str, kept: Option<&Kept>) -> Output {
+    pub(crate) fn group(&self, memory: &Memory, id: &str, kept: Option<&Kept>) -> Output {
         let value = kept.map(|kept| {
             let is_static = kept.members.len() <= STATIC_GROUP;
-            let members = if is_static {
-                self.devices_of(&kept.members)
-            } else {
-                Vec::new()
-            };
+            let members = if is_static { self.devices_of(&kept.members) } else { Vec::new() };
             GROUP.encode(&Group {
                 connection: self.connection.clone(),
                 site_code: memory.connection.site_code.clone(),
@@ -200,30 +183,21 @@ impl Publisher {
                 folder: kept.state.folder.clone(),
                 members: i64::try_from(kept.members.len()).unwrap_or(i64::MAX),
                 is_static,
-                computers: members
-                    .into_iter()
-                    .map(|d| d.fqdn.unwrap_or(d.netbios_name))
-                    .collect(),
+                computers: members.into_iter().map(|d| d.fqdn.unwrap_or(d.netbios_name)).collect(),
                 seq: memory.connection.last_seq,
             })
         });
         let topic = topics::groups(&self.connection);
-        Output {
-            topic,
-            partition: 0,
-            key: Bytes::copy_from_slice(id.as_bytes()),
-            value,
-        }
+        Output { topic, partition: 0, key: Bytes::copy_from_slice(id.as_bytes()), value }
     }
 
-    fn devices_of(&self, ids: &RoaringBitmap) -> Vec<Device> {
+    pub(crate) fn devices_of(&self, ids: &RoaringBitmap) -> Vec<Device> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
         let device = |id: u32| {
             // Members without a record never get this far; a name of its own keeps a row whole.
-            devices.get(id).unwrap_or_else(|| Device {
-                resource_id: i64::from(id),
-                ..Device::default()
-            })
+            devices
+                .get(id)
+                .unwrap_or_else(|| Device { resource_id: i64::from(id), ..Device::default() })
         };
         ids.iter().map(device).collect()
     }
@@ -258,11 +232,9 @@ impl Publisher {
                 let change = Change {
                     present: self.devices_of(&(&part & adds)),
                     removed: self.devices_of(&(&part & removes)),
-                    ..self.change(memory, id, kept, ChangeKind::Delta, seq)
+                    ..self.change(memory, id, kept, (ChangeKind::Delta, seq))
                 };
-                self.metrics
-                    .published
-                    .increment(change.present.len() as u64);
+                self.metrics.published.increment(change.present.len() as u64);
                 self.metrics.removed.increment(change.removed.len() as u64);
                 outputs.push(self.output(&change));
             }
@@ -292,94 +264,6 @@ impl Publisher {
         }
     }
 
-    /// Publishes the next commit's worth of a collection's snapshot, starting one if none is on its
-    /// way; true when it is out whole.
-    pub(crate) async fn snapshot(&self, memory: &mut Memory, id: &str) -> Result<bool, Error> {
-        self.check_backlog().await?;
-        if memory
-            .collections
-            .get(id)
-            .is_none_or(|kept| !kept.state.sending)
-        {
-            let (seq, now) = (self.next_seq(memory), (self.clock)());
-            let Some(kept) = memory.collections.get_mut(id) else {
-                return Ok(true);
-            };
-            let state = &mut kept.state;
-            state.run_id = format!("{id}-{seq}");
-            (state.start_seq, state.started_at, state.sending) = (seq, now, true);
-            (state.rows_sent, state.chunks_sent, state.sent_to) = (0, 0, -1);
-        }
-        let Some(kept) = memory.collections.get(id) else {
-            return Ok(true);
-        };
-        let from = u32::try_from(kept.state.sent_to + 1).unwrap_or(u32::MAX);
-        let mut rest = kept.members.range(from..).peekable();
-        let mut state = kept.state.clone();
-        let mut outputs = Vec::with_capacity(MESSAGES + 1);
-        while outputs.len() < MESSAGES && state.sending {
-            let part: RoaringBitmap = rest.by_ref().take(DEVICES_PER_MESSAGE).collect();
-            state.rows_sent += i64::try_from(part.len()).unwrap_or(0);
-            state.sent_to = part.max().map_or(state.sent_to, i64::from);
-            state.sending = rest.peek().is_some();
-            let change = Change {
-                chunk: state.chunks_sent,
-                is_last: !state.sending,
-                total_members: state.rows_sent,
-                observed_at: state.started_at,
-                present: self.devices_of(&part),
-                ..self.change(memory, id, kept, ChangeKind::Snapshot, state.start_seq)
-            };
-            state.chunks_sent += 1;
-            self.metrics
-                .published
-                .increment(change.present.len() as u64);
-            outputs.push(self.output(&change));
-        }
-        let is_last = !state.sending;
-        let last = outputs
-            .last()
-            .map(|o| o.partition)
-            .zip(Some(outputs.len() - 1));
-        if is_last {
-            outputs.push(self.group(memory, id, Some(kept)));
-        }
-        if let Some(kept) = memory.collections.get_mut(id) {
-            kept.state = state;
-        }
-        let Some(kept) = memory.collections.get(id) else {
-            return Ok(true);
-        };
-        let entries = self.entries();
-        let state = vec![entries.collection(id, kept), entries.connection(memory)];
-        let offsets = self.commit(outputs, state).await?;
-        if is_last {
-            self.metrics.snapshots.increment(1);
-            let end = last.and_then(|(partition, index)| Some((partition, *offsets.get(index)?)));
-            if let Some(kept) = memory.collections.get_mut(id) {
-                kept.run.snapshot_end = end;
-            }
-        }
-        Ok(is_last)
-    }
-
-    /// Whether the collection's last snapshot has reached the workspace, as the uploader notes.
-    pub(crate) async fn is_delivered(&self, kept: &Kept) -> Result<bool, Error> {
-        let Some((partition, offset)) = kept.run.snapshot_end else {
-            return Ok(true);
-        };
-        let log = self
-            .queue
-            .log(&topics::records(&self.connection), topics::UPLOADER)
-            .await?;
-        let position = log
-            .get(partition as usize)
-            .and_then(|p| p.position.as_ref());
-        Ok(position
-            .and_then(|p| p.note.parse::<u64>().ok())
-            .is_some_and(|next| next > offset))
-    }
-
     /// Publishes a collection's new name with the state that holds it.
     pub(crate) async fn renamed(&self, memory: &mut Memory, id: &str) -> Result<(), Error> {
         let seq = self.next_seq(memory);
@@ -391,17 +275,14 @@ impl Publisher {
         if kept.state.start_seq > 0 && !kept.state.sending {
             let change = Change {
                 total_members: kept.state.rows_sent,
-                ..self.change(memory, id, kept, ChangeKind::Renamed, seq)
+                ..self.change(memory, id, kept, (ChangeKind::Renamed, seq))
             };
             outputs = vec![self.output(&change), self.group(memory, id, Some(kept))];
         }
         let entries = self.entries();
-        self.commit(
-            outputs,
-            vec![entries.collection(id, kept), entries.connection(memory)],
-        )
-        .await
-        .map(drop)
+        self.commit(outputs, vec![entries.collection(id, kept), entries.connection(memory)])
+            .await
+            .map(drop)
     }
 
     /// Publishes that a collection is gone, and forgets it.
@@ -412,7 +293,7 @@ impl Publisher {
         };
         let mut outputs = Vec::new();
         if kept.state.start_seq > 0 {
-            outputs.push(self.output(&self.change(memory, id, kept, ChangeKind::Removed, seq)));
+            outputs.push(self.output(&self.change(memory, id, kept, (ChangeKind::Removed, seq))));
         }
         outputs.push(self.group(memory, id, None));
         let mut state = self.entries().forget(id);

@@ -110,24 +110,10 @@ pub(crate) async fn read(
         Ok(after) => after,
         Err(error) => return (before, Err(error)),
     };
-    let Sink {
-        rows,
-        computers,
-        unknown,
-        renamed,
-        mut sites,
-        ..
-    } = sink;
+    let Sink { rows, computers, unknown, renamed, mut sites, .. } = sink;
     sites.sort_unstable();
-    let reading = Reading {
-        before: before.clone(),
-        after,
-        rows,
-        computers,
-        unknown,
-        renamed,
-        sites,
-    };
+    let reading =
+        Reading { before: before.clone(), after, rows, computers, unknown, renamed, sites };
     (before, Ok(reading))
 }
 
@@ -164,9 +150,7 @@ pub(crate) fn settle(reading: &Reading, run: &mut RunState) -> Settled {
     };
     if run.moving >= PATIENCE || (difference != 0 && run.difference.1 >= PATIENCE) {
         run.reservations += 1;
-        Settled::WithReservations {
-            is_short: difference > 0,
-        }
+        Settled::WithReservations { is_short: difference > 0 }
     } else {
         Settled::No
     }
@@ -206,10 +190,7 @@ mod tests {
         ] {
             assert_eq!(settle(&other), Settled::No);
         }
-        let gone = Reading {
-            after: None,
-            ..reading(5, (5, "a"), (5, "a"))
-        };
+        let gone = Reading { after: None, ..reading(5, (5, "a"), (5, "a")) };
         assert_eq!(settle(&gone), Settled::No);
     }
 
@@ -218,28 +199,16 @@ mod tests {
         let mut run = RunState::default();
         let short = reading(4, (5, "a"), (5, "a"));
         assert_eq!(settle(&short, &mut run), Settled::No);
-        assert_eq!(
-            settle(&reading(3, (5, "a"), (5, "a")), &mut run),
-            Settled::No
-        );
+        assert_eq!(settle(&reading(3, (5, "a"), (5, "a")), &mut run), Settled::No);
         assert_eq!(settle(&short, &mut run), Settled::No);
         assert_eq!(settle(&short, &mut run), Settled::No);
-        assert_eq!(
-            settle(&short, &mut run),
-            Settled::WithReservations { is_short: true }
-        );
+        assert_eq!(settle(&short, &mut run), Settled::WithReservations { is_short: true });
         let mut run = RunState::default();
         let moving = reading(5, (5, "a"), (5, "b"));
         assert_eq!(settle(&moving, &mut run), Settled::No);
         assert_eq!(settle(&moving, &mut run), Settled::No);
-        assert_eq!(
-            settle(&moving, &mut run),
-            Settled::WithReservations { is_short: false }
-        );
-        assert_eq!(
-            settle(&reading(5, (5, "b"), (5, "b")), &mut run),
-            Settled::Complete
-        );
+        assert_eq!(settle(&moving, &mut run), Settled::WithReservations { is_short: false });
+        assert_eq!(settle(&reading(5, (5, "b"), (5, "b")), &mut run), Settled::Complete);
         assert_eq!(run.moving, 0);
     }
 

@@ -8,11 +8,9 @@ use cmsync_queue::partition_for;
 /// Whether an event that happened at `last` is due again at `now` (microseconds), once in each
 /// `interval`, at the moment that `key` gives it.
 pub(crate) fn is_due(key: &str, last: i64, now: i64, interval: Duration) -> bool {
-    let interval = i64::try_from(interval.as_micros())
-        .unwrap_or(i64::MAX)
-        .max(1);
+    let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX).max(1);
     let share = i64::from(partition_for(key.as_bytes(), 1 << 20));
-    let phase = i64::try_from(i128::from(interval) * i128::from(share) >> 20).unwrap_or(0);
+    let phase = i64::try_from((i128::from(interval) * i128::from(share)) >> 20).unwrap_or(0);
     (now - phase).div_euclid(interval) > (last - phase).div_euclid(interval)
 }
 

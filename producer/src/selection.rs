@@ -37,9 +37,7 @@ impl Selection {
             let matcher = match &selector {
                 Selector::Id(id)
                     if id.len() == 8
-                        && id
-                            .bytes()
-                            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) =>
+                        && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) =>
                 {
                     None
                 }
@@ -68,9 +66,7 @@ impl Selection {
             };
             compiled.push((selector, matcher));
         }
-        Ok(Self {
-            selectors: compiled,
-        })
+        Ok(Self { selectors: compiled })
     }
 
     /// The entries.
@@ -81,18 +77,16 @@ impl Selection {
     /// Whether a collection is kept.
     #[must_use]
     pub fn has(&self, collection: &Collection) -> bool {
-        self.selectors
-            .iter()
-            .any(|(selector, matcher)| match (selector, matcher) {
-                (Selector::Id(id), _) => *id == collection.id,
-                (Selector::Folder(folder), _) => {
-                    let folder = folder.trim_end_matches('/');
-                    let rest = collection.folder.strip_prefix(folder);
-                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                }
-                (Selector::Name(_), Some(matcher)) => matcher.is_match(&collection.name),
-                (Selector::Name(_), None) => false,
-            })
+        self.selectors.iter().any(|(selector, matcher)| match (selector, matcher) {
+            (Selector::Id(id), _) => *id == collection.id,
+            (Selector::Folder(folder), _) => {
+                let folder = folder.trim_end_matches('/');
+                let rest = collection.folder.strip_prefix(folder);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            (Selector::Name(_), Some(matcher)) => matcher.is_match(&collection.name),
+            (Selector::Name(_), None) => false,
+        })
     }
 
     /// Ids that are named and not among `collections`.
@@ -109,7 +103,6 @@ impl Selection {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
     use super::*;
 
     fn collection(id: &str, name: &str, folder: &str) -> Collection {

@@ -145,21 +145,14 @@ impl Stage {
                 .get(name)
                 .is_none_or(|w| w.config != job.config || !Arc::ptr_eq(&w.site, &job.site))
         };
-        let others = self
-            .running
-            .iter()
-            .filter(|(name, (job, _))| is_other(name, job));
+        let others = self.running.iter().filter(|(name, (job, _))| is_other(name, job));
         let names: Vec<String> = others.map(|(name, _)| name.clone()).collect();
         self.stop(&names).await
     }
 
     async fn stop_partition(&mut self, partition: u32) -> Result<(), Error> {
-        let names: Vec<String> = self
-            .running
-            .keys()
-            .filter(|n| self.partition(n) == partition)
-            .cloned()
-            .collect();
+        let names: Vec<String> =
+            self.running.keys().filter(|n| self.partition(n) == partition).cloned().collect();
         self.stop(&names).await
     }
 
@@ -285,11 +278,10 @@ async fn reload(queue: &dyn Queue, connection: &str) -> Result<Memory, Error> {
     // Commits are applied in order: when this one is done, so are those before it.
     queue.publish(Vec::new()).await?;
     let prefix = format!("{connection}/");
-    let own = queue.scan(topics::STATE).await?.filter(|entry| {
-        entry
-            .as_ref()
-            .map_or(true, |(key, _)| key.starts_with(prefix.as_bytes()))
-    });
+    let own = queue
+        .scan(topics::STATE)
+        .await?
+        .filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix.as_bytes())));
     Ok(state::load(own)?.remove(connection).unwrap_or_default())
 }
 

@@ -52,11 +52,7 @@ impl Kept {
     pub(crate) fn release(&mut self) {
         self.state.held_reason.clear();
         self.state.held_devices.clear();
-        (
-            self.state.held_since,
-            self.state.held_vanished,
-            self.state.dismissed,
-        ) = (0, false, false);
+        (self.state.held_since, self.state.held_vanished, self.state.dismissed) = (0, false, false);
     }
 }
 
@@ -77,11 +73,7 @@ pub(crate) struct Memory {
 /// # Errors
 /// When the bytes are none.
 pub(crate) fn decode_bitmap(bytes: &[u8]) -> Result<RoaringBitmap, std::io::Error> {
-    if bytes.is_empty() {
-        Ok(RoaringBitmap::new())
-    } else {
-        RoaringBitmap::deserialize_from(bytes)
-    }
+    if bytes.is_empty() { Ok(RoaringBitmap::new()) } else { RoaringBitmap::deserialize_from(bytes) }
 }
 
 pub(crate) fn encode_bitmap(bitmap: &RoaringBitmap) -> Vec<u8> {
@@ -100,16 +92,11 @@ pub(crate) fn load(
         let (key, value) = entry?;
         let Some((connection, key)) = StateKey::decode(&key) else {
             let detail = format!("unknown entry `{}`", String::from_utf8_lossy(&key));
-            return Err(Error::State {
-                connection: "?".into(),
-                detail,
-            });
+            return Err(Error::State { connection: "?".into(), detail });
         };
         let memory = memories.entry(connection.to_owned()).or_default();
-        take_entry(memory, key, &value).map_err(|detail| Error::State {
-            connection: connection.to_owned(),
-            detail,
-        })?;
+        take_entry(memory, key, &value)
+            .map_err(|detail| Error::State { connection: connection.to_owned(), detail })?;
     }
     Ok(memories)
 }
@@ -121,9 +108,9 @@ fn take_entry(memory: &mut Memory, key: StateKey, value: &[u8]) -> Result<(), St
             memory.connection = CONNECTION_STATE.decode(value).map_err(|e| text(&e))?;
             memory.owed = decode_bitmap(&memory.connection.owed_devices).map_err(|e| text(&e))?;
         }
-        StateKey::Devices(_) => memory
-            .devices
-            .load(DEVICE_CHUNK.decode(value).map_err(|e| text(&e))?),
+        StateKey::Devices(_) => {
+            memory.devices.load(DEVICE_CHUNK.decode(value).map_err(|e| text(&e))?)
+        }
         StateKey::Collection(id) => {
             let state = COLLECTION_STATE.decode(value).map_err(|e| text(&e))?;
             memory.collections.entry(id).or_default().state = state;
@@ -145,11 +132,7 @@ pub(crate) struct Entries<'a> {
 impl Entries<'_> {
     fn entry(&self, key: &StateKey, value: Option<Bytes>) -> StateEntry {
         let key = Bytes::from(key.encode(self.connection));
-        StateEntry {
-            partition: self.partition,
-            key,
-            value,
-        }
+        StateEntry { partition: self.partition, key, value }
     }
 
     pub(crate) fn connection(&self, memory: &Memory) -> StateEntry {
@@ -162,14 +145,8 @@ impl Entries<'_> {
 
     pub(crate) fn collection(&self, id: &str, kept: &Kept) -> StateEntry {
         let members = i64::try_from(kept.members.len()).unwrap_or(i64::MAX);
-        let state = CollectionState {
-            members,
-            ..kept.state.clone()
-        };
-        self.entry(
-            &StateKey::Collection(id.to_owned()),
-            Some(COLLECTION_STATE.encode(&state)),
-        )
+        let state = CollectionState { members, ..kept.state.clone() };
+        self.entry(&StateKey::Collection(id.to_owned()), Some(COLLECTION_STATE.encode(&state)))
     }
 
     pub(crate) fn members(&self, id: &str, kept: &Kept) -> StateEntry {
@@ -178,20 +155,14 @@ impl Entries<'_> {
     }
 
     pub(crate) fn forget(&self, id: &str) -> Vec<StateEntry> {
-        let keys = [
-            StateKey::Collection(id.to_owned()),
-            StateKey::Members(id.to_owned()),
-        ];
+        let keys = [StateKey::Collection(id.to_owned()), StateKey::Members(id.to_owned())];
         keys.iter().map(|key| self.entry(key, None)).collect()
     }
 
     pub(crate) fn devices(&self, devices: &mut DeviceTable) -> Vec<StateEntry> {
         let chunks = devices.take_dirty().into_iter();
         let entry = |(number, chunk): (u32, Option<_>)| {
-            self.entry(
-                &StateKey::Devices(number),
-                chunk.map(|c| DEVICE_CHUNK.encode(&c)),
-            )
+            self.entry(&StateKey::Devices(number), chunk.map(|c| DEVICE_CHUNK.encode(&c)))
         };
         chunks.map(entry).collect()
     }

@@ -25,11 +25,7 @@ pub(crate) struct Sweep {
 
 impl Sweep {
     pub(crate) fn new(interval: Duration) -> Self {
-        Self {
-            after: -1,
-            next: Instant::now() + interval,
-            interval,
-        }
+        Self { after: -1, next: Instant::now() + interval, interval }
     }
 
     pub(crate) fn is_due(&self) -> bool {
@@ -38,11 +34,7 @@ impl Sweep {
 
     /// When the next page is read; far away while the connection rests.
     pub(crate) fn next_at(&self, is_resting: bool) -> Instant {
-        if is_resting {
-            Instant::now() + Duration::from_secs(3600)
-        } else {
-            self.next
-        }
+        if is_resting { Instant::now() + Duration::from_secs(3600) } else { self.next }
     }
 }
 
@@ -64,15 +56,8 @@ impl Connection {
 
     /// Reads the next page of devices; true at the end of a sweep.
     pub(crate) async fn sweep_page(&mut self) -> Result<bool, Error> {
-        let rows = self
-            .site
-            .devices(&DeviceScope::After(self.sweep.after))
-            .await?;
-        let known = self
-            .devices
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len();
+        let rows = self.site.devices(&DeviceScope::After(self.sweep.after)).await?;
+        let known = self.devices.read().unwrap_or_else(PoisonError::into_inner).len();
         let pages = u32::try_from(known / self.options.page_size.max(1) + 2).unwrap_or(u32::MAX);
         self.sweep.next = Instant::now() + self.sweep.interval / pages;
         let from = u32::try_from(self.sweep.after + 1).unwrap_or(0);
@@ -145,10 +130,7 @@ impl Connection {
     fn forget_gone(&mut self, from: u32, to: u32, found: &RoaringBitmap) {
         let gone: RoaringBitmap = {
             let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-            devices
-                .ids(from, to)
-                .filter(|id| !found.contains(*id))
-                .collect()
+            devices.ids(from, to).filter(|id| !found.contains(*id)).collect()
         };
         if gone.is_empty() {
             return;
@@ -183,31 +165,16 @@ impl Connection {
             let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
             for (id, name) in &reading.renamed {
                 if let Some(device) = devices.get(*id).filter(|d| d.netbios_name != *name) {
-                    late.push(Device {
-                        netbios_name: name.clone(),
-                        fqdn: None,
-                        ..device
-                    });
+                    late.push(Device { netbios_name: name.clone(), fqdn: None, ..device });
                 }
             }
             without.extend(reading.computers.iter().filter(|id| !devices.has(*id)));
             let known = |id: u32, site: &str| {
-                devices
-                    .name_and_site(id)
-                    .and_then(|(_, s)| s)
-                    .is_some_and(|s| s != site)
+                devices.name_and_site(id).and_then(|(_, s)| s).is_some_and(|s| s != site)
             };
-            reading
-                .sites
-                .iter()
-                .filter(|(id, site)| known(*id, site))
-                .map(|(id, _)| *id)
-                .collect()
+            reading.sites.iter().filter(|(id, site)| known(*id, site)).map(|(id, _)| *id).collect()
         };
-        self.memory.owed.extend(
-            late.iter()
-                .filter_map(|d| u32::try_from(d.resource_id).ok()),
-        );
+        self.memory.owed.extend(late.iter().filter_map(|d| u32::try_from(d.resource_id).ok()));
         self.memory.owed |= moved;
         late.sort_by_key(|d| d.resource_id);
         {
@@ -239,10 +206,7 @@ impl Connection {
         let end = ids.max().map_or(-1, i64::from);
         while after < end {
             let rows = self.site.devices(&DeviceScope::After(after)).await?;
-            let Some(last) = rows
-                .last()
-                .map(|row| row.resource_id)
-                .filter(|last| *last > after)
+            let Some(last) = rows.last().map(|row| row.resource_id).filter(|last| *last > after)
             else {
                 break;
             };

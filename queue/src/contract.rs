@@ -102,15 +102,8 @@ impl Commit {
     pub fn bytes(&self) -> usize {
         let entry =
             |key: &Bytes, value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
-        self.outputs
-            .iter()
-            .map(|o| entry(&o.key, &o.value))
-            .sum::<usize>()
-            + self
-                .state
-                .iter()
-                .map(|s| entry(&s.key, &s.value))
-                .sum::<usize>()
+        self.outputs.iter().map(|o| entry(&o.key, &o.value)).sum::<usize>()
+            + self.state.iter().map(|s| entry(&s.key, &s.value)).sum::<usize>()
     }
 
     /// Whether there is nothing to commit.
@@ -160,17 +153,10 @@ pub enum Event {
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Assigned {
-                partition,
-                position,
-                ..
-            } => {
+            Self::Assigned { partition, position, .. } => {
                 write!(f, "Assigned({partition} at {})", position.offset)
             }
-            Self::Messages {
-                partition,
-                messages,
-            } => {
+            Self::Messages { partition, messages } => {
                 write!(f, "Messages({partition}: {} messages)", messages.len())
             }
             Self::Revoked { partition } => write!(f, "Revoked({partition})"),
@@ -282,9 +268,9 @@ pub trait Committer: Send + Sync {
 /// version.
 #[must_use]
 pub fn partition_for(key: &[u8], partitions: u32) -> u32 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = key
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     // Keys that differ in one digit would differ in few bits: the mix spreads them over all.
     let mixed = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     let mixed = (mixed ^ (mixed >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);

@@ -67,10 +67,7 @@ impl Error {
         action: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Storage {
-            action,
-            source: source.into(),
-        }
+        Self::Storage { action, source: source.into() }
     }
 
     /// Whether the same call may succeed later without anyone acting.

@@ -49,9 +49,7 @@ impl Store for MemoryStore {
         Ok(Stored {
             topics: held.topics.clone(),
             extents: held.extents.iter().map(|(at, e)| (*at, *e)).collect(),
-            positions: positions
-                .map(|((at, g), p)| (*at, g.clone(), p.clone()))
-                .collect(),
+            positions: positions.map(|((at, g), p)| (*at, g.clone(), p.clone())).collect(),
         })
     }
 
@@ -62,17 +60,14 @@ impl Store for MemoryStore {
         let extents = held.extents.clone();
         let mut extent = |at: TopicPartition, change: &dyn Fn(&mut Extent)| {
             change(
-                touched
-                    .entry(at)
-                    .or_insert_with(|| extents.get(&at).copied().unwrap_or_default()),
+                touched.entry(at).or_insert_with(|| extents.get(&at).copied().unwrap_or_default()),
             );
         };
         for (at, end) in &batch.ends {
             extent(*at, &|e| e.end = *end);
         }
         for (at, offset, key, value) in &batch.appends {
-            held.log
-                .insert((*at, *offset), (key.clone(), value.clone()));
+            held.log.insert((*at, *offset), (key.clone(), value.clone()));
             extent(*at, &|e| e.bytes += (key.len() + value.len()) as u64);
         }
         for (at, key, value) in &batch.upserts {
@@ -93,8 +88,7 @@ impl Store for MemoryStore {
             extent(*at, &|e| e.start = *to);
         }
         for (at, group, position) in &batch.positions {
-            held.positions
-                .insert((*at, group.clone()), position.clone());
+            held.positions.insert((*at, group.clone()), position.clone());
         }
         for id in &batch.removed_topics {
             held.topics.retain(|t| t.id != *id);
@@ -120,24 +114,16 @@ impl Store for MemoryStore {
             bytes += key.len() + value.len() + 1;
             first || bytes <= max_bytes
         });
-        let message =
-            |((_, offset), (key, value)): (&(TopicPartition, u64), &(Bytes, Bytes))| Message {
-                offset: *offset,
-                key: key.clone(),
-                value: value.clone(),
-            };
+        let message = |((_, offset), (key, value)): (&(TopicPartition, u64), &(Bytes, Bytes))| {
+            Message { offset: *offset, key: key.clone(), value: value.clone() }
+        };
         Ok(within.map(message).collect())
     }
 
     fn scan(&self, at: TopicPartition) -> Result<State, Error> {
         let held = self.held();
-        let range = held
-            .latest
-            .range((at, Bytes::new())..)
-            .take_while(|((of, _), _)| *of == at);
-        let entries: Vec<_> = range
-            .map(|((_, k), v)| Ok((k.clone(), v.clone())))
-            .collect();
+        let range = held.latest.range((at, Bytes::new())..).take_while(|((of, _), _)| *of == at);
+        let entries: Vec<_> = range.map(|((_, k), v)| Ok((k.clone(), v.clone()))).collect();
         Ok(Box::new(entries.into_iter()))
     }
 }

@@ -1,10 +1,6 @@
 //! The contract suite: every backend is asked for the same promises.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops where it fails"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test stops where it fails")]
 
 mod backends;
 
@@ -21,12 +17,7 @@ use cmsync_queue::{
 use tokio_util::sync::CancellationToken;
 
 fn topic(name: &str, partitions: u32, kind: TopicKind) -> TopicSpec {
-    TopicSpec {
-        name: name.into(),
-        partitions,
-        kind,
-        max_bytes: 1 << 20,
-    }
+    TopicSpec { name: name.into(), partitions, kind, max_bytes: 1 << 20 }
 }
 
 async fn declare(queue: &dyn Queue) {
@@ -40,29 +31,17 @@ async fn declare(queue: &dyn Queue) {
 
 fn output(topic: &str, partition: u32, value: &str) -> Output {
     let value = Some(Bytes::copy_from_slice(value.as_bytes()));
-    Output {
-        topic: topic.into(),
-        partition,
-        key: Bytes::from_static(b"k"),
-        value,
-    }
+    Output { topic: topic.into(), partition, key: Bytes::from_static(b"k"), value }
 }
 
 fn at(offset: u64) -> Position {
-    Position {
-        offset,
-        note: format!("note {offset}"),
-    }
+    Position { offset, note: format!("note {offset}") }
 }
 
 /// Takes events until `partition` was assigned; gives its position and state.
 async fn assigned(events: &mut dyn Events, partition: u32) -> (Position, Vec<(Bytes, Bytes)>) {
     loop {
-        if let Event::Assigned {
-            partition: p,
-            position,
-            state,
-        } = events.next().await.unwrap()
+        if let Event::Assigned { partition: p, position, state } = events.next().await.unwrap()
             && p == partition
         {
             return (position, state.map(Result::unwrap).collect());
@@ -74,10 +53,7 @@ async fn assigned(events: &mut dyn Events, partition: u32) -> (Position, Vec<(By
 async fn take(events: &mut dyn Events, partition: u32, count: usize) -> Vec<Message> {
     let mut taken = Vec::new();
     while taken.len() < count {
-        if let Event::Messages {
-            partition: p,
-            messages,
-        } = events.next().await.unwrap()
+        if let Event::Messages { partition: p, messages } = events.next().await.unwrap()
             && p == partition
         {
             taken.extend(messages);
@@ -88,17 +64,12 @@ async fn take(events: &mut dyn Events, partition: u32, count: usize) -> Vec<Mess
 
 async fn texts(queue: &dyn Queue, topic: &str, partition: u32) -> Vec<String> {
     let messages = queue.peek(topic, partition, 0).await.unwrap();
-    messages
-        .iter()
-        .map(|m| String::from_utf8(m.value.to_vec()).unwrap())
-        .collect()
+    messages.iter().map(|m| String::from_utf8(m.value.to_vec()).unwrap()).collect()
 }
 
 /// Whether nothing happens, however long one waits: time is paused, so this is exact.
 async fn stays_silent(events: &mut dyn Events) -> bool {
-    tokio::time::timeout(Duration::from_secs(3600), events.next())
-        .await
-        .is_err()
+    tokio::time::timeout(Duration::from_secs(3600), events.next()).await.is_err()
 }
 
 macro_rules! contract {
@@ -147,10 +118,7 @@ async fn outputs_positions_and_state_become_durable_together(backend: &dyn Backe
         positions: vec![(1, at(7))],
         state: vec![entry(b"1")],
     };
-    assert_eq!(
-        committer.commit(commit).await.unwrap(),
-        Committed::Done(vec![0])
-    );
+    assert_eq!(committer.commit(commit).await.unwrap(), Committed::Done(vec![0]));
     drop((events, committer));
 
     let queue = backend.restart(queue).await;
@@ -158,35 +126,21 @@ async fn outputs_positions_and_state_become_durable_together(backend: &dyn Backe
     let (mut events, _committer) = queue.join("owner", "state").await.unwrap();
     let (position, state) = assigned(&mut *events, 1).await;
     assert_eq!(position, at(7));
-    assert_eq!(
-        state,
-        [(Bytes::from_static(b"a"), Bytes::from_static(b"1"))]
-    );
+    assert_eq!(state, [(Bytes::from_static(b"a"), Bytes::from_static(b"1"))]);
 }
 
 async fn the_order_of_a_partition_is_kept(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
     for n in 0..100 {
-        queue
-            .publish(vec![output("in", n % 2, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", n % 2, &n.to_string())]).await.unwrap();
     }
     let (mut events, _committer) = queue.join("g", "in").await.unwrap();
     let taken = take(&mut *events, 1, 50).await;
-    assert_eq!(
-        taken.iter().map(|m| m.offset).collect::<Vec<_>>(),
-        (0..50).collect::<Vec<_>>()
-    );
-    let texts: Vec<_> = taken
-        .iter()
-        .map(|m| String::from_utf8(m.value.to_vec()).unwrap())
-        .collect();
-    assert_eq!(
-        texts,
-        (0..50).map(|n| (2 * n + 1).to_string()).collect::<Vec<_>>()
-    );
+    assert_eq!(taken.iter().map(|m| m.offset).collect::<Vec<_>>(), (0..50).collect::<Vec<_>>());
+    let texts: Vec<_> =
+        taken.iter().map(|m| String::from_utf8(m.value.to_vec()).unwrap()).collect();
+    assert_eq!(texts, (0..50).map(|n| (2 * n + 1).to_string()).collect::<Vec<_>>());
 }
 
 async fn an_aborted_commit_leaves_nothing_and_may_be_tried_again(backend: &dyn Backend) {
@@ -195,21 +149,15 @@ async fn an_aborted_commit_leaves_nothing_and_may_be_tried_again(backend: &dyn B
     let (mut events, committer) = queue.join("g", "in").await.unwrap();
     assigned(&mut *events, 0).await;
     backend.abort_next(&*queue, 1);
-    let commit = Commit {
-        outputs: vec![output("out", 0, "x")],
-        positions: vec![(0, at(3))],
-        state: vec![],
-    };
+    let commit =
+        Commit { outputs: vec![output("out", 0, "x")], positions: vec![(0, at(3))], state: vec![] };
     let Committed::Retry(again) = committer.commit(commit.clone()).await.unwrap() else {
         panic!("not aborted")
     };
     assert_eq!(again, commit);
     assert!(texts(&*queue, "out", 0).await.is_empty());
     assert_eq!(queue.log("in", "g").await.unwrap()[0].position, None);
-    assert_eq!(
-        committer.commit(again).await.unwrap(),
-        Committed::Done(vec![0])
-    );
+    assert_eq!(committer.commit(again).await.unwrap(), Committed::Done(vec![0]));
     assert_eq!(texts(&*queue, "out", 0).await, ["x"]);
 }
 
@@ -217,10 +165,7 @@ async fn a_lost_member_is_told_and_starts_again_from_its_last_commit(backend: &d
     let queue = backend.open().await;
     declare(&*queue).await;
     for n in 0..4 {
-        queue
-            .publish(vec![output("in", 0, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", 0, &n.to_string())]).await.unwrap();
     }
     let (mut events, committer) = queue.join("g", "in").await.unwrap();
     assert_eq!(take(&mut *events, 0, 4).await.len(), 4);
@@ -229,19 +174,13 @@ async fn a_lost_member_is_told_and_starts_again_from_its_last_commit(backend: &d
         outputs: vec![output("out", 0, "x")],
         state: vec![],
     };
-    assert!(matches!(
-        committer.commit(commit(2)).await.unwrap(),
-        Committed::Done(_)
-    ));
+    assert!(matches!(committer.commit(commit(2)).await.unwrap(), Committed::Done(_)));
     backend.revoke(&*queue, "g", "in");
     assert_eq!(committer.commit(commit(4)).await.unwrap(), Committed::Lost);
     assert_eq!(texts(&*queue, "out", 0).await.len(), 1);
     assert_eq!(assigned(&mut *events, 0).await.0, at(2));
     assert_eq!(take(&mut *events, 0, 2).await[0].offset, 2);
-    assert!(matches!(
-        committer.commit(commit(4)).await.unwrap(),
-        Committed::Done(_)
-    ));
+    assert!(matches!(committer.commit(commit(4)).await.unwrap(), Committed::Done(_)));
 }
 
 async fn two_members_never_both_write_for_one_partition(backend: &dyn Backend) {
@@ -257,17 +196,11 @@ async fn two_members_never_both_write_for_one_partition(backend: &dyn Backend) {
         state: vec![],
     };
     assert_eq!(of_first.commit(commit(1)).await.unwrap(), Committed::Lost);
-    assert!(matches!(
-        of_second.commit(commit(1)).await.unwrap(),
-        Committed::Done(_)
-    ));
+    assert!(matches!(of_second.commit(commit(1)).await.unwrap(), Committed::Done(_)));
     assert_eq!(texts(&*queue, "out", 1).await.len(), 1);
     // What stayed with the first is its own again after it has heard of the loss.
     assigned(&mut *first, 0).await;
-    assert!(matches!(
-        of_first.commit(commit(0)).await.unwrap(),
-        Committed::Done(_)
-    ));
+    assert!(matches!(of_first.commit(commit(0)).await.unwrap(), Committed::Done(_)));
     drop(second);
     assigned(&mut *first, 1).await;
     assert_eq!(of_second.commit(commit(1)).await.unwrap(), Committed::Lost);
@@ -284,38 +217,17 @@ async fn state_comes_as_one_ordered_scan_without_what_was_forgotten(backend: &dy
         value: value.map(Bytes::from_static),
     };
     for state in [
-        vec![
-            entry(0, "b", Some(b"1")),
-            entry(0, "a", Some(b"1")),
-            entry(1, "z", Some(b"9")),
-        ],
+        vec![entry(0, "b", Some(b"1")), entry(0, "a", Some(b"1")), entry(1, "z", Some(b"9"))],
         vec![entry(0, "b", Some(b"2")), entry(0, "c", Some(b"1"))],
         vec![entry(0, "a", None)],
     ] {
-        let commit = Commit {
-            state,
-            ..Commit::default()
-        };
-        assert!(matches!(
-            committer.commit(commit).await.unwrap(),
-            Committed::Done(_)
-        ));
+        let commit = Commit { state, ..Commit::default() };
+        assert!(matches!(committer.commit(commit).await.unwrap(), Committed::Done(_)));
     }
-    let all: Vec<_> = queue
-        .scan("state")
-        .await
-        .unwrap()
-        .map(Result::unwrap)
-        .collect();
+    let all: Vec<_> = queue.scan("state").await.unwrap().map(Result::unwrap).collect();
     let text: Vec<_> = all.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
     assert_eq!(text, [(&b"b"[..], &b"2"[..]), (b"c", b"1"), (b"z", b"9")]);
-    let bytes: u64 = queue
-        .log("state", "owner")
-        .await
-        .unwrap()
-        .iter()
-        .map(|p| p.bytes)
-        .sum();
+    let bytes: u64 = queue.log("state", "owner").await.unwrap().iter().map(|p| p.bytes).sum();
     assert_eq!(bytes, 6);
     assert!(queue.scan("in").await.is_err());
 }
@@ -323,38 +235,23 @@ async fn state_comes_as_one_ordered_scan_without_what_was_forgotten(backend: &dy
 async fn a_full_topic_makes_its_writers_wait_and_no_other(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
-    let small = TopicSpec {
-        max_bytes: 10,
-        ..topic("small", 1, TopicKind::Log)
-    };
+    let small = TopicSpec { max_bytes: 10, ..topic("small", 1, TopicKind::Log) };
     queue.declare(&[small]).await.unwrap();
     let (mut events, committer) = queue.join("g", "small").await.unwrap();
     assigned(&mut *events, 0).await;
     // An empty topic takes one message of any size.
-    queue
-        .publish(vec![output("small", 0, "more than ten bytes")])
-        .await
-        .unwrap();
+    queue.publish(vec![output("small", 0, "more than ten bytes")]).await.unwrap();
     let blocked = tokio::spawn({
         let queue = Arc::clone(&queue);
         async move { queue.publish(vec![output("small", 0, "waits")]).await }
     });
     for n in 0..20 {
-        queue
-            .publish(vec![output("in", 0, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", 0, &n.to_string())]).await.unwrap();
     }
     assert!(!blocked.is_finished());
     assert_eq!(texts(&*queue, "small", 0).await.len(), 1);
-    let commit = Commit {
-        positions: vec![(0, at(1))],
-        ..Commit::default()
-    };
-    assert!(matches!(
-        committer.commit(commit).await.unwrap(),
-        Committed::Done(_)
-    ));
+    let commit = Commit { positions: vec![(0, at(1))], ..Commit::default() };
+    assert!(matches!(committer.commit(commit).await.unwrap(), Committed::Done(_)));
     assert_eq!(blocked.await.unwrap().unwrap(), [1]);
     assert_eq!(texts(&*queue, "small", 0).await, ["waits"]);
 }
@@ -366,31 +263,19 @@ async fn what_every_group_has_read_is_reclaimed(backend: &dyn Backend) {
     for group in ["one", "two"] {
         let (mut events, committer) = queue.join(group, "in").await.unwrap();
         assigned(&mut *events, 0).await;
-        let start = Commit {
-            positions: vec![(0, at(0))],
-            ..Commit::default()
-        };
+        let start = Commit { positions: vec![(0, at(0))], ..Commit::default() };
         committer.commit(start).await.unwrap();
         groups.push((events, committer));
     }
     for n in 0..3 {
-        queue
-            .publish(vec![output("in", 0, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", 0, &n.to_string())]).await.unwrap();
     }
     let log = async || queue.log("in", "one").await.unwrap()[0].clone();
-    let to = |offset| Commit {
-        positions: vec![(0, at(offset))],
-        ..Commit::default()
-    };
+    let to = |offset| Commit { positions: vec![(0, at(offset))], ..Commit::default() };
     groups[0].1.commit(to(3)).await.unwrap();
     assert_eq!((log().await.start, log().await.bytes), (0, 6));
     groups[1].1.commit(to(2)).await.unwrap();
-    assert_eq!(
-        (log().await.start, log().await.end, log().await.bytes),
-        (2, 3, 2)
-    );
+    assert_eq!((log().await.start, log().await.end, log().await.bytes), (2, 3, 2));
     groups[1].1.commit(to(3)).await.unwrap();
     assert_eq!((log().await.start, log().await.bytes), (3, 0));
 }
@@ -399,17 +284,11 @@ async fn a_position_may_lie_below_what_was_pulled_and_keeps_its_note(backend: &d
     let queue = backend.open().await;
     declare(&*queue).await;
     for n in 0..5 {
-        queue
-            .publish(vec![output("in", 0, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", 0, &n.to_string())]).await.unwrap();
     }
     let (mut events, committer) = queue.join("g", "in").await.unwrap();
     take(&mut *events, 0, 5).await;
-    let commit = Commit {
-        positions: vec![(0, at(2))],
-        ..Commit::default()
-    };
+    let commit = Commit { positions: vec![(0, at(2))], ..Commit::default() };
     committer.commit(commit).await.unwrap();
     drop((events, committer));
     let queue = backend.restart(queue).await;
@@ -424,10 +303,7 @@ async fn a_paused_partition_stays_silent_while_others_go_on(backend: &dyn Backen
     let (mut events, _committer) = queue.join("g", "in").await.unwrap();
     assigned(&mut *events, 1).await;
     events.pause(0);
-    queue
-        .publish(vec![output("in", 0, "a"), output("in", 1, "b")])
-        .await
-        .unwrap();
+    queue.publish(vec![output("in", 0, "a"), output("in", 1, "b")]).await.unwrap();
     assert_eq!(take(&mut *events, 1, 1).await.len(), 1);
     assert!(stays_silent(&mut *events).await);
     events.resume(0);
@@ -438,33 +314,15 @@ async fn a_commit_beyond_the_limits_is_refused_whole(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
     let many = (0..65).map(|_| output("out", 0, "x")).collect();
-    assert!(matches!(
-        queue.publish(many).await,
-        Err(Error::InvalidCommit(_))
-    ));
+    assert!(matches!(queue.publish(many).await, Err(Error::InvalidCommit(_))));
     let huge = "x".repeat(9 << 20);
     let huge = vec![output("out", 0, &huge), output("out", 0, &huge)];
-    assert!(matches!(
-        queue.publish(huge).await,
-        Err(Error::InvalidCommit(_))
-    ));
+    assert!(matches!(queue.publish(huge).await, Err(Error::InvalidCommit(_))));
     let nowhere = vec![output("out", 0, "x"), output("out", 2, "x")];
-    assert!(matches!(
-        queue.publish(nowhere).await,
-        Err(Error::InvalidCommit(_))
-    ));
-    let tombstone = Output {
-        value: None,
-        ..output("out", 0, "x")
-    };
-    assert!(matches!(
-        queue.publish(vec![tombstone]).await,
-        Err(Error::InvalidCommit(_))
-    ));
-    assert!(matches!(
-        queue.publish(vec![output("no", 0, "x")]).await,
-        Err(Error::UnknownTopic(_))
-    ));
+    assert!(matches!(queue.publish(nowhere).await, Err(Error::InvalidCommit(_))));
+    let tombstone = Output { value: None, ..output("out", 0, "x") };
+    assert!(matches!(queue.publish(vec![tombstone]).await, Err(Error::InvalidCommit(_))));
+    assert!(matches!(queue.publish(vec![output("no", 0, "x")]).await, Err(Error::UnknownTopic(_))));
     assert!(texts(&*queue, "out", 0).await.is_empty());
 }
 
@@ -488,28 +346,16 @@ async fn a_crash_before_the_write_loses_the_commit_whole_and_after_it_keeps_it_w
         assert_eq!(texts(&*queue, "out", 0).await.len(), expected);
         let position = queue.log("in", "g").await.unwrap()[0].position.clone();
         assert_eq!(position, (expected == 1).then(|| at(1)));
-        queue
-            .remove(&["in".into(), "out".into(), "state".into()])
-            .await
-            .unwrap();
+        queue.remove(&["in".into(), "out".into(), "state".into()]).await.unwrap();
     }
 }
 
 async fn a_removed_topic_is_gone_and_may_be_made_again(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
-    queue
-        .publish(vec![output("in", 0, "old"), output("out", 0, "kept")])
-        .await
-        .unwrap();
-    queue
-        .remove(&["in".into(), "never was".into()])
-        .await
-        .unwrap();
-    assert!(matches!(
-        queue.log("in", "g").await,
-        Err(Error::UnknownTopic(_))
-    ));
+    queue.publish(vec![output("in", 0, "old"), output("out", 0, "kept")]).await.unwrap();
+    queue.remove(&["in".into(), "never was".into()]).await.unwrap();
+    assert!(matches!(queue.log("in", "g").await, Err(Error::UnknownTopic(_))));
     declare(&*queue).await;
     assert!(texts(&*queue, "in", 0).await.is_empty());
     assert_eq!(texts(&*queue, "out", 0).await, ["kept"]);
@@ -518,14 +364,8 @@ async fn a_removed_topic_is_gone_and_may_be_made_again(backend: &dyn Backend) {
 async fn a_topic_is_never_declared_with_other_partitions(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
-    for wrong in [
-        topic("in", 3, TopicKind::Log),
-        topic("in", 2, TopicKind::Compacted),
-    ] {
-        assert!(matches!(
-            queue.declare(&[wrong]).await,
-            Err(Error::TopicDiffers { .. })
-        ));
+    for wrong in [topic("in", 3, TopicKind::Log), topic("in", 2, TopicKind::Compacted)] {
+        assert!(matches!(queue.declare(&[wrong]).await, Err(Error::TopicDiffers { .. })));
     }
 }
 
@@ -554,28 +394,19 @@ async fn gathered_messages_finish_in_any_order_and_positions_follow_the_lowest_o
     let queue = backend.open().await;
     declare(&*queue).await;
     for n in 0..4 {
-        queue
-            .publish(vec![output("in", 0, &n.to_string())])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", 0, &n.to_string())]).await.unwrap();
     }
     let (events, committer) = queue.join("g", "in").await.unwrap();
     let mut gatherer = Gather::new(events, committer, 100);
     let ids = gather(&mut gatherer, 4).await;
     let position = async || queue.log("in", "g").await.unwrap()[0].position.clone();
-    for (finish, expected) in [
-        (2, None),
-        (0, Some((1, "n0"))),
-        (1, Some((3, "n2"))),
-        (3, Some((4, "n3"))),
-    ] {
+    for (finish, expected) in
+        [(2, None), (0, Some((1, "n0"))), (1, Some((3, "n2"))), (3, Some((4, "n3")))]
+    {
         gatherer.finish(ids[finish], vec![], format!("n{finish}"));
         settle(&mut gatherer).await;
         let found = position().await;
-        assert_eq!(
-            found.as_ref().map(|p| (p.offset, p.note.as_str())),
-            expected
-        );
+        assert_eq!(found.as_ref().map(|p| (p.offset, p.note.as_str())), expected);
     }
     assert_eq!(gatherer.open(), 0);
 }
@@ -593,14 +424,7 @@ async fn gathered_outputs_are_durable_before_the_position_above_them(backend: &d
     backend.abort_next(&*queue, 1);
     settle(&mut gatherer).await;
     assert_eq!(texts(&*queue, "out", 0).await.len(), 100);
-    assert_eq!(
-        queue.log("in", "g").await.unwrap()[0]
-            .position
-            .as_ref()
-            .unwrap()
-            .offset,
-        1
-    );
+    assert_eq!(queue.log("in", "g").await.unwrap()[0].position.as_ref().unwrap().offset, 1);
 }
 
 struct Copier;
@@ -630,10 +454,7 @@ async fn a_held_message_stops_its_partition_alone(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
     for (partition, text) in [(0, "a"), (0, "held"), (0, "behind"), (1, "b")] {
-        queue
-            .publish(vec![output("in", partition, text)])
-            .await
-            .unwrap();
+        queue.publish(vec![output("in", partition, text)]).await.unwrap();
     }
     let (events, committer) = queue.join("g", "in").await.unwrap();
     let shutdown = CancellationToken::new();
@@ -648,14 +469,7 @@ async fn a_held_message_stops_its_partition_alone(backend: &dyn Backend) {
         watch.changed().await.unwrap();
     }
     assert_eq!(texts(&*queue, "out", 0).await, ["a"]);
-    assert_eq!(
-        queue.log("in", "g").await.unwrap()[0]
-            .position
-            .as_ref()
-            .unwrap()
-            .offset,
-        1
-    );
+    assert_eq!(queue.log("in", "g").await.unwrap()[0].position.as_ref().unwrap().offset, 1);
     shutdown.cancel();
     running.await.unwrap().unwrap();
 }
@@ -724,11 +538,7 @@ mod model {
                 Step::Publish(partition) => {
                     let text = n.to_string();
                     let before = queue.log("in", "g").await.unwrap()[partition as usize].end;
-                    if queue
-                        .publish(vec![output("in", partition, &text)])
-                        .await
-                        .is_err()
-                    {
+                    if queue.publish(vec![output("in", partition, &text)]).await.is_err() {
                         queue = backend.restart(queue).await;
                         let after = queue.log("in", "g").await.unwrap()[partition as usize].end;
                         if after > before {
@@ -753,16 +563,7 @@ mod model {
         for (partition, expected) in (0..).zip(published) {
             assert_eq!(texts(&*queue, "out", partition).await, expected);
         }
-        assert_eq!(
-            queue
-                .log("in", "g")
-                .await
-                .unwrap()
-                .iter()
-                .map(|p| p.bytes)
-                .sum::<u64>(),
-            0
-        );
+        assert_eq!(queue.log("in", "g").await.unwrap().iter().map(|p| p.bytes).sum::<u64>(), 0);
     }
 
     fn paused() -> tokio::runtime::Runtime {

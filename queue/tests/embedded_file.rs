@@ -1,27 +1,15 @@
 //! What is special to the embedded queue: its file.
 
-#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
-
 use bytes::Bytes;
 use cmsync_queue::{Error, Output, Queue, TopicKind, TopicSpec, embedded};
 
 fn log(max_bytes: u64) -> TopicSpec {
-    TopicSpec {
-        name: "log".into(),
-        partitions: 1,
-        kind: TopicKind::Log,
-        max_bytes,
-    }
+    TopicSpec { name: "log".into(), partitions: 1, kind: TopicKind::Log, max_bytes }
 }
 
 fn output(bytes: usize) -> Output {
     let value = Some(Bytes::from(vec![7_u8; bytes]));
-    Output {
-        topic: "log".into(),
-        partition: 0,
-        key: Bytes::new(),
-        value,
-    }
+    Output { topic: "log".into(), partition: 0, key: Bytes::new(), value }
 }
 
 #[tokio::test]
@@ -48,22 +36,13 @@ async fn a_damaged_file_is_refused_with_what_to_do() {
     for (name, damage) in [
         ("not a queue at all", b"hello, I am a text file".repeat(300)),
         ("cut short", whole.get(..whole.len() / 8).unwrap().to_vec()),
-        (
-            "first page overwritten",
-            [vec![0xAA; 512], whole.get(512..).unwrap().to_vec()].concat(),
-        ),
+        ("first page overwritten", [vec![0xAA; 512], whole.get(512..).unwrap().to_vec()].concat()),
     ] {
         let other = tempfile::tempdir().unwrap();
         std::fs::write(other.path().join("queue.redb"), &damage).unwrap();
         let refused = embedded::open(other.path()).map(drop).unwrap_err();
-        assert!(
-            matches!(refused, Error::Damaged { .. }),
-            "{name}: {refused:?}"
-        );
-        assert!(
-            refused.to_string().contains("move the directory away"),
-            "{refused}"
-        );
+        assert!(matches!(refused, Error::Damaged { .. }), "{name}: {refused:?}");
+        assert!(refused.to_string().contains("move the directory away"), "{refused}");
         assert_eq!(
             std::fs::read(other.path().join("queue.redb")).unwrap(),
             damage,
@@ -84,17 +63,7 @@ async fn another_format_is_refused_by_its_number() {
         write.commit().unwrap();
     }
     let refused = embedded::open(directory.path()).map(drop).unwrap_err();
-    assert!(
-        matches!(
-            refused,
-            Error::Format {
-                found: 2,
-                expected: 1,
-                ..
-            }
-        ),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Error::Format { found: 2, expected: 1, .. }), "{refused:?}");
 }
 
 #[tokio::test]
@@ -110,18 +79,10 @@ async fn a_file_that_was_filled_and_drained_many_times_does_not_grow_without_bou
             queue.publish(vec![output(256 << 10)]).await.unwrap();
             written += 256 << 10;
         }
-        let position = cmsync_queue::Position {
-            offset: 8 * (round + 1),
-            note: String::new(),
-        };
-        let commit = cmsync_queue::Commit {
-            positions: vec![(0, position)],
-            ..Default::default()
-        };
+        let position = cmsync_queue::Position { offset: 8 * (round + 1), note: String::new() };
+        let commit = cmsync_queue::Commit { positions: vec![(0, position)], ..Default::default() };
         committer.commit(commit).await.unwrap();
     }
-    let size = std::fs::metadata(directory.path().join("queue.redb"))
-        .unwrap()
-        .len();
+    let size = std::fs::metadata(directory.path().join("queue.redb")).unwrap().len();
     assert!(size < 24 << 20, "{size} bytes for {written} written");
 }

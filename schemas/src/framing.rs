@@ -58,20 +58,9 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         header[..2].copy_from_slice(&MAGIC);
         header[2..].copy_from_slice(&digest);
         let fingerprint = u64::from_le_bytes(digest.try_into().unwrap_or_default());
-        let writer = GenericDatumWriter::builder(schema)
-            .build()
-            .expect("schema resolves");
-        let reader = GenericDatumReader::builder(schema)
-            .build()
-            .expect("schema resolves");
-        Self {
-            writer,
-            reader,
-            fingerprint,
-            header,
-            schema,
-            of: PhantomData,
-        }
+        let writer = GenericDatumWriter::builder(schema).build().expect("schema resolves");
+        let reader = GenericDatumReader::builder(schema).build().expect("schema resolves");
+        Self { writer, reader, fingerprint, header, schema, of: PhantomData }
     }
 
     /// Encodes a message.
@@ -83,9 +72,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
     pub fn encode(&self, message: &T) -> Bytes {
         let mut bytes = Vec::with_capacity(4096);
         bytes.extend_from_slice(&self.header);
-        self.writer
-            .write_ser(&mut bytes, message)
-            .expect("type matches its schema");
+        self.writer.write_ser(&mut bytes, message).expect("type matches its schema");
         Bytes::from(bytes)
     }
 
@@ -98,9 +85,7 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
             .split_at_checked(HEADER)
             .filter(|(header, _)| header.starts_with(&MAGIC))
             .ok_or(DecodeError::UnknownFraming(bytes.len()))?;
-        let fingerprint = header
-            .last_chunk::<8>()
-            .map_or(0, |f| u64::from_le_bytes(*f));
+        let fingerprint = header.last_chunk::<8>().map_or(0, |f| u64::from_le_bytes(*f));
         let damaged = |e: apache_avro::Error| DecodeError::Damaged(e.to_string());
         if fingerprint == self.fingerprint {
             return self.reader.read_deser(&mut datum).map_err(damaged);

@@ -8,11 +8,8 @@ const OLDER: [&str; 0] = [];
 
 /// The schema with this Rabin fingerprint, if a released version wrote it.
 pub(crate) fn find(fingerprint: u64) -> Option<Schema> {
-    OLDER
-        .iter()
-        .filter_map(|text| Schema::parse_str(text).ok())
-        .find(|schema| {
-            let digest = schema.fingerprint::<Rabin>().bytes;
-            u64::from_le_bytes(digest.try_into().unwrap_or_default()) == fingerprint
-        })
+    OLDER.iter().filter_map(|text| Schema::parse_str(text).ok()).find(|schema| {
+        let digest = schema.fingerprint::<Rabin>().bytes;
+        u64::from_le_bytes(digest.try_into().unwrap_or_default()) == fingerprint
+    })
 }

@@ -37,10 +37,7 @@ fn change() -> Change {
         is_last: true,
         total_members: 2,
         observed_at: 1_700_000_000_000_002,
-        present: vec![
-            device(16_777_219, Some("pc16777219.contoso.com")),
-            device(7, None),
-        ],
+        present: vec![device(16_777_219, Some("pc16777219.contoso.com")), device(7, None)],
         removed: vec![device(2_097_152_037, None)],
     }
 }
@@ -96,29 +93,14 @@ where
     T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
 {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/v1");
-    let (bytes, schema) = (
-        folder.join(format!("{file}.bin")),
-        folder.join(format!("{file}.avsc")),
-    );
+    let (bytes, schema) = (folder.join(format!("{file}.bin")), folder.join(format!("{file}.avsc")));
     if std::env::var_os("CMSYNC_WRITE_FIXTURES").is_some() {
         std::fs::write(&bytes, codec.encode(message)).unwrap();
-        let today = SCHEMAS
-            .iter()
-            .find(|(name, _)| *name == format!("{file}.avsc"))
-            .unwrap()
-            .1;
+        let today = SCHEMAS.iter().find(|(name, _)| *name == format!("{file}.avsc")).unwrap().1;
         std::fs::write(&schema, today).unwrap();
     }
-    assert_eq!(
-        &codec.decode(&std::fs::read(bytes).unwrap()).unwrap(),
-        message,
-        "{file}"
-    );
-    assert_eq!(
-        &codec.decode(&codec.encode(message)).unwrap(),
-        message,
-        "{file}"
-    );
+    assert_eq!(&codec.decode(&std::fs::read(bytes).unwrap()).unwrap(), message, "{file}");
+    assert_eq!(&codec.decode(&codec.encode(message)).unwrap(), message, "{file}");
 }
 
 #[test]
@@ -177,13 +159,7 @@ fn messages_of_version_1_are_read_back_as_they_were_written() {
         ..CollectionState::default()
     };
     check("collection_state", &COLLECTION_STATE, &collection);
-    check(
-        "device_chunk",
-        &DEVICE_CHUNK,
-        &DeviceChunk {
-            devices: vec![device(1, None)],
-        },
-    );
+    check("device_chunk", &DEVICE_CHUNK, &DeviceChunk { devices: vec![device(1, None)] });
 }
 
 /// Whether data of `writer` can be read with `reader`.
@@ -215,50 +191,26 @@ fn an_incompatible_edit_is_noticed() {
             "\"fields\": [{\"name\": \"new\", \"type\": \"string\"},",
             1,
         );
-        assert!(
-            !reads(schema, &added),
-            "{file}: a new field without a default"
-        );
-        let defaulted = added.replacen(
-            "\"type\": \"string\"}",
-            "\"type\": \"string\", \"default\": \"\"}",
-            1,
-        );
-        assert!(
-            reads(schema, &defaulted),
-            "{file}: a new field with a default"
-        );
+        assert!(!reads(schema, &added), "{file}: a new field without a default");
+        let defaulted =
+            added.replacen("\"type\": \"string\"}", "\"type\": \"string\", \"default\": \"\"}", 1);
+        assert!(reads(schema, &defaulted), "{file}: a new field with a default");
     }
-    let (_, change) = SCHEMAS
-        .iter()
-        .find(|(file, _)| *file == "change.avsc")
-        .unwrap();
+    let (_, change) = SCHEMAS.iter().find(|(file, _)| *file == "change.avsc").unwrap();
     assert!(!reads(
         change,
-        &change.replace(
-            "\"seq\", \"type\": \"long\"",
-            "\"seq\", \"type\": \"string\""
-        )
+        &change.replace("\"seq\", \"type\": \"long\"", "\"seq\", \"type\": \"string\"")
     ));
 }
 
 #[test]
 fn foreign_bytes_are_told_from_newer_messages_and_damaged_ones() {
     let good = CHANGE.encode(&change());
-    assert!(matches!(
-        CHANGE.decode(b""),
-        Err(DecodeError::UnknownFraming(0))
-    ));
-    assert!(matches!(
-        CHANGE.decode(b"{\"a\":1} and more"),
-        Err(DecodeError::UnknownFraming(_))
-    ));
+    assert!(matches!(CHANGE.decode(b""), Err(DecodeError::UnknownFraming(0))));
+    assert!(matches!(CHANGE.decode(b"{\"a\":1} and more"), Err(DecodeError::UnknownFraming(_))));
     let mut newer = good.to_vec();
     newer[5] ^= 1;
-    assert!(matches!(
-        CHANGE.decode(&newer),
-        Err(DecodeError::UnknownFingerprint(_))
-    ));
+    assert!(matches!(CHANGE.decode(&newer), Err(DecodeError::UnknownFingerprint(_))));
     for cut in 10..good.len() {
         assert!(
             matches!(CHANGE.decode(&good[..cut]), Err(DecodeError::Damaged(_))),
@@ -277,22 +229,12 @@ fn a_full_message_stays_below_the_limit() {
         assigned_site: Some("PS1".into()),
     };
     let devices = vec![long; topics::DEVICES_PER_MESSAGE];
-    let full = Change {
-        present: devices.clone(),
-        removed: devices,
-        ..change()
-    };
+    let full = Change { present: devices.clone(), removed: devices, ..change() };
     assert!(CHANGE.encode(&full).len() < topics::MAX_MESSAGE_BYTES);
 }
 
 #[test]
 fn kql_strings_hold_any_text() {
-    assert_eq!(
-        tables::kql_string("a'b\\c\nd\u{7}"),
-        "'a\\'b\\\\c\\nd\\u0007'"
-    );
-    assert_eq!(
-        tables::format_time(1_700_000_000_000_002),
-        "2023-11-14T22:13:20.000002Z"
-    );
+    assert_eq!(tables::kql_string("a'b\\c\nd\u{7}"), "'a\\'b\\\\c\\nd\\u0007'");
+    assert_eq!(tables::format_time(1_700_000_000_000_002), "2023-11-14T22:13:20.000002Z");
 }

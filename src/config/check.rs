@@ -1,15 +1,13 @@
 //! From what is written to what is used; everything that cannot be used is told.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use cmsync_azure::{Endpoints, Identity, Rule};
 use cmsync_http::Secret;
 use cmsync_producer::{ConnectionConfig, Selection, Selector};
 use secrecy::SecretString;
-use url::Url;
 
+use super::checker::Checker;
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
 /// Rows of one page, at most: an answer is held row by row, a request only so long.
@@ -20,101 +18,6 @@ const SMALLEST_QUEUE: u64 = 64 * 1024 * 1024;
 const WIRE_LIMIT: u64 = 1_048_576;
 /// The service loses larger bodies silently.
 const RAW_LIMIT: u64 = 50 * 1024 * 1024;
-
-/// Collects mistakes below a path.
-struct Checker {
-    mistakes: Vec<Mistake>,
-}
-
-impl Checker {
-    fn wrong(&mut self, path: &str, message: impl Into<String>) {
-        self.mistakes.push(Mistake {
-            path: path.to_owned(),
-            message: message.into(),
-        });
-    }
-
-    fn require(&mut self, is_fine: bool, path: &str, message: &str) {
-        if !is_fine {
-            self.wrong(path, message);
-        }
-    }
-
-    fn url(&mut self, path: &str, text: &str, allow_insecure: bool) -> Option<Url> {
-        let url = match Url::parse(text) {
-            Ok(url) => url,
-            Err(error) => {
-                self.wrong(path, format!("`{text}` is no URL: {error}"));
-                return None;
-            }
-        };
-        let is_loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_loopback && allow_insecure => {}
-            "http" if is_loopback => {
-                self.wrong(
-                    path,
-                    "must be https (for tests on loopback, set `allow_insecure = true`)",
-                );
-                return None;
-            }
-            _ => {
-                self.wrong(path, format!("`{text}` must begin with https://"));
-                return None;
-            }
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            self.wrong(path, "must not hold a user name or a password");
-            return None;
-        }
-        Some(url)
-    }
-
-    /// A secret in a file, which must be readable now.
-    fn secret(&mut self, path: &str, file: &PathBuf) -> Secret {
-        let secret = Secret::File(file.clone());
-        if let Err(error) = secret.read() {
-            self.wrong(path, error.to_string());
-        }
-        secret
-    }
-
-    fn http(
-        &mut self,
-        path: &str,
-        ca_file: Option<&PathBuf>,
-        proxy: Option<&String>,
-        (connect, read): (Duration, Duration),
-    ) -> cmsync_http::Settings {
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
-        let settings = cmsync_http::Settings {
-            ca_file: ca_file.cloned(),
-            proxy: proxy.cloned(),
-            connect_timeout_ms: millis(connect),
-            read_timeout_ms: millis(read),
-        };
-        self.require(
-            !connect.is_zero(),
-            &format!("{path}.connect_timeout"),
-            "must be longer than zero",
-        );
-        self.require(
-            !read.is_zero(),
-            &format!("{path}.read_timeout"),
-            "must be longer than zero",
-        );
-        if let Err(error) = cmsync_http::Client::new("check", &settings) {
-            match error {
-                cmsync_http::Error::Settings { key, detail } => {
-                    self.wrong(&format!("{path}.{key}"), detail)
-                }
-                other => self.wrong(path, other.to_string()),
-            }
-        }
-        settings
-    }
-}
 
 /// Checks a file as a whole; `mistakes` are those that were found on the way here.
 pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
@@ -173,10 +76,7 @@ fn options(checker: &mut Checker, file: &raw::File) {
         ("producer.poll_interval", producer.poll_interval),
         ("producer.snapshot_interval", producer.snapshot_interval),
         ("producer.reread_interval", producer.reread_interval),
-        (
-            "producer.device_sweep_interval",
-            producer.device_sweep_interval,
-        ),
+        ("producer.device_sweep_interval", producer.device_sweep_interval),
         ("uploader.probe_first", file.uploader.probe_first),
         ("uploader.probe_max", file.uploader.probe_max),
     ] {
@@ -233,9 +133,7 @@ fn connection(
     let path = format!("connections.{name}");
     let is_name = !name.is_empty()
         && name.len() <= 32
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     checker.require(
         is_name,
         &path,
@@ -270,12 +168,7 @@ fn connection(
         }
         hours
     });
-    let site = site(
-        checker,
-        &format!("{path}.site"),
-        &written.site,
-        file.producer.page_size,
-    );
+    let site = site(checker, &format!("{path}.site"), &written.site, file.producer.page_size);
     let workspace = workspace(checker, &format!("{path}.workspace"), &written.workspace);
     let producer = ConnectionConfig {
         name: name.to_owned(),
@@ -283,12 +176,7 @@ fn connection(
         import: written.import,
         quiet_hours,
     };
-    Some(Connection {
-        producer,
-        site: site?,
-        workspace: workspace?,
-        written: written.clone(),
-    })
+    Some(Connection { producer, site: site?, workspace: workspace?, written: written.clone() })
 }
 
 fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize) -> Option<Site> {
@@ -302,17 +190,10 @@ fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize
         ));
     }
     let timeouts = (written.connect_timeout, written.read_timeout);
-    let http = checker.http(
-        path,
-        written.ca_file.as_ref(),
-        written.proxy.as_ref(),
-        timeouts,
-    );
+    let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
     let Some(authentication) = &written.authentication else {
-        checker.wrong(
-            &format!("{path}.authentication"),
-            "is missing: { bearer_token_file = \"…\" }",
-        );
+        checker
+            .wrong(&format!("{path}.authentication"), "is missing: { bearer_token_file = \"…\" }");
         return None;
     };
     let token_path = format!("{path}.authentication.bearer_token_file");
@@ -320,11 +201,7 @@ fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize
     let account = written.account.clone();
     Some(Site {
         http,
-        admin_service: cmsync_configmgr::Settings {
-            providers,
-            page_size,
-            account,
-        },
+        admin_service: cmsync_configmgr::Settings { providers, page_size, account },
         bearer_token,
     })
 }
@@ -334,22 +211,13 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
     let given = &written.endpoints;
     let mut endpoint = |key: &str, text: &Option<String>, default: &str| {
         let text = text.as_deref().unwrap_or(default);
-        checker.url(
-            &format!("{path}.endpoints.{key}"),
-            text,
-            written.allow_insecure,
-        )
+        checker.url(&format!("{path}.endpoints.{key}"), text, written.allow_insecure)
     };
     let authority = endpoint("authority", &given.authority, authority);
     let query = endpoint("query", &given.query, query);
     let audience = endpoint("ingestion_audience", &given.ingestion_audience, audience);
     let timeouts = (written.connect_timeout, written.read_timeout);
-    let http = checker.http(
-        path,
-        written.ca_file.as_ref(),
-        written.proxy.as_ref(),
-        timeouts,
-    );
+    let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
     let identity = identity(checker, path, written);
     checker.require(
         !written.rules.is_empty(),
@@ -365,25 +233,16 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
             &format!("{at}.id"),
             "must be the rule's immutable id, which begins with dcr-",
         );
-        if let Some(endpoint) = checker.url(
-            &format!("{at}.endpoint"),
-            &rule.endpoint,
-            written.allow_insecure,
-        ) {
-            let new = Rule {
-                endpoint,
-                id: rule.id.clone(),
-            };
+        if let Some(endpoint) =
+            checker.url(&format!("{at}.endpoint"), &rule.endpoint, written.allow_insecure)
+        {
+            let new = Rule { endpoint, id: rule.id.clone() };
             checker.require(!rules.contains(&new), &at, "is there twice");
             rules.push(new);
         }
     }
     let ingestion_audience = audience?.as_str().trim_end_matches('/').to_owned();
-    let endpoints = Endpoints {
-        authority: authority?,
-        ingestion_audience,
-        query: query?,
-    };
+    let endpoints = Endpoints { authority: authority?, ingestion_audience, query: query? };
     Some(Workspace {
         http,
         endpoints,
@@ -404,9 +263,7 @@ fn identity(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opti
         return None;
     }
     if let Some(file) = &written.token_file {
-        return Some(Identity::FixedToken(
-            checker.secret(&format!("{path}.token_file"), file),
-        ));
+        return Some(Identity::FixedToken(checker.secret(&format!("{path}.token_file"), file)));
     }
     checker.require(
         !written.tenant_id.is_empty(),
@@ -440,11 +297,7 @@ fn refuse_twins(checker: &mut Checker, connections: &BTreeMap<String, Connection
                 .providers
                 .iter()
                 .any(|p| other.site.admin_service.providers.contains(p));
-            let same_rule = one
-                .workspace
-                .rules
-                .iter()
-                .any(|r| other.workspace.rules.contains(r));
+            let same_rule = one.workspace.rules.iter().any(|r| other.workspace.rules.contains(r));
             if same_site && same_rule {
                 checker.wrong(
                     &format!("connections.{name}"),

@@ -1,6 +1,7 @@
 //! The configuration: read, checked as a whole, and turned into what each crate takes.
 
 mod check;
+mod checker;
 mod raw;
 mod read;
 
@@ -30,9 +31,7 @@ pub(crate) struct Mistakes(pub(crate) Vec<Mistake>);
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "invalid configuration, {} to mend:", self.0.len())?;
-        self.0
-            .iter()
-            .try_for_each(|m| write!(f, "\n  {}: {}", m.path, m.message))
+        self.0.iter().try_for_each(|m| write!(f, "\n  {}: {}", m.path, m.message))
     }
 }
 

@@ -49,9 +49,7 @@ pub(crate) struct Http {
 
 impl Default for Http {
     fn default() -> Self {
-        Self {
-            listen: "127.0.0.1:9464".into(),
-        }
+        Self { listen: "127.0.0.1:9464".into() }
     }
 }
 
@@ -67,10 +65,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: "info".into(),
-        }
+        Self { format: LogFormat::Text, level: "info".into() }
     }
 }
 
@@ -111,10 +106,7 @@ pub(crate) struct Embedded {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self {
-            directory: "/var/lib/cmsync".into(),
-            max_size: ByteSize::gib(4),
-        }
+        Self { directory: "/var/lib/cmsync".into(), max_size: ByteSize::gib(4) }
     }
 }
 
@@ -147,10 +139,7 @@ impl Default for Connection {
 
 /// An entry of `collections`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a collection id, { name = \"pattern\" } or { folder = \"/path\" }"
-)]
+#[serde(untagged, expecting = "a collection id, { name = \"pattern\" } or { folder = \"/path\" }")]
 pub(crate) enum Selector {
     Id(String),
     Name { name: String },

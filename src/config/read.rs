@@ -17,21 +17,15 @@ pub(super) fn read(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(File, Vec<Mistake>), Mistakes> {
-    let alone = |message: String| {
-        Mistakes(vec![Mistake {
-            path: path.display().to_string(),
-            message,
-        }])
-    };
+    let alone =
+        |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
     let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
     let mut table: Table =
         toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))?;
     let mut mistakes = Vec::new();
     refuse_secrets(&table, &mut mistakes);
     for (name, value) in environment {
-        let Some(keys) = name
-            .strip_prefix(PREFIX)
-            .filter(|_| !OTHERS.contains(&name.as_str()))
+        let Some(keys) = name.strip_prefix(PREFIX).filter(|_| !OTHERS.contains(&name.as_str()))
         else {
             continue;
         };
@@ -47,11 +41,7 @@ pub(super) fn read(
 fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
     let connections = table.get("connections").and_then(Value::as_table);
     for (name, connection) in connections.into_iter().flatten() {
-        if connection
-            .get("workspace")
-            .and_then(|w| w.get("client_secret"))
-            .is_some()
-        {
+        if connection.get("workspace").and_then(|w| w.get("client_secret")).is_some() {
             mistakes.push(Mistake {
                 path: format!("connections.{name}.workspace.client_secret"),
                 message: "must not stand in this file; write it to a file of its own and name that as `client_secret_file`".into(),
@@ -62,18 +52,13 @@ fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
 
 /// Sets `a__b__c` to a value: TOML where it parses as such, else text.
 fn override_with(table: &mut Table, keys: &str, text: &str) {
-    let parsed = format!("v = {text}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("v"));
+    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
     let value = parsed.unwrap_or_else(|| Value::String(text.to_owned()));
     let mut levels: Vec<&str> = keys.split("__").collect();
     let Some(last) = levels.pop() else { return };
     let mut at = table;
     for level in levels {
-        let next = at
-            .entry(level)
-            .or_insert_with(|| Value::Table(Table::new()));
+        let next = at.entry(level).or_insert_with(|| Value::Table(Table::new()));
         if !next.is_table() {
             *next = Value::Table(Table::new());
         }
@@ -97,24 +82,15 @@ fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
         match parsed {
             Ok(file) => {
                 let message = "is not a key that cmsync knows; see cmsync.example.toml".to_owned();
-                mistakes.extend(unknown.into_iter().map(|path| Mistake {
-                    path,
-                    message: message.clone(),
-                }));
+                mistakes.extend(
+                    unknown.into_iter().map(|path| Mistake { path, message: message.clone() }),
+                );
                 return Some(file);
             }
             Err(error) => {
                 let path = track.path().to_string();
-                let message = error
-                    .to_string()
-                    .lines()
-                    .next()
-                    .unwrap_or_default()
-                    .to_owned();
-                mistakes.push(Mistake {
-                    path: path.clone(),
-                    message,
-                });
+                let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+                mistakes.push(Mistake { path: path.clone(), message });
                 if !take_out(&mut value, &path) {
                     return None;
                 }

@@ -186,10 +186,7 @@ mod tests {
         assert_eq!(marker(ChangeKind::Delta, true), None);
         let complete = marker(ChangeKind::Snapshot, true)
             .map(|m| (m.status, m.member_count, m.group_full_name));
-        assert_eq!(
-            complete,
-            Some((MarkerStatus::Complete, 5, "/A/B/Servers (PS100001)".into()))
-        );
+        assert_eq!(complete, Some((MarkerStatus::Complete, 5, "/A/B/Servers (PS100001)".into())));
         assert_eq!(
             marker(ChangeKind::Renamed, false).map(|m| m.status),
             Some(MarkerStatus::Complete)

@@ -81,35 +81,25 @@ impl Each for Transformer {
         };
         let (batch, aside) = map(change, (partition, message.offset));
         self.metrics.changes.increment(1);
-        self.metrics
-            .records
-            .increment((batch.present.len() + batch.removed.len()) as u64);
-        let letters = aside.into_iter().map(
-            |SetAside {
-                 index,
-                 is_removed,
-                 device,
-                 reason,
-                 error,
-             }| DeadLetter {
-                id: format!("{}/{partition}/{}/{index}", self.changes, message.offset),
-                connection: self.connection.clone(),
-                stage: "transformer".into(),
-                reason: reason.into(),
-                error,
-                run_id: batch.run_id.clone(),
-                seq: batch.seq,
-                group_id: batch.group_id.clone(),
-                first_seen: (self.clock)(),
-                stream: cmsync_schemas::tables::MEMBER_STREAM.into(),
-                payload: row(&batch, device, is_removed),
-            },
-        );
-        let mut outputs: Vec<_> = letters
-            .collect::<Vec<_>>()
-            .iter()
-            .map(|l| self.dead_letter(l))
-            .collect();
+        self.metrics.records.increment((batch.present.len() + batch.removed.len()) as u64);
+        let letters =
+            aside.into_iter().map(|SetAside { index, is_removed, device, reason, error }| {
+                DeadLetter {
+                    id: format!("{}/{partition}/{}/{index}", self.changes, message.offset),
+                    connection: self.connection.clone(),
+                    stage: "transformer".into(),
+                    reason: reason.into(),
+                    error,
+                    run_id: batch.run_id.clone(),
+                    seq: batch.seq,
+                    group_id: batch.group_id.clone(),
+                    first_seen: (self.clock)(),
+                    stream: cmsync_schemas::tables::MEMBER_STREAM.into(),
+                    payload: row(&batch, device, is_removed),
+                }
+            });
+        let mut outputs: Vec<_> =
+            letters.collect::<Vec<_>>().iter().map(|l| self.dead_letter(l)).collect();
         outputs.push(Output {
             topic: self.records.clone(),
             partition,
@@ -172,8 +162,6 @@ pub async fn run(
     mut transformer: Transformer,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
-    let (events, committer) = queue
-        .join(topics::TRANSFORMER, &transformer.changes)
-        .await?;
+    let (events, committer) = queue.join(topics::TRANSFORMER, &transformer.changes).await?;
     each(events, &*committer, &mut transformer, shutdown).await
 }

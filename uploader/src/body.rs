@@ -55,14 +55,7 @@ pub(crate) struct Builder {
 impl Builder {
     pub(crate) fn new(stream: &'static str) -> Self {
         let encoder = GzEncoder::new(Vec::with_capacity(64 * 1024), Compression::new(LEVEL));
-        Self {
-            stream,
-            encoder,
-            raw: 0,
-            parts: Vec::new(),
-            rows: 0,
-            oldest: i64::MAX,
-        }
+        Self { stream, encoder, raw: 0, parts: Vec::new(), rows: 0, oldest: i64::MAX }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -73,11 +66,7 @@ impl Builder {
     pub(crate) fn add(&mut self, lines: &[u8], part: Part, observed: i64) {
         let between: &[u8] = if self.rows == 0 { b"[" } else { b",\n" };
         // Writing to memory does not fail.
-        drop(
-            self.encoder
-                .write_all(between)
-                .and_then(|()| self.encoder.write_all(lines)),
-        );
+        drop(self.encoder.write_all(between).and_then(|()| self.encoder.write_all(lines)));
         self.raw += between.len() + lines.len();
         self.rows += part.rows;
         self.oldest = self.oldest.min(observed);
@@ -121,14 +110,9 @@ impl Body {
         let mut raw = Vec::new();
         // Its own output always inflates.
         drop(GzDecoder::new(self.bytes.as_ref()).read_to_end(&mut raw));
-        let inner = raw
-            .strip_prefix(b"[")
-            .and_then(|r| r.strip_suffix(b"]"))
-            .unwrap_or_default();
+        let inner = raw.strip_prefix(b"[").and_then(|r| r.strip_suffix(b"]")).unwrap_or_default();
         let lines = inner.split(|b| *b == b'\n');
-        lines
-            .map(|line| line.strip_suffix(b",").unwrap_or(line).to_vec())
-            .collect()
+        lines.map(|line| line.strip_suffix(b",").unwrap_or(line).to_vec()).collect()
     }
 
     /// Two bodies with half of the rows each.
@@ -137,20 +121,8 @@ impl Body {
         let middle = lines.len() / 2;
         let mut halves = (Builder::new(self.stream), Builder::new(self.stream));
         for (index, (line, (message, row))) in lines.iter().zip(self.rows()).enumerate() {
-            let half = if index < middle {
-                &mut halves.0
-            } else {
-                &mut halves.1
-            };
-            half.add(
-                line,
-                Part {
-                    message,
-                    first: row,
-                    rows: 1,
-                },
-                self.oldest,
-            );
+            let half = if index < middle { &mut halves.0 } else { &mut halves.1 };
+            half.add(line, Part { message, first: row, rows: 1 }, self.oldest);
         }
         (halves.0.take(), halves.1.take())
     }
@@ -172,10 +144,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     pub(crate) fn new() -> Self {
-        Self {
-            text: Vec::new(),
-            ends: Vec::new(),
-        }
+        Self { text: Vec::new(), ends: Vec::new() }
     }
 
     /// Writes the rows of `batch`, with its time or a later one.
@@ -191,11 +160,7 @@ impl Rows {
         head.extend_from_slice(b",\"GroupId\":");
         string(&mut head, &batch.group_id);
         head.extend_from_slice(b",\"ResourceId\":");
-        let here = if batch.is_snapshot {
-            Action::Present
-        } else {
-            Action::Add
-        };
+        let here = if batch.is_snapshot { Action::Present } else { Action::Add };
         for (records, action) in [(&batch.present, here), (&batch.removed, Action::Remove)] {
             let tail = format!(",\"Action\":\"{action:?}\",\"Seq\":{}}}", batch.seq);
             for record in records {
@@ -256,15 +221,7 @@ pub(crate) fn test_row(now: i64) -> Body {
     };
     let mut builder = Builder::new(COLLECTION_STREAM);
     let text = serde_json::to_vec(&row).unwrap_or_default();
-    builder.add(
-        &text,
-        Part {
-            message: 0,
-            first: 0,
-            rows: 1,
-        },
-        now,
-    );
+    builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
     builder.take()
 }
 
@@ -273,7 +230,6 @@ pub(crate) const ROWS_STREAM: &str = MEMBER_STREAM;
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
     use super::*;
     use cmsync_schemas::tables::MemberRow;
     use proptest::prelude::*;
@@ -286,12 +242,7 @@ mod tests {
             0..i64::from(u32::MAX),
         )
             .prop_map(|(computer, netbios_name, assigned_site, resource_id)| {
-                MemberRecord {
-                    resource_id,
-                    computer,
-                    netbios_name,
-                    assigned_site,
-                }
+                MemberRecord { resource_id, computer, netbios_name, assigned_site }
             })
     }
 

@@ -42,10 +42,7 @@ impl DeadLetters {
 
     /// A message for the topic; counted at once.
     pub(crate) fn add(&mut self, letter: &DeadLetter) -> Output {
-        self.by_run
-            .entry(letter.run_id.clone())
-            .or_default()
-            .insert(letter.id.clone());
+        self.by_run.entry(letter.run_id.clone()).or_default().insert(letter.id.clone());
         Output {
             topic: self.topic.clone(),
             partition: 0,
@@ -57,12 +54,7 @@ impl DeadLetters {
     /// A tombstone.
     pub(crate) fn forget(&self, id: &str) -> Output {
         let key = Bytes::copy_from_slice(id.as_bytes());
-        Output {
-            topic: self.topic.clone(),
-            partition: 0,
-            key,
-            value: None,
-        }
+        Output { topic: self.topic.clone(), partition: 0, key, value: None }
     }
 
     /// How many records of a run were set aside, by either stage.
@@ -74,18 +66,12 @@ impl DeadLetters {
                 if let Ok(letter) = DEAD_LETTER.decode(&value)
                     && !letter.run_id.is_empty()
                 {
-                    self.by_run
-                        .entry(letter.run_id)
-                        .or_default()
-                        .insert(letter.id);
+                    self.by_run.entry(letter.run_id).or_default().insert(letter.id);
                 }
             }
             self.scanned = Some(version);
         }
-        Ok(self
-            .by_run
-            .get(run)
-            .map_or(0, |ids| i64::try_from(ids.len()).unwrap_or(i64::MAX)))
+        Ok(self.by_run.get(run).map_or(0, |ids| i64::try_from(ids.len()).unwrap_or(i64::MAX)))
     }
 
     /// What people decided and nobody has done yet.
@@ -100,11 +86,7 @@ impl DeadLetters {
                 continue;
             }
             let letter = self.letter(&control.item).await?;
-            decisions.push(Decision {
-                control_key,
-                letter,
-                replays: control.action == "replay",
-            });
+            decisions.push(Decision { control_key, letter, replays: control.action == "replay" });
         }
         Ok(decisions)
     }

@@ -86,11 +86,7 @@ impl Delivery {
             allowed: AtomicUsize::new(options.max_in_flight),
             options: options.clone(),
             tested: Mutex::new(None),
-            window: Mutex::new(Window {
-                since: Instant::now(),
-                sent: 0,
-                refused: 0,
-            }),
+            window: Mutex::new(Window { since: Instant::now(), sent: 0, refused: 0 }),
         }
     }
 
@@ -111,66 +107,54 @@ impl Delivery {
             if verdict != Verdict::Accepted {
                 self.metrics.failed_posts.increment(1);
             }
-            match verdict {
+            let ended = match verdict {
                 Verdict::Accepted => {
                     self.accepted(index, body, &attempt);
-                    return Outcome::Delivered;
+                    Some(Outcome::Delivered)
                 }
                 Verdict::TooLarge => {
                     self.rules.undecided(index);
-                    return Outcome::TooLarge;
-                }
-                Verdict::BadBody(error) => {
-                    match self.is_body_at_fault(index, rule, body.rows).await {
-                        true => return Outcome::Refused(error),
-                        false => self.rules.refused(
-                            index,
-                            &format!(
-                                "rule `{}` refuses every row, or too many of them: {error}",
-                                rule.id
-                            ),
-                        ),
-                    }
-                }
-                Verdict::BadToken(error) => {
-                    self.rules.refused(
-                        index,
-                        &format!(
-                            "rule `{}` refuses the token, also a fresh one: {error}",
-                            rule.id
-                        ),
-                    );
-                }
-                Verdict::RuleRefused(error) => {
-                    self.rules.refused(index, &format!("rule `{}` refuses: {error}; the identity needs the role Monitoring Metrics Publisher on it", rule.id));
+                    Some(Outcome::TooLarge)
                 }
                 Verdict::Throttled(after) => {
                     self.metrics.throttled.increment(1);
                     self.slow_down();
                     self.rules.throttled(index, after);
+                    None
                 }
                 Verdict::Unavailable(error) => {
-                    self.slow_down();
-                    self.rules.undecided(index);
-                    if let Some(outcome) =
-                        attempt.failed(&error, self.rules.taken(index), body.rows)
-                    {
-                        return outcome;
-                    }
-                    tracing::warn!(%error, attempts = attempt.count, "post failed; trying again");
-                    tokio::time::sleep(attempt.policy.next_delay()).await;
+                    self.unavailable(index, body, &mut attempt, error).await
                 }
-                Verdict::Unexpected(error) => {
-                    self.rules.refused(
-                        index,
-                        &format!(
-                            "unexpected answer at `{}`, perhaps a proxy's: {error}",
-                            rule.endpoint
-                        ),
-                    );
+                Verdict::BadBody(error) if self.is_body_at_fault(index, rule, body.rows).await => {
+                    Some(Outcome::Refused(error))
                 }
+                refused => {
+                    self.rules.refused(index, &reason(rule, refused));
+                    None
+                }
+            };
+            if let Some(outcome) = ended {
+                return outcome;
             }
         }
+    }
+
+    /// Rests after a failure on the service's side; the outcome, if only this body fails.
+    async fn unavailable(
+        &self,
+        index: usize,
+        body: &Body,
+        attempt: &mut Attempts,
+        error: String,
+    ) -> Option<Outcome> {
+        self.slow_down();
+        self.rules.undecided(index);
+        let outcome = attempt.failed(&error, self.rules.taken(index), body.rows);
+        if outcome.is_none() {
+            tracing::warn!(%error, attempts = attempt.count, "post failed; trying again");
+            tokio::time::sleep(attempt.policy.next_delay()).await;
+        }
+        outcome
     }
 
     /// Posts once; a refused token is renewed once. An error is a reason for a rest.
@@ -191,7 +175,7 @@ impl Delivery {
             let posted = self
                 .target
                 .ingestion
-                .post(rule, body.stream, &token, &id, body.bytes.clone())
+                .post(rule, &token, &id, (body.stream, body.bytes.clone()))
                 .await;
             if !matches!(posted, Verdict::BadToken(_))
                 || std::mem::replace(&mut attempt.renewed, true)
@@ -211,9 +195,7 @@ impl Delivery {
             self.metrics.markers.increment(u64::from(body.rows));
         } else {
             self.metrics.delivered.increment(u64::from(body.rows));
-            self.metrics
-                .age_seconds
-                .record(((self.clock)() - body.oldest).max(0) as f64 / 1e6);
+            self.metrics.age_seconds.record(((self.clock)() - body.oldest).max(0) as f64 / 1e6);
         }
         let allowed = self.allowed.load(Ordering::Relaxed);
         if allowed < self.options.max_in_flight {
@@ -235,9 +217,7 @@ impl Delivery {
             Some((at, passes)) if passes && at.elapsed() < TEST_COUNTS => passes,
             _ => {
                 let test = test_row((self.clock)());
-                let posted = self
-                    .post(rule, &test, &mut Attempts::new(&self.options))
-                    .await;
+                let posted = self.post(rule, &test, &mut Attempts::new(&self.options)).await;
                 let passes = matches!(posted, Ok(Verdict::Accepted));
                 *self.tested.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some((Instant::now(), passes));
@@ -255,15 +235,31 @@ impl Delivery {
     fn count(&self, sent: u64, refused: u64) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.since.elapsed() > MINUTE {
-            *window = Window {
-                since: Instant::now(),
-                sent: 0,
-                refused: 0,
-            };
+            *window = Window { since: Instant::now(), sent: 0, refused: 0 };
         }
         window.sent += sent + refused;
         window.refused += refused;
         window.refused >= MANY && window.refused * 100 > window.sent * MANY_PERCENT
+    }
+}
+
+/// Why a rule rests, and who must do what.
+fn reason(rule: &Rule, verdict: Verdict) -> String {
+    let id = &rule.id;
+    match verdict {
+        Verdict::BadBody(error) => {
+            format!("rule `{id}` refuses every row, or too many of them: {error}")
+        }
+        Verdict::BadToken(error) => {
+            format!("rule `{id}` refuses the token, also a fresh one: {error}")
+        }
+        Verdict::RuleRefused(error) => format!(
+            "rule `{id}` refuses: {error}; the identity needs the role Monitoring Metrics Publisher on it"
+        ),
+        Verdict::Unexpected(error) => {
+            format!("unexpected answer at `{}`, perhaps a proxy's: {error}", rule.endpoint)
+        }
+        other => format!("{other:?}"),
     }
 }
 
@@ -280,14 +276,7 @@ struct Attempts {
 impl Attempts {
     fn new(options: &Options) -> Self {
         let policy = Policy::new(options.probe_first, options.probe_max);
-        Self {
-            count: 0,
-            renewed: false,
-            failures: 0,
-            cuts: 0,
-            taken_before: None,
-            policy,
-        }
+        Self { count: 0, renewed: false, failures: 0, cuts: 0, taken_before: None, policy }
     }
 
     /// Notes a failure on the service's side; the outcome, if others pass and this body never does.

@@ -1,10 +1,12 @@
 //! Delivers records to the workspace: batches them, repeats what must be repeated, sets aside what
 //! can never be taken, and commits positions below the lowest record that is still on its way.
 
+mod aside;
 mod body;
 mod config;
 mod dead_letters;
 mod delivery;
+mod filling;
 mod metrics;
 mod rules;
 mod runs;

@@ -81,14 +81,7 @@ impl Rules {
                 let mut states = self.states();
                 let now = Instant::now();
                 let is_free = |s: &State| {
-                    s.until <= now
-                        && !matches!(
-                            s.rest,
-                            Rest::Refused {
-                                is_probing: true,
-                                ..
-                            }
-                        )
+                    s.until <= now && !matches!(s.rest, Rest::Refused { is_probing: true, .. })
                 };
                 let free = states
                     .iter_mut()
@@ -106,11 +99,7 @@ impl Rules {
                         return Turn { index, rule };
                     }
                 }
-                states
-                    .iter()
-                    .map(|s| s.until)
-                    .filter(|until| *until > now)
-                    .min()
+                states.iter().map(|s| s.until).filter(|until| *until > now).min()
             };
             match wait {
                 Some(until) => tokio::select! {
@@ -146,10 +135,8 @@ impl Rules {
     /// The rule asked for time, or is not to be had: every request of it rests.
     pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) {
         if let Some(state) = self.states().get_mut(index) {
-            let rest = asked.map_or_else(
-                || state.policy.next_delay(),
-                |a| a.min(self.retry_after_max),
-            );
+            let rest =
+                asked.map_or_else(|| state.policy.next_delay(), |a| a.min(self.retry_after_max));
             state.until = state.until.max(Instant::now() + rest);
             state.rest = Rest::Throttled;
         }
@@ -161,14 +148,9 @@ impl Rules {
         let mut states = self.states();
         if let Some(state) = states.get_mut(index) {
             state.until = Instant::now() + state.policy.next_delay();
-            state.rest = Rest::Refused {
-                reason: reason.to_owned(),
-                is_probing: false,
-            };
+            state.rest = Rest::Refused { reason: reason.to_owned(), is_probing: false };
         }
-        let all_refuse = states
-            .iter()
-            .all(|s| matches!(s.rest, Rest::Refused { .. }));
+        let all_refuse = states.iter().all(|s| matches!(s.rest, Rest::Refused { .. }));
         drop(states);
         if all_refuse {
             self.paused.send_if_modified(|paused| {

@@ -54,10 +54,7 @@ impl Runs {
         let rows = u32::try_from(batch.present.len() + batch.removed.len()).unwrap_or(u32::MAX);
         let run = batch.run_id.clone();
         if rows > 0 {
-            *self
-                .outstanding
-                .entry((id.partition, run.clone()))
-                .or_default() += u64::from(rows);
+            *self.outstanding.entry((id.partition, run.clone())).or_default() += u64::from(rows);
         }
         let marker = batch.marker.take();
         let open = Open {
@@ -114,9 +111,7 @@ impl Runs {
     /// Takes a message out if nothing of it is on its way.
     pub(crate) fn take_finished(&mut self, message: u64) -> Option<Open> {
         let open = self.open.get(&message)?;
-        (open.rows == 0 && !open.has_marker)
-            .then(|| self.open.remove(&message))
-            .flatten()
+        (open.rows == 0 && !open.has_marker).then(|| self.open.remove(&message)).flatten()
     }
 
     /// Markers whose run has nothing on its way any longer.
@@ -125,10 +120,7 @@ impl Runs {
         let is_free = |(partition, marker): &mut (u32, FreeMarker)| {
             !outstanding.contains_key(&(*partition, marker.run.clone()))
         };
-        self.waiting
-            .extract_if(.., is_free)
-            .map(|(_, marker)| marker)
-            .collect()
+        self.waiting.extract_if(.., is_free).map(|(_, marker)| marker).collect()
     }
 
     /// Forgets what was open of a partition: it comes again, or belongs to another.

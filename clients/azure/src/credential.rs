@@ -79,13 +79,7 @@ impl Credential {
     /// A credential at an authority, for example `https://login.microsoftonline.com`.
     #[must_use]
     pub fn new(client: Client, authority: Url, identity: Identity) -> Self {
-        Self {
-            client,
-            identity,
-            authority,
-            tokens: Mutex::default(),
-            skew: Mutex::default(),
-        }
+        Self { client, identity, authority, tokens: Mutex::default(), skew: Mutex::default() }
     }
 
     /// A token for an audience, for example `https://monitor.azure.com`.
@@ -95,18 +89,10 @@ impl Credential {
     pub async fn token(&self, audience: &str) -> Result<SecretString, TokenError> {
         let (tenant, client, secret) = match &self.identity {
             Identity::FixedToken(token) => return Ok(token.read()?),
-            Identity::ClientSecret {
-                tenant,
-                client,
-                secret,
-            } => (tenant, client, secret),
+            Identity::ClientSecret { tenant, client, secret } => (tenant, client, secret),
         };
-        let kept = self
-            .tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(audience)
-            .cloned();
+        let kept =
+            self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(audience).cloned();
         if let Some((token, until)) = kept
             && Instant::now() < until
         {
@@ -126,9 +112,7 @@ impl Credential {
         let sent = self
             .client
             .send_repeating(|| Ok(self.client.request(Method::POST, url.clone()).form(&form)));
-        let answer = sent
-            .await
-            .map_err(|e| TokenError::Unavailable(e.to_string()))?;
+        let answer = sent.await.map_err(|e| TokenError::Unavailable(e.to_string()))?;
         self.note_time(&answer);
         if answer.status != StatusCode::OK {
             return Err(refusal(tenant, client, &answer));
@@ -149,10 +133,7 @@ impl Credential {
 
     /// Forgets the token of an audience: the service refused it.
     pub fn forget(&self, audience: &str) {
-        self.tokens
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(audience);
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).remove(audience);
     }
 
     /// Seconds that this machine's clock is ahead of the token endpoint's, from its last answer.
@@ -162,10 +143,7 @@ impl Credential {
     }
 
     fn note_time(&self, answer: &cmsync_http::Answer) {
-        let date = answer
-            .headers
-            .get(header::DATE)
-            .and_then(|d| d.to_str().ok());
+        let date = answer.headers.get(header::DATE).and_then(|d| d.to_str().ok());
         if let Some(theirs) = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
             let ahead = jiff::Timestamp::now().as_second() - theirs.timestamp().as_second();
             *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
@@ -181,11 +159,7 @@ fn no_secret(answer: &cmsync_http::Answer) -> String {
 fn refusal(tenant: &str, client: &str, answer: &cmsync_http::Answer) -> TokenError {
     let denied: Denied = serde_json::from_slice(&answer.body).unwrap_or_default();
     let Some(number) = denied.error_codes.first() else {
-        let what = if denied.error.is_empty() {
-            no_secret(answer)
-        } else {
-            denied.error
-        };
+        let what = if denied.error.is_empty() { no_secret(answer) } else { denied.error };
         return TokenError::Unavailable(format!("unexpected answer of the token endpoint: {what}"));
     };
     let remedy = match number {

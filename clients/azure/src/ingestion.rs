@@ -68,21 +68,17 @@ impl Ingestion {
         Self { client }
     }
 
-    /// Posts one gzipped JSON array. `request_id` comes back in the workspace's `DCRLogErrors`.
+    /// Posts one gzipped JSON array to a stream. `request_id` comes back in the workspace's `DCRLogErrors`.
     pub async fn post(
         &self,
         rule: &Rule,
-        stream: &str,
         token: &SecretString,
         request_id: &str,
-        body: Bytes,
+        (stream, body): (&str, Bytes),
     ) -> Verdict {
         let mut url = rule.endpoint.clone();
         let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!(
-            "{base}/dataCollectionRules/{}/streams/{stream}",
-            rule.id
-        ));
+        url.set_path(&format!("{base}/dataCollectionRules/{}/streams/{stream}", rule.id));
         url.set_query(Some(&format!("api-version={API_VERSION}")));
         let request = self
             .client

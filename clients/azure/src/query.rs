@@ -55,19 +55,10 @@ impl Query {
         });
         let answer = sent.await.map_err(|e| e.to_string())?;
         if answer.status != StatusCode::OK {
-            return Err(format!(
-                "workspace answered {}: {}",
-                answer.status,
-                answer.excerpt()
-            ));
+            return Err(format!("workspace answered {}: {}", answer.status, answer.excerpt()));
         }
         let tables: Tables = serde_json::from_slice(&answer.body)
             .map_err(|e| format!("not a query's answer: {e}"))?;
-        Ok(tables
-            .tables
-            .into_iter()
-            .next()
-            .map(|t| t.rows)
-            .unwrap_or_default())
+        Ok(tables.tables.into_iter().next().map(|t| t.rows).unwrap_or_default())
     }
 }

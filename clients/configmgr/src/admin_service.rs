@@ -7,21 +7,19 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use cmsync_http::{Client, Method, StatusCode, header};
+use cmsync_http::Client;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::authentication::Authenticate;
 use crate::error::Error;
+use crate::query::{Query, answer, host};
 use crate::rows::{Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System};
 use crate::site::{Collection, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site};
-use crate::split::{SplitError, Splitter};
 
 /// Most requests at one provider at once; the service is no high-throughput one.
 const MAX_REQUESTS: usize = 8;
-/// Most pages that a `nextLink` chain may have.
-const MAX_LINKS: usize = 100_000;
 
 /// How the administration service is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,47 +34,16 @@ pub struct Settings {
 
 /// A site read through its administration service.
 pub struct AdminService {
-    client: Client,
-    authenticate: Box<dyn Authenticate>,
+    pub(crate) client: Client,
+    pub(crate) authenticate: Box<dyn Authenticate>,
     settings: Settings,
     /// The provider that answered last.
     current: AtomicUsize,
-    requests: Semaphore,
+    pub(crate) requests: Semaphore,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
 }
-
-/// A query to one class.
-struct Query<'a> {
-    class: &'a str,
-    options: Vec<(&'static str, String)>,
-}
-
-/// What an answer holds besides its rows.
-#[derive(Deserialize, Default)]
-struct Envelope {
-    #[serde(rename = "@odata.context", default)]
-    context: Option<String>,
-    #[serde(rename = "@odata.nextLink", default)]
-    next_link: Option<String>,
-    #[serde(default)]
-    value: Option<serde_json::Value>,
-}
-
-/// What stops a page.
-enum Stop {
-    Split(SplitError),
-    Row(serde_json::Error),
-}
-
-impl From<SplitError> for Stop {
-    fn from(error: SplitError) -> Self {
-        Self::Split(error)
-    }
-}
-
-type OnRow<'a> = &'a mut (dyn FnMut(&[u8]) -> Result<(), serde_json::Error> + Send);
 
 impl AdminService {
     /// A reader of the site behind `settings.providers`.
@@ -115,155 +82,6 @@ impl AdminService {
         goes_on
     }
 
-    /// One query at one provider, following links; gives the number of rows.
-    async fn rows(
-        &self,
-        provider: &Url,
-        query: &Query<'_>,
-        on_row: OnRow<'_>,
-    ) -> Result<usize, Error> {
-        let mut url = class_url(provider, query)?;
-        let mut rows = 0;
-        for _ in 0..MAX_LINKS {
-            let (count, next) = self.page(&url, query.class, on_row).await?;
-            rows += count;
-            let Some(next) = next else { return Ok(rows) };
-            let next = provider.join(&next).ok().filter(|n| {
-                n.origin() == provider.origin()
-                    && n.path().starts_with(provider.path())
-                    && *n != url
-            });
-            let host = host(provider);
-            url = next.ok_or_else(|| answer(&host, query.class, "its nextLink leads elsewhere"))?;
-        }
-        Err(answer(
-            &host(provider),
-            query.class,
-            "its nextLink never ends",
-        ))
-    }
-
-    async fn page(
-        &self,
-        url: &Url,
-        class: &str,
-        on_row: OnRow<'_>,
-    ) -> Result<(usize, Option<String>), Error> {
-        let host = host(url);
-        let _permit = self
-            .requests
-            .acquire()
-            .await
-            .map_err(|_| answer(&host, class, "stopped"))?;
-        let authorization = self
-            .authenticate
-            .authorization(url.host_str().unwrap_or_default())
-            .await?;
-        let request = self
-            .client
-            .request(Method::GET, url.clone())
-            .header(header::AUTHORIZATION, authorization)
-            .header(header::ACCEPT, "application/json");
-        let mut response = self.client.open(request).await?;
-        if response.status() != StatusCode::OK {
-            return Err(self.refused(response, &host, class).await);
-        }
-        let mut splitter = Splitter::default();
-        let mut rows = 0;
-        while let Some(piece) = Client::chunk(&mut response).await? {
-            let fed = splitter.feed(&piece, |row| {
-                rows += 1;
-                on_row(row).map_err(Stop::Row)
-            });
-            match fed {
-                Ok(()) => {}
-                Err(Stop::Split(error)) => return Err(answer(&host, class, &error.to_string())),
-                Err(Stop::Row(error)) => {
-                    return Err(answer(&host, class, &format!("row {rows}: {error}")));
-                }
-            }
-        }
-        let whole = splitter
-            .finish()
-            .map_err(|e| answer(&host, class, &e.to_string()))?;
-        let envelope: Envelope =
-            serde_json::from_slice(&whole).map_err(|e| answer(&host, class, &e.to_string()))?;
-        let context = envelope.context.as_deref().unwrap_or_default();
-        let named = context.rsplit('#').next().unwrap_or_default();
-        let named = named.split(['/', '(']).next().unwrap_or_default();
-        if !context.is_empty() && !named.eq_ignore_ascii_case(class) {
-            return Err(answer(&host, class, &format!("it speaks of `{named}`")));
-        }
-        match envelope.value {
-            Some(serde_json::Value::Array(_)) => Ok((rows, envelope.next_link)),
-            // By key, some versions answer the bare object.
-            None if !context.is_empty() => {
-                on_row(&whole).map_err(|e| answer(&host, class, &e.to_string()))?;
-                Ok((1, None))
-            }
-            _ => Err(answer(&host, class, "it has no `value` array")),
-        }
-    }
-
-    /// Turns an answer that is no success into who must do what.
-    async fn refused(&self, mut response: cmsync_http::Response, host: &str, class: &str) -> Error {
-        let status = response.status();
-        let header_of = |name| {
-            response
-                .headers()
-                .get(name)
-                .and_then(|v| v.to_str().ok())
-                .unwrap_or_default()
-        };
-        let content_type = header_of(header::CONTENT_TYPE).to_owned();
-        let offers_negotiate = header_of(header::WWW_AUTHENTICATE).contains("Negotiate");
-        let mut body = Vec::new();
-        while let Ok(Some(piece)) = Client::chunk(&mut response).await {
-            body.extend_from_slice(&piece);
-            if body.len() > 4096 {
-                break;
-            }
-        }
-        let is_page = content_type.contains("html") || body.trim_ascii().starts_with(b"<");
-        let excerpt = if is_page {
-            "a web page".to_owned()
-        } else {
-            cmsync_http::excerpt(&body)
-        };
-        let (host, class) = (host.to_owned(), class.to_owned());
-        match status.as_u16() {
-            401 => {
-                let hint = if offers_negotiate {
-                    "; it asks for Kerberos: a token is taken at `AdminService_TokenAuth` only"
-                } else {
-                    ""
-                };
-                Error::Credentials {
-                    host,
-                    detail: format!("{}{hint}", self.authenticate.refusal()),
-                }
-            }
-            404 if is_page => Error::NoProvider { host },
-            403 | 404 => Error::Denied {
-                host,
-                class,
-                status,
-                excerpt,
-            },
-            400 => Error::Query {
-                host,
-                class,
-                excerpt,
-            },
-            _ => Error::Failed {
-                host,
-                class,
-                status,
-                excerpt,
-            },
-        }
-    }
-
     /// Rows of one class, each turned into what `convert` makes of it.
     async fn collect<T: Send>(
         &self,
@@ -287,11 +105,7 @@ impl AdminService {
     ) -> Result<Vec<Collection>, Error> {
         loop {
             let modern = self.has_evaluation_times.load(Ordering::Relaxed);
-            let select = if modern {
-                CollectionRow::SELECT
-            } else {
-                CollectionRow::SELECT_OLD
-            };
+            let select = if modern { CollectionRow::SELECT } else { CollectionRow::SELECT_OLD };
             let query = Query {
                 class: "SMS_Collection",
                 options: vec![
@@ -318,10 +132,7 @@ impl AdminService {
     }
 
     async fn read_hierarchy(&self, provider: &Url) -> Result<Hierarchy, Error> {
-        let query = Query {
-            class: "SMS_Identification",
-            options: vec![],
-        };
+        let query = Query { class: "SMS_Identification", options: vec![] };
         let this = self
             .collect(provider, &query, |row| {
                 serde_json::from_slice::<Identification<'_>>(row).map(|i| i.site.map(String::from))
@@ -330,10 +141,8 @@ impl AdminService {
         let this_site = this.into_iter().next();
         let this_site = this_site
             .ok_or_else(|| answer(&host(provider), "SMS_Identification", "no site code"))?;
-        let query = Query {
-            class: "SMS_Site",
-            options: vec![("$select", SiteRow::SELECT.to_owned())],
-        };
+        let query =
+            Query { class: "SMS_Site", options: vec![("$select", SiteRow::SELECT.to_owned())] };
         let sites = self
             .collect(provider, &query, |row| {
                 serde_json::from_slice::<SiteRow<'_>>(row).map(SiteRow::into_site)
@@ -355,11 +164,7 @@ impl AdminService {
             }
             other => other?,
         };
-        Ok(Hierarchy {
-            this_site,
-            sites,
-            links,
-        })
+        Ok(Hierarchy { this_site, sites, links })
     }
 
     async fn read_members(
@@ -391,10 +196,7 @@ impl AdminService {
             if selects {
                 options.push(("$select", System::SELECT.to_owned()));
             }
-            let query = Query {
-                class: "SMS_R_System",
-                options,
-            };
+            let query = Query { class: "SMS_R_System", options };
             let read = self.collect(provider, &query, |row| {
                 serde_json::from_slice::<System<'_>>(row).map(|s| Some(s.into_device()))
             });
@@ -414,10 +216,7 @@ impl AdminService {
 
     async fn read_account(&self, provider: &Url, account: &str) -> Result<Option<String>, Error> {
         let filter = format!("LogonName eq '{}'", account.replace('\'', "''"));
-        let query = Query {
-            class: "SMS_Admin",
-            options: vec![("$filter", filter)],
-        };
+        let query = Query { class: "SMS_Admin", options: vec![("$filter", filter)] };
         let rows = self.collect(provider, &query, |row| {
             let admin: Admin = serde_json::from_slice(row)?;
             let is_own = admin.logon.eq_ignore_ascii_case(account);
@@ -553,32 +352,5 @@ impl Site for AdminService {
             Err(Error::Denied { .. } | Error::Query { .. }) => Ok(None),
             other => other,
         }
-    }
-}
-
-fn class_url(provider: &Url, query: &Query<'_>) -> Result<Url, Error> {
-    let mut url = provider.clone();
-    let base = provider.path().trim_end_matches('/').to_owned();
-    url.set_path(&format!("{base}/wmi/{}", query.class));
-    if !query.options.is_empty() {
-        // `form_urlencoded` writes a blank as `+`, which OData does not read as one.
-        let encoded = url::form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(&query.options)
-            .finish()
-            .replace('+', "%20");
-        url.set_query(Some(&encoded));
-    }
-    Ok(url)
-}
-
-fn host(url: &Url) -> String {
-    url.host_str().unwrap_or("site").to_owned()
-}
-
-fn answer(host: &str, class: &str, detail: &str) -> Error {
-    Error::Answer {
-        host: host.to_owned(),
-        class: class.to_owned(),
-        detail: detail.to_owned(),
     }
 }

@@ -6,6 +6,7 @@
 mod admin_service;
 mod authentication;
 mod error;
+mod query;
 mod rows;
 mod site;
 mod split;

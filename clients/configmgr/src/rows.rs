@@ -35,9 +35,7 @@ fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
                 "" => Ok(-1),
                 "true" => Ok(1),
                 "false" => Ok(0),
-                text => text
-                    .parse()
-                    .map_err(|_| E::custom(format!("`{text}` is not a number"))),
+                text => text.parse().map_err(|_| E::custom(format!("`{text}` is not a number"))),
             }
         }
         fn visit_unit<E>(self) -> Result<i64, E> {
@@ -83,11 +81,7 @@ fn none() -> i64 {
 pub(crate) struct Member<'a> {
     #[serde(rename = "CollectionID", borrow, default, deserialize_with = "text")]
     pub(crate) collection: Option<Cow<'a, str>>,
-    #[serde(
-        rename = "ResourceID",
-        alias = "ResourceId",
-        deserialize_with = "number"
-    )]
+    #[serde(rename = "ResourceID", alias = "ResourceId", deserialize_with = "number")]
     resource_id: i64,
     #[serde(rename = "ResourceType", default = "none", deserialize_with = "number")]
     resource_type: i64,
@@ -99,11 +93,7 @@ pub(crate) struct Member<'a> {
     site: Option<Cow<'a, str>>,
     #[serde(rename = "IsObsolete", default = "none", deserialize_with = "number")]
     obsolete: i64,
-    #[serde(
-        rename = "IsDecommissioned",
-        default = "none",
-        deserialize_with = "number"
-    )]
+    #[serde(rename = "IsDecommissioned", default = "none", deserialize_with = "number")]
     decommissioned: i64,
 }
 
@@ -128,11 +118,7 @@ impl<'a> Member<'a> {
 pub(crate) struct CollectionRow<'a> {
     #[serde(rename = "CollectionID", borrow, default, deserialize_with = "text")]
     id: Option<Cow<'a, str>>,
-    #[serde(
-        rename = "CollectionType",
-        default = "none",
-        deserialize_with = "number"
-    )]
+    #[serde(rename = "CollectionType", default = "none", deserialize_with = "number")]
     kind: i64,
     #[serde(rename = "Name", borrow, default, deserialize_with = "text")]
     name: Option<Cow<'a, str>>,
@@ -140,19 +126,9 @@ pub(crate) struct CollectionRow<'a> {
     folder: Option<Cow<'a, str>>,
     #[serde(rename = "MemberCount", default = "none", deserialize_with = "number")]
     members: i64,
-    #[serde(
-        rename = "LastMemberChangeTime",
-        borrow,
-        default,
-        deserialize_with = "text"
-    )]
+    #[serde(rename = "LastMemberChangeTime", borrow, default, deserialize_with = "text")]
     changed: Option<Cow<'a, str>>,
-    #[serde(
-        rename = "FullEvaluationMemberChangeTime",
-        borrow,
-        default,
-        deserialize_with = "text"
-    )]
+    #[serde(rename = "FullEvaluationMemberChangeTime", borrow, default, deserialize_with = "text")]
     full: Option<Cow<'a, str>>,
     #[serde(
         rename = "IncrementalEvaluationMemberChangeTime",
@@ -172,10 +148,8 @@ impl CollectionRow<'_> {
     /// The collection; `None` for a user collection or a row without a usable id.
     pub(crate) fn into_collection(self) -> Option<Collection> {
         let id = self.id?;
-        let is_id = id.len() == 8
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+        let is_id =
+            id.len() == 8 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
         if self.kind != 2 || !is_id {
             return None;
         }
@@ -195,11 +169,7 @@ impl CollectionRow<'_> {
 /// A row of `SMS_R_System`.
 #[derive(Deserialize)]
 pub(crate) struct System<'a> {
-    #[serde(
-        rename = "ResourceId",
-        alias = "ResourceID",
-        deserialize_with = "number"
-    )]
+    #[serde(rename = "ResourceId", alias = "ResourceID", deserialize_with = "number")]
     id: i64,
     #[serde(rename = "Name", borrow, default, deserialize_with = "text")]
     name: Option<Cow<'a, str>>,
@@ -209,20 +179,11 @@ pub(crate) struct System<'a> {
     names: Option<Vec<Cow<'a, str>>>,
     #[serde(rename = "FullDomainName", borrow, default, deserialize_with = "text")]
     full_domain: Option<Cow<'a, str>>,
-    #[serde(
-        rename = "ResourceDomainORWorkgroup",
-        borrow,
-        default,
-        deserialize_with = "text"
-    )]
+    #[serde(rename = "ResourceDomainORWorkgroup", borrow, default, deserialize_with = "text")]
     domain: Option<Cow<'a, str>>,
     #[serde(rename = "Obsolete", default = "none", deserialize_with = "number")]
     obsolete: i64,
-    #[serde(
-        rename = "Decommissioned",
-        default = "none",
-        deserialize_with = "number"
-    )]
+    #[serde(rename = "Decommissioned", default = "none", deserialize_with = "number")]
     decommissioned: i64,
 }
 
@@ -233,8 +194,7 @@ impl System<'_> {
         let name = self.netbios.or(self.name).unwrap_or_default().into_owned();
         // A listed name counts when it is this computer's own; then name and DNS domain; else none.
         let is_own = |n: &&Cow<'_, str>| {
-            n.split_once('.')
-                .is_some_and(|(first, _)| first.eq_ignore_ascii_case(&name))
+            n.split_once('.').is_some_and(|(first, _)| first.eq_ignore_ascii_case(&name))
         };
         let listed = self.names.as_deref().and_then(|n| n.iter().find(is_own));
         let made = || {
@@ -302,12 +262,7 @@ pub(crate) struct LinkRow<'a> {
     child: Option<Cow<'a, str>>,
     #[serde(rename = "LinkStatus", default = "none", deserialize_with = "number")]
     status: i64,
-    #[serde(
-        rename = "Site2ToSite1SiteSyncTime",
-        borrow,
-        default,
-        deserialize_with = "text"
-    )]
+    #[serde(rename = "Site2ToSite1SiteSyncTime", borrow, default, deserialize_with = "text")]
     at: Option<Cow<'a, str>>,
 }
 
@@ -339,7 +294,6 @@ pub(crate) struct Admin {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
     use super::*;
 
     #[test]
@@ -349,14 +303,8 @@ mod tests {
                "SiteCode":"","IsObsolete":"true","IsDecommissioned":0,"Unknown":{"a":[1]}}"#,
         ).unwrap();
         let row = row.into_row();
-        assert_eq!(
-            (row.resource_id, row.resource_type, row.name.as_ref()),
-            (16_777_219, 5, "PéC")
-        );
-        assert_eq!(
-            (row.domain, row.assigned_site, row.is_retired),
-            (None, None, true)
-        );
+        assert_eq!((row.resource_id, row.resource_type, row.name.as_ref()), (16_777_219, 5, "PéC"));
+        assert_eq!((row.domain, row.assigned_site, row.is_retired), (None, None, true));
         let bare: Member<'_> = serde_json::from_str(r#"{"ResourceId":1}"#).unwrap();
         assert_eq!(bare.into_row().resource_type, -1);
         assert!(serde_json::from_str::<Member<'_>>(r#"{"ResourceID":"x"}"#).is_err());
@@ -364,12 +312,8 @@ mod tests {
 
     #[test]
     fn a_fully_qualified_name_is_never_made_from_the_netbios_domain() {
-        let device = |json: &str| {
-            serde_json::from_str::<System<'_>>(json)
-                .unwrap()
-                .into_device()
-                .fqdn
-        };
+        let device =
+            |json: &str| serde_json::from_str::<System<'_>>(json).unwrap().into_device().fqdn;
         let own = r#"{"ResourceId":1,"Name":"PC1","ResourceNames":["alias.x.y","pc1.contoso.com"],"FullDomainName":"OTHER.COM"}"#;
         assert_eq!(device(own).as_deref(), Some("pc1.contoso.com"));
         let made =
@@ -381,11 +325,8 @@ mod tests {
 
     #[test]
     fn user_collections_and_ids_of_another_shape_are_passed_over() {
-        let parse = |json: &str| {
-            serde_json::from_str::<CollectionRow<'_>>(json)
-                .unwrap()
-                .into_collection()
-        };
+        let parse =
+            |json: &str| serde_json::from_str::<CollectionRow<'_>>(json).unwrap().into_collection();
         assert!(parse(r#"{"CollectionID":"SMS00002","CollectionType":1}"#).is_none());
         assert!(parse(r#"{"CollectionID":"x' or 1","CollectionType":2}"#).is_none());
         let other = parse(
@@ -393,11 +334,7 @@ mod tests {
         );
         let other = other.unwrap();
         assert_eq!(
-            (
-                other.name.as_str(),
-                other.folder.as_str(),
-                other.member_count
-            ),
+            (other.name.as_str(), other.folder.as_str(), other.member_count),
             ("SMSOTHER", "/", 0)
         );
     }

@@ -39,12 +39,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            ca_file: None,
-            proxy: None,
-            connect_timeout_ms: 10_000,
-            read_timeout_ms: 60_000,
-        }
+        Self { ca_file: None, proxy: None, connect_timeout_ms: 10_000, read_timeout_ms: 60_000 }
     }
 }
 
@@ -109,9 +104,7 @@ impl Client {
             let proxy = reqwest::Proxy::all(proxy).map_err(|e| fail("proxy", e.to_string()))?;
             builder = builder.proxy(proxy);
         }
-        let http = builder
-            .build()
-            .map_err(|e| fail("ca_file", e.to_string()))?;
+        let http = builder.build().map_err(|e| fail("ca_file", e.to_string()))?;
         Ok(Self {
             http,
             requests: metrics::counter!("cmsync_http_requests_total", "target" => target),
@@ -121,7 +114,6 @@ impl Client {
     }
 
     /// Starts a request.
-    #[must_use]
     pub fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.http.request(method, url)
     }
@@ -154,10 +146,7 @@ impl Client {
     /// [`Error::Cut`] or [`Error::Timeout`].
     pub async fn chunk(response: &mut reqwest::Response) -> Result<Option<Bytes>, Error> {
         let host = host_of(response.url());
-        response
-            .chunk()
-            .await
-            .map_err(|e| Error::from_reqwest(&host, &e))
+        response.chunk().await.map_err(|e| Error::from_reqwest(&host, &e))
     }
 
     /// Sends once and reads the answer whole, whatever its status.
@@ -171,18 +160,11 @@ impl Client {
         while let Some(piece) = Self::chunk(&mut response).await? {
             if body.len() + piece.len() > MAX_ANSWER {
                 let detail = format!("answer above {MAX_ANSWER} bytes");
-                return Err(Error::Cut {
-                    host: host_of(response.url()),
-                    detail,
-                });
+                return Err(Error::Cut { host: host_of(response.url()), detail });
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Answer {
-            status,
-            headers,
-            body: body.into(),
-        })
+        Ok(Answer { status, headers, body: body.into() })
     }
 
     /// Sends until there is a success or an answer that repeating cannot change, at most five
@@ -207,11 +189,7 @@ impl Client {
                     if !is_transient_status(status) {
                         return Ok(answer);
                     }
-                    Error::Status {
-                        host: "server".into(),
-                        status,
-                        excerpt,
-                    }
+                    Error::Status { host: "server".into(), status, excerpt }
                 }
                 Err(error) => error,
             };
@@ -229,8 +207,7 @@ impl Client {
 
 fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or("server");
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 /// The beginning of a body as one line of text, for messages.

@@ -25,10 +25,7 @@ impl Secret {
             Self::Given(secret) => return Ok(secret.clone()),
             Self::File(path) => path,
         };
-        let fail = |detail: String| Error::SecretFile {
-            path: path.clone(),
-            detail,
-        };
+        let fail = |detail: String| Error::SecretFile { path: path.clone(), detail };
         let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         let text = text.strip_suffix('\r').unwrap_or(text);
@@ -46,7 +43,6 @@ impl Secret {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
     use super::*;
     use secrecy::ExposeSecret as _;
 
@@ -56,24 +52,16 @@ mod tests {
         let path = directory.path().join("secret");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            Secret::File(path.clone())
-                .read()
-                .map(|s| s.expose_secret().to_owned())
+            Secret::File(path.clone()).read().map(|s| s.expose_secret().to_owned())
         };
         for good in ["s3cret", "s3cret\n", "s3cret\r\n"] {
             assert_eq!(read(good).unwrap(), "s3cret");
         }
         for bad in ["", "\n", "a\nb", " s3cret", "s3cret \n"] {
             let error = read(bad).unwrap_err().to_string();
-            assert!(
-                error.contains("secret file") && !error.contains("s3cret"),
-                "{error}"
-            );
+            assert!(error.contains("secret file") && !error.contains("s3cret"), "{error}");
         }
         std::fs::remove_file(&path).unwrap();
-        assert!(matches!(
-            Secret::File(path).read(),
-            Err(Error::SecretFile { .. })
-        ));
+        assert!(matches!(Secret::File(path).read(), Err(Error::SecretFile { .. })));
     }
 }

@@ -48,10 +48,7 @@ impl RedbStore {
         let path = directory.join("queue.redb");
         let database = open_database(&path)?;
         check_format(&path, &database)?;
-        Ok(Self {
-            path,
-            database: RwLock::new(Some(database)),
-        })
+        Ok(Self { path, database: RwLock::new(Some(database)) })
     }
 
     fn read_with<T>(
@@ -59,14 +56,9 @@ impl RedbStore {
         read: impl FnOnce(&redb::ReadTransaction) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database
-            .as_ref()
-            .ok_or_else(|| Error::storage("read", "file is being recovered"))?;
-        read(
-            &database
-                .begin_read()
-                .map_err(|e| self.failed("read", e.into()))?,
-        )
+        let database =
+            database.as_ref().ok_or_else(|| Error::storage("read", "file is being recovered"))?;
+        read(&database.begin_read().map_err(|e| self.failed("read", e.into()))?)
     }
 
     fn failed(&self, action: &'static str, error: redb::Error) -> Error {
@@ -76,10 +68,7 @@ impl RedbStore {
 
 fn classify(path: &Path, action: &'static str, error: redb::Error) -> Error {
     match error {
-        redb::Error::Corrupted(detail) => Error::Damaged {
-            path: path.to_owned(),
-            detail,
-        },
+        redb::Error::Corrupted(detail) => Error::Damaged { path: path.to_owned(), detail },
         redb::Error::DatabaseAlreadyOpen => Error::Locked(path.to_owned()),
         other => Error::storage(action, other),
     }
@@ -89,32 +78,22 @@ fn open_database(path: &Path) -> Result<Database, Error> {
     let is_empty = std::fs::metadata(path).map_or(true, |m| m.len() == 0);
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
-    let opened = if is_empty {
-        builder.create(path)
-    } else {
-        builder.open(path)
-    };
+    let opened = if is_empty { builder.create(path) } else { builder.open(path) };
     opened.map_err(|error| match error {
-        DatabaseError::UpgradeRequired(found) => Error::Format {
-            path: path.to_owned(),
-            found: u64::from(found),
-            expected: FORMAT,
-        },
+        DatabaseError::UpgradeRequired(found) => {
+            Error::Format { path: path.to_owned(), found: u64::from(found), expected: FORMAT }
+        }
         DatabaseError::Storage(StorageError::Io(e))
             if matches!(
                 e.kind(),
                 std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
             ) =>
         {
-            Error::Damaged {
-                path: path.to_owned(),
-                detail: e.to_string(),
-            }
+            Error::Damaged { path: path.to_owned(), detail: e.to_string() }
         }
-        DatabaseError::RepairAborted => Error::Damaged {
-            path: path.to_owned(),
-            detail: "repair was aborted".into(),
-        },
+        DatabaseError::RepairAborted => {
+            Error::Damaged { path: path.to_owned(), detail: "repair was aborted".into() }
+        }
         other => classify(path, "open", other.into()),
     })
 }
@@ -138,11 +117,9 @@ fn check_format(path: &Path, database: &Database) -> Result<(), Error> {
         Ok(Some(FORMAT))
     };
     match check().map_err(|e| classify(path, "open", e))? {
-        Some(found) if found != FORMAT => Err(Error::Format {
-            path: path.to_owned(),
-            found,
-            expected: FORMAT,
-        }),
+        Some(found) if found != FORMAT => {
+            Err(Error::Format { path: path.to_owned(), found, expected: FORMAT })
+        }
         _ => Ok(()),
     }
 }
@@ -177,9 +154,7 @@ impl Applying<'_> {
         }
         for (at, from, to) in &batch.trims {
             for offset in *from..*to {
-                let gone = log
-                    .remove((at.0, at.1, offset))?
-                    .map_or(0, |v| v.value().len() - 4);
+                let gone = log.remove((at.0, at.1, offset))?.map_or(0, |v| v.value().len() - 4);
                 let extent = self.extent(*at)?;
                 extent.bytes = extent.bytes.saturating_sub(gone as u64);
             }
@@ -216,19 +191,13 @@ fn write_batch(
     write: &WriteTransaction,
     batch: &Batch,
 ) -> Result<BTreeMap<TopicPartition, Extent>, redb::Error> {
-    let mut applying = Applying {
-        extents: write.open_table(EXTENTS)?,
-        touched: BTreeMap::new(),
-    };
+    let mut applying = Applying { extents: write.open_table(EXTENTS)?, touched: BTreeMap::new() };
     for (at, end) in &batch.ends {
         applying.extent(*at)?.end = *end;
     }
     applying.append(write, batch)?;
     applying.upsert(write, batch)?;
-    let Applying {
-        mut extents,
-        touched,
-    } = applying;
+    let Applying { mut extents, touched } = applying;
     for (at, extent) in &touched {
         extents.insert(*at, (extent.start, extent.end, extent.bytes))?;
     }
@@ -250,9 +219,7 @@ fn write_batch(
             write
                 .open_table(LOG)?
                 .retain_in((*id, 0, 0)..=(*id, u32::MAX, u64::MAX), |_, _| false)?;
-            write
-                .open_table(LATEST)?
-                .retain(|(of, _, _), _| of != *id)?;
+            write.open_table(LATEST)?.retain(|(of, _, _), _| of != *id)?;
         }
     }
     Ok(touched)
@@ -265,36 +232,20 @@ impl Store for RedbStore {
             for row in read.open_table(TOPICS)?.iter()? {
                 let (name, value) = row?;
                 let (id, partitions, kind) = value.value();
-                let kind = if kind == 0 {
-                    TopicKind::Log
-                } else {
-                    TopicKind::Compacted
-                };
+                let kind = if kind == 0 { TopicKind::Log } else { TopicKind::Compacted };
                 let name = name.value().to_owned();
-                stored.topics.push(StoredTopic {
-                    id,
-                    name,
-                    partitions,
-                    kind,
-                });
+                stored.topics.push(StoredTopic { id, name, partitions, kind });
             }
             for row in read.open_table(EXTENTS)?.iter()? {
                 let (at, value) = row?;
                 let (start, end, bytes) = value.value();
-                stored
-                    .extents
-                    .push((at.value(), Extent { start, end, bytes }));
+                stored.extents.push((at.value(), Extent { start, end, bytes }));
             }
             for row in read.open_table(POSITIONS)?.iter()? {
                 let (key, value) = row?;
                 let ((topic, partition, group), (offset, note)) = (key.value(), value.value());
-                let position = Position {
-                    offset,
-                    note: note.to_owned(),
-                };
-                stored
-                    .positions
-                    .push(((topic, partition), group.to_owned(), position));
+                let position = Position { offset, note: note.to_owned() };
+                stored.positions.push(((topic, partition), group.to_owned(), position));
             }
             Ok(stored)
         };
@@ -303,19 +254,15 @@ impl Store for RedbStore {
 
     fn apply(&self, batch: &Batch) -> Result<Vec<(TopicPartition, Extent)>, Error> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database
-            .as_ref()
-            .ok_or_else(|| Error::storage("write", "file is being recovered"))?;
+        let database =
+            database.as_ref().ok_or_else(|| Error::storage("write", "file is being recovered"))?;
         apply(database, batch).map_err(|e| self.failed("write", e))
     }
 
     fn recover(&self) -> Result<(), Error> {
         // After an I/O error redb refuses everything until the file is opened again, which also
         // rolls back what was not committed.
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut database = self.database.write().unwrap_or_else(PoisonError::into_inner);
         *database = None;
         *database = Some(open_database(&self.path)?);
         Ok(())
@@ -333,9 +280,8 @@ impl Store for RedbStore {
                 if bytes > max_bytes && !messages.is_empty() {
                     break;
                 }
-                let length = framed
-                    .first_chunk::<4>()
-                    .map_or(0, |l| u32::from_le_bytes(*l)) as usize;
+                let length =
+                    framed.first_chunk::<4>().map_or(0, |l| u32::from_le_bytes(*l)) as usize;
                 let value_at = (4 + length).min(framed.len());
                 messages.push(Message {
                     offset: key.value().2,
@@ -361,10 +307,7 @@ impl Store for RedbStore {
             Ok(Box::new(rows.map(move |row| {
                 let (key, value) = row.map_err(|e| classify(&path, "read", e.into()))?;
                 let (_, _, key) = key.value();
-                Ok((
-                    Bytes::copy_from_slice(key),
-                    Bytes::copy_from_slice(value.value()),
-                ))
+                Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value.value())))
             })) as State)
         })
     }

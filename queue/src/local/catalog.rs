@@ -92,15 +92,7 @@ impl Catalog {
         self.names.insert(id, spec.name.clone());
         let extents = vec![Extent::default(); spec.partitions as usize];
         let version = watch::Sender::new(0);
-        self.topics.insert(
-            spec.name.clone(),
-            Topic {
-                id,
-                spec,
-                extents,
-                version,
-            },
-        );
+        self.topics.insert(spec.name.clone(), Topic { id, spec, extents, version });
     }
 
     pub(crate) fn remove_topic(&mut self, name: &str) {
@@ -117,9 +109,7 @@ impl Catalog {
     }
 
     pub(crate) fn topic(&self, name: &str) -> Result<&Topic, Error> {
-        self.topics
-            .get(name)
-            .ok_or_else(|| Error::UnknownTopic(name.to_owned()))
+        self.topics.get(name).ok_or_else(|| Error::UnknownTopic(name.to_owned()))
     }
 
     pub(crate) fn topic_mut(&mut self, name: &str) -> Option<&mut Topic> {
@@ -161,8 +151,7 @@ impl Catalog {
     pub(crate) fn applied(&mut self, batch: &Batch, extents: &[(TopicPartition, Extent)]) {
         self.set_extents(extents);
         for (at, group, position) in &batch.positions {
-            self.positions
-                .insert((*at, group.clone()), position.clone());
+            self.positions.insert((*at, group.clone()), position.clone());
         }
         let mut touched: Vec<u32> = extents.iter().map(|((id, _), _)| *id).collect();
         touched.extend(batch.positions.iter().map(|((id, _), ..)| *id));
@@ -180,11 +169,7 @@ impl Catalog {
         self.next_member += 1;
         let member = self.next_member;
         let key = (group.to_owned(), topic.to_owned());
-        self.groups
-            .entry(key.clone())
-            .or_default()
-            .members
-            .push(member);
+        self.groups.entry(key.clone()).or_default().members.push(member);
         self.rebalance(&key);
         Ok(member)
     }
@@ -216,21 +201,13 @@ impl Catalog {
             if let Some(old) = before
                 && group.members.contains(&old)
             {
-                group
-                    .notices
-                    .entry(old)
-                    .or_default()
-                    .push_back(Notice::Revoked(partition));
+                group.notices.entry(old).or_default().push_back(Notice::Revoked(partition));
             }
             group.owners.remove(&partition);
             if let Some(new) = after {
                 self.next_epoch += 1;
                 group.owners.insert(partition, (new, self.next_epoch));
-                group
-                    .notices
-                    .entry(new)
-                    .or_default()
-                    .push_back(Notice::Assigned(partition));
+                group.notices.entry(new).or_default().push_back(Notice::Assigned(partition));
             }
         }
         topic.touch();
@@ -260,11 +237,7 @@ impl Catalog {
 
     pub(crate) fn next_notice(&mut self, group: &str, topic: &str, member: u64) -> Option<Notice> {
         let key = (group.to_owned(), topic.to_owned());
-        self.groups
-            .get_mut(&key)?
-            .notices
-            .get_mut(&member)?
-            .pop_front()
+        self.groups.get_mut(&key)?.notices.get_mut(&member)?.pop_front()
     }
 
     /// The epoch under which `member` owns a partition now.

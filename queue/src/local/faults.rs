@@ -26,18 +26,12 @@ struct Plan {
 impl Faults {
     /// Aborts the next `count` commits of members.
     pub fn abort_next(&self, count: u32) {
-        self.plan
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .aborts = count;
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).aborts = count;
     }
 
     /// Crashes at the `nth` batch from now (0 is the next).
     pub fn crash_at(&self, point: CrashPoint, nth: u32) {
-        self.plan
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .crash = Some((point, nth));
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).crash = Some((point, nth));
     }
 
     pub(crate) fn aborts(&self) -> bool {

@@ -61,14 +61,7 @@ pub(crate) fn member<S: Store>(
         paused: BTreeSet::new(),
         last: 0,
     };
-    (
-        inbox,
-        Outbox {
-            identity,
-            requests,
-            catalog,
-        },
-    )
+    (inbox, Outbox { identity, requests, catalog })
 }
 
 /// What `next` found to do.
@@ -102,10 +95,8 @@ impl<S: Store> Inbox<S> {
                     let at = (topic.id, partition);
                     let start = topic.extents[partition as usize].start;
                     let position = catalog.position(at, &me.group).cloned();
-                    let position = position.unwrap_or(Position {
-                        offset: start,
-                        note: String::new(),
-                    });
+                    let position =
+                        position.unwrap_or(Position { offset: start, note: String::new() });
                     let owned = (topic.spec.kind == TopicKind::Compacted).then_some(at);
                     return Ok(Found::Assigned(partition, position, owned));
                 }
@@ -145,28 +136,18 @@ impl<S: Store> Events for Inbox<S> {
                         Some(at) => self.store.scan(at)?,
                         None => Box::new(std::iter::empty()),
                     };
-                    return Ok(Event::Assigned {
-                        partition,
-                        position,
-                        state,
-                    });
+                    return Ok(Event::Assigned { partition, position, state });
                 }
                 Found::Read(partition, at, from) => {
                     let store = Arc::clone(&self.store);
                     let read =
                         tokio::task::spawn_blocking(move || store.read(at, from, READ_BYTES));
-                    let messages = read
-                        .await
-                        .map_err(|e| Error::storage("read", e))
-                        .flatten()?;
+                    let messages = read.await.map_err(|e| Error::storage("read", e)).flatten()?;
                     // Nothing is awaited from here on, so a dropped future has not moved the cursor.
                     if let Some(end) = messages.last() {
                         self.cursors.insert(partition, end.offset + 1);
                         self.last = partition;
-                        return Ok(Event::Messages {
-                            partition,
-                            messages,
-                        });
+                        return Ok(Event::Messages { partition, messages });
                     }
                 }
                 Found::Nothing => self.changed.changed().await.map_err(|_| Error::Closed)?,
@@ -194,17 +175,9 @@ impl<S> Drop for Inbox<S> {
 impl Committer for Outbox {
     async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
         let me = &self.identity;
-        let epochs = me
-            .epochs
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let author = Author {
-            group: me.group.clone(),
-            topic: me.topic.clone(),
-            member: me.id,
-            epochs,
-        };
+        let epochs = me.epochs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let author =
+            Author { group: me.group.clone(), topic: me.topic.clone(), member: me.id, epochs };
         let outcome = ask(&self.requests, Ask::Commit(Some(author), commit)).await?;
         if outcome == Committed::Lost {
             let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
@@ -217,9 +190,6 @@ impl Committer for Outbox {
 /// Hands a request to the writer and waits for its answer.
 pub(crate) async fn ask(requests: &mpsc::Sender<Request>, ask: Ask) -> Result<Committed, Error> {
     let (reply, answer) = oneshot::channel();
-    requests
-        .send(Request { ask, reply })
-        .await
-        .map_err(|_| Error::Closed)?;
+    requests.send(Request { ask, reply }).await.map_err(|_| Error::Closed)?;
     answer.await.map_err(|_| Error::Closed)?
 }

@@ -53,13 +53,7 @@ impl<S: Store> LocalQueue<S> {
             faults: Arc::clone(&faults),
         };
         tokio::spawn(writer.run());
-        Ok(Self {
-            store,
-            catalog,
-            requests,
-            trouble: troubled,
-            faults,
-        })
+        Ok(Self { store, catalog, requests, trouble: troubled, faults })
     }
 
     /// Why writing fails at the moment, if it does.
@@ -112,9 +106,7 @@ impl<S: Store> Queue for LocalQueue<S> {
     }
 
     async fn remove(&self, topics: &[String]) -> Result<(), Error> {
-        member::ask(&self.requests, Ask::Remove(topics.to_vec()))
-            .await
-            .map(drop)
+        member::ask(&self.requests, Ask::Remove(topics.to_vec())).await.map(drop)
     }
 
     async fn join(
@@ -138,10 +130,7 @@ impl<S: Store> Queue for LocalQueue<S> {
     }
 
     async fn publish(&self, outputs: Vec<Output>) -> Result<Vec<u64>, Error> {
-        let commit = Commit {
-            outputs,
-            ..Commit::default()
-        };
+        let commit = Commit { outputs, ..Commit::default() };
         match member::ask(&self.requests, Ask::Commit(None, commit)).await? {
             Committed::Done(offsets) => Ok(offsets),
             Committed::Retry(_) | Committed::Lost => Err(Error::Closed),
@@ -151,12 +140,10 @@ impl<S: Store> Queue for LocalQueue<S> {
     async fn scan(&self, topic: &str) -> Result<State, Error> {
         let (id, partitions) = self.partitions(topic, TopicKind::Compacted)?;
         let store = Arc::clone(&self.store);
-        Ok(Box::new((0..partitions).flat_map(
-            move |p| match store.scan((id, p)) {
-                Ok(entries) => entries,
-                Err(error) => Box::new(std::iter::once(Err(error))) as State,
-            },
-        )))
+        Ok(Box::new((0..partitions).flat_map(move |p| match store.scan((id, p)) {
+            Ok(entries) => entries,
+            Err(error) => Box::new(std::iter::once(Err(error))) as State,
+        })))
     }
 
     async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
@@ -170,14 +157,12 @@ impl<S: Store> Queue for LocalQueue<S> {
     async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
         let catalog = self.catalog();
         let found = catalog.topic(topic)?;
-        let logs = (0_u32..)
-            .zip(&found.extents)
-            .map(|(partition, extent)| PartitionLog {
-                start: extent.start,
-                end: extent.end,
-                bytes: extent.bytes,
-                position: catalog.position((found.id, partition), group).cloned(),
-            });
+        let logs = (0_u32..).zip(&found.extents).map(|(partition, extent)| PartitionLog {
+            start: extent.start,
+            end: extent.end,
+            bytes: extent.bytes,
+            position: catalog.position((found.id, partition), group).cloned(),
+        });
         Ok(logs.collect())
     }
 

@@ -95,10 +95,7 @@ impl<S: Store> Writer<S> {
     }
 
     fn close(&self) {
-        self.catalog
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .close();
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner).close();
     }
 
     /// Drafts a batch from what waits; `None` when nothing of it can go now.
@@ -142,11 +139,7 @@ impl<S: Store> Writer<S> {
                     Err(error)
                 })
             });
-            match applied
-                .await
-                .map_err(|e| Error::storage("write", e))
-                .flatten()
-            {
+            match applied.await.map_err(|e| Error::storage("write", e)).flatten() {
                 Ok(extents) => break extents,
                 Err(error) => {
                     self.trouble.send_replace(Some(error.to_string()));
@@ -202,10 +195,7 @@ impl Draft {
                 } else if author.is_some() && faults.aborts() {
                     Ok(Committed::Retry(commit))
                 } else if self.is_full(catalog, &commit) {
-                    return Drafted::Waits(Request {
-                        ask: Ask::Commit(author, commit),
-                        reply,
-                    });
+                    return Drafted::Waits(Request { ask: Ask::Commit(author, commit), reply });
                 } else {
                     Ok(Committed::Done(self.add(catalog, author.as_ref(), commit)))
                 }
@@ -224,19 +214,11 @@ impl Draft {
                 let same = |s: &TopicSpec| format!("{} partitions, {:?}", s.partitions, s.kind);
                 let (found, wanted) = (same(&found.spec), same(&spec));
                 if found != wanted {
-                    return Err(Error::TopicDiffers {
-                        topic: spec.name,
-                        found,
-                        wanted,
-                    });
+                    return Err(Error::TopicDiffers { topic: spec.name, found, wanted });
                 }
                 continue;
             }
-            if self
-                .declared
-                .iter()
-                .any(|(_, known)| known.name == spec.name)
-            {
+            if self.declared.iter().any(|(_, known)| known.name == spec.name) {
                 continue;
             }
             let id = catalog.next_topic_id() + u32::try_from(self.declared.len()).unwrap_or(0);
@@ -287,12 +269,7 @@ impl Draft {
         };
         for entry in commit.state {
             let end = own.extents[entry.partition as usize].end;
-            self.put(
-                own.id,
-                own.spec.kind,
-                end,
-                (entry.partition, entry.key, entry.value),
-            );
+            self.put(own.id, own.spec.kind, end, (entry.partition, entry.key, entry.value));
         }
         for (partition, position) in commit.positions {
             let at = (own.id, partition);
@@ -301,9 +278,7 @@ impl Draft {
             if own.spec.kind == TopicKind::Log && needed > start {
                 self.batch.trims.push((at, start, needed));
             }
-            self.batch
-                .positions
-                .push((at, author.group.clone(), position));
+            self.batch.positions.push((at, author.group.clone(), position));
         }
         offsets
     }
@@ -363,9 +338,7 @@ fn check(catalog: &Catalog, author: Option<&Author>, commit: &Commit) -> Result<
     }
     if commit.bytes() > MAX_COMMIT_BYTES && commit.outputs.len() + commit.state.len() > 1 {
         let found = commit.bytes();
-        return Err(Error::InvalidCommit(format!(
-            "{found} bytes, at most {MAX_COMMIT_BYTES}"
-        )));
+        return Err(Error::InvalidCommit(format!("{found} bytes, at most {MAX_COMMIT_BYTES}")));
     }
     for output in &commit.outputs {
         let topic = catalog.topic(&output.topic)?;
@@ -377,9 +350,7 @@ fn check(catalog: &Catalog, author: Option<&Author>, commit: &Commit) -> Result<
         }
         if output.value.is_none() && topic.spec.kind == TopicKind::Log {
             let name = &output.topic;
-            return Err(Error::InvalidCommit(format!(
-                "a tombstone for the log topic `{name}`"
-            )));
+            return Err(Error::InvalidCommit(format!("a tombstone for the log topic `{name}`")));
         }
     }
     if let Some(author) = author
@@ -387,9 +358,7 @@ fn check(catalog: &Catalog, author: Option<&Author>, commit: &Commit) -> Result<
         && catalog.kind(&author.topic) == Some(TopicKind::Log)
     {
         let name = &author.topic;
-        return Err(Error::InvalidCommit(format!(
-            "state for the log topic `{name}`"
-        )));
+        return Err(Error::InvalidCommit(format!("state for the log topic `{name}`")));
     }
     Ok(())
 }

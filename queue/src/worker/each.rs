@@ -48,10 +48,7 @@ pub async fn each(
         match event {
             Event::Assigned { partition, .. } => events.resume(partition),
             Event::Revoked { .. } => {}
-            Event::Messages {
-                partition,
-                messages,
-            } => {
+            Event::Messages { partition, messages } => {
                 if let Some(held) = run(committer, stage, partition, &messages).await? {
                     tracing::error!(partition, reason = %held, "holding a partition");
                     stage.held(partition, &held);
@@ -83,10 +80,7 @@ async fn run(
         // again after a crash, which keys make harmless.
         while outputs.len() > MAX_COMMIT_MESSAGES {
             let ahead = outputs.drain(..MAX_COMMIT_MESSAGES).collect();
-            let ahead = Commit {
-                outputs: ahead,
-                ..Commit::default()
-            };
+            let ahead = Commit { outputs: ahead, ..Commit::default() };
             if !commit(committer, stage, std::mem::take(&mut pending), count).await?
                 || !commit(committer, stage, ahead, 1).await?
             {
@@ -107,10 +101,7 @@ async fn run(
             count = 0;
         }
         pending.outputs.extend(outputs);
-        let position = Position {
-            offset: message.offset + 1,
-            note: String::new(),
-        };
+        let position = Position { offset: message.offset + 1, note: String::new() };
         pending.positions = vec![(partition, position)];
         count += 1;
     }
@@ -125,7 +116,10 @@ async fn commit(
     mut pending: Commit,
     count: usize,
 ) -> Result<bool, Error> {
-    while count > 0 {
+    if count == 0 {
+        return Ok(true);
+    }
+    loop {
         match committer.commit(pending).await? {
             Committed::Done(_) => {
                 stage.committed(count);
@@ -135,5 +129,4 @@ async fn commit(
             Committed::Lost => return Ok(false),
         }
     }
-    Ok(true)
 }

@@ -82,10 +82,7 @@ impl Gather {
     /// Messages taken and not finished.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.partitions
-            .values()
-            .map(|p| p.open.values().filter(|n| n.is_none()).count())
-            .sum()
+        self.partitions.values().map(|p| p.open.values().filter(|n| n.is_none()).count()).sum()
     }
 
     /// Whether everything that was finished is committed.
@@ -149,12 +146,7 @@ impl Gather {
                 continue;
             }
             let room = self.taking
-                && self
-                    .partitions
-                    .values()
-                    .map(|p| p.open.len())
-                    .sum::<usize>()
-                    < self.max_open;
+                && self.partitions.values().map(|p| p.open.len()).sum::<usize>() < self.max_open;
             tokio::select! {
                 biased;
                 outcome = poll_commit(&mut self.committing) => {
@@ -172,18 +164,11 @@ impl Gather {
 
     fn take(&mut self, event: Event) -> Option<Gathered> {
         match event {
-            Event::Assigned {
-                partition,
-                position,
-                ..
-            } => {
+            Event::Assigned { partition, position, .. } => {
                 self.generation += 1;
                 self.inbox.retain(|(id, _)| id.partition != partition);
                 self.events.resume(partition);
-                let fresh = Partition {
-                    generation: self.generation,
-                    ..Partition::default()
-                };
+                let fresh = Partition { generation: self.generation, ..Partition::default() };
                 self.partitions.insert(partition, fresh);
                 Some(Gathered::Assigned(partition, position))
             }
@@ -192,20 +177,10 @@ impl Gather {
                 self.inbox.retain(|(id, _)| id.partition != partition);
                 Some(Gathered::Revoked(partition))
             }
-            Event::Messages {
-                partition,
-                messages,
-            } => {
+            Event::Messages { partition, messages } => {
                 let generation = self.partitions.get(&partition)?.generation;
                 self.inbox.extend(messages.into_iter().map(|message| {
-                    (
-                        MessageId {
-                            partition,
-                            offset: message.offset,
-                            generation,
-                        },
-                        message,
-                    )
+                    (MessageId { partition, offset: message.offset, generation }, message)
                 }));
                 None
             }
@@ -237,14 +212,9 @@ impl Gather {
                     && entry.get().is_some()
                 {
                     let (offset, note) = entry.remove_entry();
-                    done = Some(Position {
-                        offset: offset + 1,
-                        note: note.unwrap_or_default(),
-                    });
+                    done = Some(Position { offset: offset + 1, note: note.unwrap_or_default() });
                 }
-                commit
-                    .positions
-                    .extend(done.map(|position| (*number, position)));
+                commit.positions.extend(done.map(|position| (*number, position)));
             }
         }
         if commit.is_empty() {

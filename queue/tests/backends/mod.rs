@@ -10,7 +10,7 @@ use cmsync_queue::memory::{MemoryQueue, MemoryStore};
 
 /// A backend under test. Faults are asked for through it, because only it knows its own type.
 #[async_trait]
-pub trait Backend: Send + Sync {
+pub(crate) trait Backend: Send + Sync {
     /// Opens the queue, empty on the first call.
     async fn open(&self) -> Arc<dyn Queue>;
     /// Gives up `queue` as a killed process would and opens it again.
@@ -22,11 +22,7 @@ pub trait Backend: Send + Sync {
         self.with_faults(&|f| f.abort_next(count));
     }
     fn crash_at(&self, _queue: &dyn Queue, after: bool, nth: u32) {
-        let point = if after {
-            CrashPoint::AfterApply
-        } else {
-            CrashPoint::BeforeApply
-        };
+        let point = if after { CrashPoint::AfterApply } else { CrashPoint::BeforeApply };
         self.with_faults(&|f| f.crash_at(point, nth));
     }
     fn crash_next(&self, queue: &dyn Queue, after: bool) {
@@ -34,17 +30,14 @@ pub trait Backend: Send + Sync {
     }
 }
 
-pub struct Memory {
+pub(crate) struct Memory {
     store: Arc<MemoryStore>,
     open: Mutex<Option<Arc<MemoryQueue>>>,
 }
 
 impl Memory {
-    pub fn new() -> Self {
-        Self {
-            store: MemoryStore::new(),
-            open: Mutex::new(None),
-        }
+    pub(crate) fn new() -> Self {
+        Self { store: MemoryStore::new(), open: Mutex::new(None) }
     }
 }
 
@@ -63,26 +56,18 @@ impl Backend for Memory {
         act(self.open.lock().unwrap().as_ref().expect("open").faults());
     }
     fn revoke(&self, _queue: &dyn Queue, group: &str, topic: &str) {
-        self.open
-            .lock()
-            .unwrap()
-            .as_ref()
-            .expect("open")
-            .revoke(group, topic);
+        self.open.lock().unwrap().as_ref().expect("open").revoke(group, topic);
     }
 }
 
-pub struct Embedded {
+pub(crate) struct Embedded {
     directory: tempfile::TempDir,
     open: Mutex<Option<Arc<EmbeddedQueue>>>,
 }
 
 impl Embedded {
-    pub fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-            open: Mutex::new(None),
-        }
+    pub(crate) fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), open: Mutex::new(None) }
     }
 }
 
@@ -109,11 +94,6 @@ impl Backend for Embedded {
         act(self.open.lock().unwrap().as_ref().expect("open").faults());
     }
     fn revoke(&self, _queue: &dyn Queue, group: &str, topic: &str) {
-        self.open
-            .lock()
-            .unwrap()
-            .as_ref()
-            .expect("open")
-            .revoke(group, topic);
+        self.open.lock().unwrap().as_ref().expect("open").revoke(group, topic);
     }
 }

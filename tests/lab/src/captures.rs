@@ -20,10 +20,8 @@ impl Captures {
         let mut classes: HashMap<String, Vec<Map<String, Value>>> = HashMap::new();
         for entry in std::fs::read_dir(folder)? {
             let path = entry?.path();
-            let Some(class) = path
-                .file_stem()
-                .and_then(|s| s.to_str())
-                .filter(|s| s.starts_with("SMS_"))
+            let Some(class) =
+                path.file_stem().and_then(|s| s.to_str()).filter(|s| s.starts_with("SMS_"))
             else {
                 continue;
             };
@@ -32,14 +30,8 @@ impl Captures {
                 serde_json::from_value(file["response"]["value"].clone())?;
             classes.insert(class.to_ascii_lowercase(), rows);
         }
-        for row in classes
-            .get_mut("sms_fullcollectionmembership")
-            .into_iter()
-            .flatten()
-        {
-            let is_unknown = row["ResourceID"]
-                .as_i64()
-                .is_some_and(|id| id >> 24 == 0x7A);
+        for row in classes.get_mut("sms_fullcollectionmembership").into_iter().flatten() {
+            let is_unknown = row["ResourceID"].as_i64().is_some_and(|id| id >> 24 == 0x7A);
             row.insert("ResourceType".into(), json!(if is_unknown { 2 } else { 5 }));
         }
         let site = classes
@@ -51,9 +43,7 @@ impl Captures {
             "sms_identification".into(),
             vec![identification.as_object().cloned().unwrap_or_default()],
         );
-        classes
-            .entry("sms_replicationlinksummary".into())
-            .or_default();
+        classes.entry("sms_replicationlinksummary".into()).or_default();
         classes.entry("sms_admin".into()).or_default();
         Ok(Self { classes })
     }
@@ -62,12 +52,7 @@ impl Captures {
         let Some(rows) = self.classes.get(&ask.class.to_ascii_lowercase()) else {
             return error(404, "not captured");
         };
-        let filter = match ask
-            .options
-            .get("$filter")
-            .map(|f| filter::parse(f))
-            .transpose()
-        {
+        let filter = match ask.options.get("$filter").map(|f| filter::parse(f)).transpose() {
             Ok(filter) => filter,
             Err(detail) => return error(400, &detail),
         };
@@ -83,24 +68,16 @@ impl Captures {
         let mut found: Vec<_> = rows
             .iter()
             .filter(|row| {
-                filter
-                    .as_ref()
-                    .is_none_or(|f| f.passes(&|name| find(row, name).and_then(literal)))
+                filter.as_ref().is_none_or(|f| f.passes(&|name| find(row, name).and_then(literal)))
             })
             .collect();
         if let Some(column) = ask.options.get("$orderby") {
             found.sort_by_key(|row| {
-                find(row, column).map(|v| {
-                    v.as_i64()
-                        .map_or_else(|| v.to_string(), |n| format!("{n:020}"))
-                })
+                find(row, column)
+                    .map(|v| v.as_i64().map_or_else(|| v.to_string(), |n| format!("{n:020}")))
             });
         }
-        let top = ask
-            .options
-            .get("$top")
-            .and_then(|t| t.parse().ok())
-            .unwrap_or(usize::MAX);
+        let top = ask.options.get("$top").and_then(|t| t.parse().ok()).unwrap_or(usize::MAX);
         let value: Vec<Value> = found
             .into_iter()
             .take(top)

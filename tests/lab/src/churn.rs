@@ -29,12 +29,8 @@ impl Churn {
     /// name.
     pub fn step(&mut self, world: &mut World, collections: usize) {
         let mut rng = world.rng.clone();
-        let ids: Vec<String> = world
-            .collections
-            .keys()
-            .filter(|id| !id.starts_with("SMS"))
-            .cloned()
-            .collect();
+        let ids: Vec<String> =
+            world.collections.keys().filter(|id| !id.starts_with("SMS")).cloned().collect();
         for id in ids.choose_multiple(&mut rng, collections) {
             let members = &world.collections[id].members;
             let add: Vec<u32> = (0..rng.random_range(1..5))
@@ -42,10 +38,8 @@ impl Churn {
                 .filter(|device| !members.contains(*device) && world.devices.contains(*device))
                 .collect();
             let index = rng.random_range(0..members.len().max(1));
-            let remove: Vec<u32> = members
-                .select(u32::try_from(index).unwrap_or(0))
-                .into_iter()
-                .collect();
+            let remove: Vec<u32> =
+                members.select(u32::try_from(index).unwrap_or(0)).into_iter().collect();
             let at = Instant::now();
             for (resources, is_add) in [(&add, true), (&remove, false)] {
                 let counted = resources.iter().filter(|r| world.is_computer(**r));
@@ -69,11 +63,7 @@ impl Churn {
             0,
             |arrived, row| {
                 if row.action != "Present" {
-                    let key = (
-                        row.group_id.into_owned(),
-                        row.resource_id,
-                        row.action == "Add",
-                    );
+                    let key = (row.group_id.into_owned(), row.resource_id, row.action == "Add");
                     arrivals.entry(key).or_default().push(arrived);
                 }
             },
@@ -84,11 +74,7 @@ impl Churn {
             .iter()
             .filter_map(|change| {
                 let key = (change.collection.clone(), change.resource, change.is_add);
-                let after = arrivals
-                    .get(&key)?
-                    .iter()
-                    .filter(|a| **a >= change.at)
-                    .min()?;
+                let after = arrivals.get(&key)?.iter().filter(|a| **a >= change.at).min()?;
                 Some(after.duration_since(change.at))
             })
             .collect();

@@ -29,11 +29,7 @@ pub(crate) fn parse(text: &str) -> Result<Filter, String> {
     let mut tokens = tokens(text)?;
     tokens.reverse();
     let filter = or(&mut tokens)?;
-    if let Some(rest) = tokens.pop() {
-        Err(format!("unexpected `{rest}`"))
-    } else {
-        Ok(filter)
-    }
+    if let Some(rest) = tokens.pop() { Err(format!("unexpected `{rest}`")) } else { Ok(filter) }
 }
 
 fn tokens(text: &str) -> Result<Vec<String>, String> {
@@ -89,11 +85,7 @@ fn and(tokens: &mut Vec<String>) -> Result<Filter, String> {
 }
 
 fn term(tokens: &mut Vec<String>) -> Result<Filter, String> {
-    let mut next = || {
-        tokens
-            .pop()
-            .ok_or_else(|| "the filter ends too early".to_owned())
-    };
+    let mut next = || tokens.pop().ok_or_else(|| "the filter ends too early".to_owned());
     let column = next()?;
     if column == "(" {
         let inner = or(tokens)?;
@@ -115,11 +107,9 @@ fn term(tokens: &mut Vec<String>) -> Result<Filter, String> {
     let literal = next()?;
     let literal = match literal.strip_prefix('\'') {
         Some(text) => Literal::Text(text.to_owned()),
-        None => Literal::Number(
-            literal
-                .parse()
-                .map_err(|_| format!("unknown literal `{literal}`"))?,
-        ),
+        None => {
+            Literal::Number(literal.parse().map_err(|_| format!("unknown literal `{literal}`"))?)
+        }
     };
     Ok(Filter::Compare(column, operator, literal))
 }

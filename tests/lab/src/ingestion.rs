@@ -15,7 +15,8 @@ use crate::workspace::Body;
 const BODY_LIMIT: usize = 1_048_576;
 
 /// Status, headers, body; `None` cuts the connection.
-pub(crate) type Reply = Option<(u16, Vec<(&'static str, String)>, String)>;
+pub(crate) type Reply = Option<Sent>;
+type Sent = (u16, Vec<(&'static str, String)>, String);
 
 fn failure(status: u16, code: &str, message: &str) -> Reply {
     let body = json!({"error": {"code": code, "message": message}}).to_string();
@@ -31,10 +32,7 @@ pub(crate) fn token(lab: &Lab, tenant: &str, body: &[u8]) -> Reply {
     };
     {
         let faults = lab.faults();
-        if faults
-            .token_down_until
-            .is_some_and(|until| Instant::now() < until)
-        {
+        if faults.token_down_until.is_some_and(|until| Instant::now() < until) {
             return Some((503, vec![], "<html>Service unavailable</html>".into()));
         }
         if faults.secret_expired {
@@ -92,20 +90,15 @@ pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
 
 /// Whether the bearer token of a request is good for an audience.
 fn bearer(lab: &Lab, headers: &HeaderMap<HeaderValue>, audience: &str) -> Result<(), Reply> {
-    let value = headers
-        .get("authorization")
-        .and_then(|v| v.to_str().ok())
-        .unwrap_or_default();
+    let value = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let Some(token) = value.strip_prefix("Bearer ") else {
         return Err(failure(401, "InvalidToken", "No token"));
     };
     match lab.audience_of(token) {
         None => Err(failure(401, "TokenExpired", "The token has expired.")),
-        Some(found) if found.trim_end_matches('/') != audience => Err(failure(
-            401,
-            "InvalidAudience",
-            "The audience of the token is not valid.",
-        )),
+        Some(found) if found.trim_end_matches('/') != audience => {
+            Err(failure(401, "InvalidAudience", "The audience of the token is not valid."))
+        }
         Some(_) => Ok(()),
     }
 }
@@ -126,9 +119,7 @@ pub(crate) fn ingest(
     let reply = judge(lab, (rule, stream, number), headers, &body);
     let status = reply.as_ref().map_or(0, |(status, ..)| *status);
     let mut counts = lab.counts();
-    counts.max_body = counts
-        .max_body
-        .max(if status == 413 { 0 } else { body.len() });
+    counts.max_body = counts.max_body.max(if status == 413 { 0 } else { body.len() });
     if status >= 300 {
         *counts.refused.entry(status).or_default() += 1;
         return reply;
@@ -169,33 +160,8 @@ fn judge(
             "The authentication token provided does not have access to ingest data for the data collection rule.",
         );
     }
-    if Faults::take(&mut faults.proxy_pages) {
-        return Some((
-            407,
-            vec![("content-type", "text/html".into())],
-            "<html>Proxy login</html>".into(),
-        ));
-    }
-    let throttled = |seconds: u64| {
-        let (_, mut headers, body) = failure(429, "TooManyRequests", "Slow down.")?;
-        headers.push(("retry-after", seconds.to_string()));
-        Some((429, headers, body))
-    };
-    if let Some((every, seconds)) = faults.throttle_every
-        && number % every == 0
-    {
-        return throttled(seconds);
-    }
-    if Faults::take(&mut faults.throttle_next.0) {
-        return throttled(faults.throttle_next.1);
-    }
-    let status = faults.ingestion_status.1;
-    if Faults::take(&mut faults.ingestion_status.0) {
-        return if status == 400 {
-            failure(400, "InvalidRecord", "A record is not valid.")
-        } else {
-            Some((status, vec![], String::new()))
-        };
+    if let Some(reply) = misbehave(&mut faults, number) {
+        return Some(reply);
     }
     let limit = faults.body_limit.unwrap_or(BODY_LIMIT);
     if body.len() > limit {
@@ -219,6 +185,39 @@ fn judge(
     Some((204, vec![], String::new()))
 }
 
+/// What was asked to go wrong with the `number`th request, if anything.
+fn misbehave(faults: &mut Faults, number: u64) -> Reply {
+    if Faults::take(&mut faults.proxy_pages) {
+        return Some((
+            407,
+            vec![("content-type", "text/html".into())],
+            "<html>Proxy login</html>".into(),
+        ));
+    }
+    let throttled = |seconds: u64| {
+        let (_, mut headers, body) = failure(429, "TooManyRequests", "Slow down.")?;
+        headers.push(("retry-after", seconds.to_string()));
+        Some((429, headers, body))
+    };
+    if let Some((every, seconds)) = faults.throttle_every
+        && number.is_multiple_of(every)
+    {
+        return throttled(seconds);
+    }
+    if Faults::take(&mut faults.throttle_next.0) {
+        return throttled(faults.throttle_next.1);
+    }
+    let status = faults.ingestion_status.1;
+    if Faults::take(&mut faults.ingestion_status.0) {
+        return if status == 400 {
+            failure(400, "InvalidRecord", "A record is not valid.")
+        } else {
+            Some((status, vec![], String::new()))
+        };
+    }
+    None
+}
+
 fn has_bad_row(body: &[u8], modulus: u64) -> bool {
     #[derive(serde::Deserialize)]
     struct Row {
@@ -237,10 +236,7 @@ pub(crate) fn query(lab: &Lab, headers: &HeaderMap<HeaderValue>, body: &[u8]) ->
     }
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let text = body["query"].as_str().unwrap_or_default();
-    let site = text
-        .split("SiteCode == '")
-        .nth(1)
-        .and_then(|rest| rest.split('\'').next());
+    let site = text.split("SiteCode == '").nth(1).and_then(|rest| rest.split('\'').next());
     let (Some(site), true) = (site, text.contains("max(Seq)")) else {
         return failure(
             400,
@@ -249,9 +245,5 @@ pub(crate) fn query(lab: &Lab, headers: &HeaderMap<HeaderValue>, body: &[u8]) ->
         );
     };
     let table = json!({"tables": [{"name": "PrimaryResult", "columns": [{"name": "Seq", "type": "long"}], "rows": [[lab.workspace.highest_seq(site)]]}]});
-    Some((
-        200,
-        vec![("content-type", "application/json".into())],
-        table.to_string(),
-    ))
+    Some((200, vec![("content-type", "application/json".into())], table.to_string()))
 }

@@ -5,18 +5,17 @@
 //! and a workspace that can say whether its reader would see what the site has ([`workspace`]). It
 //! misbehaves on request ([`faults`]).
 
-#![expect(
-    clippy::expect_used,
-    reason = "the lab is a test tool: it stops where it cannot go on"
-)]
+#![expect(clippy::expect_used, reason = "the lab is a test tool: it stops where it cannot go on")]
 
 mod admin_service;
 mod captures;
 pub mod churn;
+mod classes;
 pub mod faults;
 mod filter;
 mod ingestion;
 mod routes;
+mod rows;
 pub mod server;
 mod tls;
 pub mod workspace;

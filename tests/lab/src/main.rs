@@ -59,30 +59,18 @@ async fn main() -> anyhow::Result<()> {
     let options = Options {
         plan,
         captures: arguments.captures,
-        rules: (1..=arguments.rules)
-            .map(|n| format!("dcr-{n:032x}"))
-            .collect(),
+        rules: (1..=arguments.rules).map(|n| format!("dcr-{n:032x}")).collect(),
         port: arguments.port,
         ..Options::default()
     };
     let lab = Lab::start(options).await?;
-    let poll = format!(
-        "[producer]\npoll_interval = \"{}s\"",
-        arguments.poll_seconds
-    );
+    let poll = format!("[producer]\npoll_interval = \"{}s\"", arguments.poll_seconds);
     let config = lab.write_config(&arguments.directory, "[{ name = \"*\" }]", &poll)?;
     if arguments.churn_ms > 0 {
-        lab.start_churn(
-            Duration::from_millis(arguments.churn_ms),
-            arguments.churn_collections,
-        );
+        lab.start_churn(Duration::from_millis(arguments.churn_ms), arguments.churn_collections);
     }
     std::fs::write(arguments.directory.join("lab-url"), lab.url())?;
-    eprintln!(
-        "lab at {}, configuration in {}",
-        lab.url(),
-        config.display()
-    );
+    eprintln!("lab at {}, configuration in {}", lab.url(), config.display());
     tokio::signal::ctrl_c().await?;
     Ok(())
 }

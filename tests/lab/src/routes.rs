@@ -29,9 +29,7 @@ fn full(
     for (name, value) in headers {
         response = response.header(*name, value);
     }
-    let body = Full::new(body.into())
-        .map_err(|never| match never {})
-        .boxed();
+    let body = Full::new(body.into()).map_err(|never| match never {}).boxed();
     response.body(body).map_err(io::Error::other)
 }
 
@@ -40,12 +38,7 @@ pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<A
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    if let [
-        service @ ("AdminService" | "AdminService_TokenAuth"),
-        "wmi",
-        class,
-    ] = parts[..]
-    {
+    if let [service @ ("AdminService" | "AdminService_TokenAuth"), "wmi", class] = parts[..] {
         let query = head.uri.query().unwrap_or_default();
         return site(&lab, service, class, query, &head.headers).await;
     }
@@ -71,11 +64,7 @@ pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<A
     };
     let (status, headers, body) = reply.ok_or_else(cut_off)?;
     // Status 0: taken, and the connection is reset before the answer.
-    if status == 0 {
-        Err(cut_off())
-    } else {
-        full(status, &headers, body)
-    }
+    if status == 0 { Err(cut_off()) } else { full(status, &headers, body) }
 }
 
 async fn site(
@@ -87,10 +76,7 @@ async fn site(
 ) -> Result<Answer, io::Error> {
     *lab.counts().site.entry(class.to_owned()).or_default() += 1;
     let expected = format!("Bearer {}", lab.options.site_token);
-    if headers
-        .get("authorization")
-        .is_none_or(|v| v != expected.as_str())
-    {
+    if headers.get("authorization").is_none_or(|v| v != expected.as_str()) {
         return full(401, &[("www-authenticate", "Negotiate".into())], "");
     }
     let (stall, cut, status) = {
@@ -105,22 +91,14 @@ async fn site(
         tokio::time::sleep(stall).await;
     }
     let base = format!("{}/{service}", lab.url());
-    let ask = Ask {
-        class,
-        options: ingestion::form(query.as_bytes()),
-        base: &base,
-    };
+    let ask = Ask { class, options: ingestion::form(query.as_bytes()), base: &base };
     let (status, is_json, body) = match (status, &lab.captures) {
         (Some((status, true)), _) => web_page(status),
         (Some((status, false)), _) => admin_service::error(status, "Access denied ... WMI QUERY"),
         (None, Some(captures)) => captures.answer(&ask),
         (None, None) => admin_service::answer(&mut lab.world(), &mut lab.faults(), &ask),
     };
-    let kind = if is_json {
-        "application/json"
-    } else {
-        "text/html"
-    };
+    let kind = if is_json { "application/json" } else { "text/html" };
     let headers = [("content-type", kind.to_owned())];
     if !cut {
         return full(status, &headers, body);

@@ -86,11 +86,7 @@ impl Lab {
             address: listener.local_addr()?,
             ca_pem,
             workspace: Workspace::default(),
-            captures: options
-                .captures
-                .as_deref()
-                .map(Captures::read)
-                .transpose()?,
+            captures: options.captures.as_deref().map(Captures::read).transpose()?,
             world: Mutex::new(World::generate(options.plan.clone())),
             faults: Mutex::default(),
             counts: Mutex::default(),
@@ -204,10 +200,8 @@ impl Lab {
 
     /// Device collections of a world that the account may see.
     pub fn device_collections_of(world: &World) -> Vec<String> {
-        let visible = world
-            .collections
-            .iter()
-            .filter(|(id, c)| c.kind == 2 && !world.hidden.contains(*id));
+        let visible =
+            world.collections.iter().filter(|(id, c)| c.kind == 2 && !world.hidden.contains(*id));
         visible.map(|(id, _)| id.clone()).collect()
     }
 
@@ -257,12 +251,7 @@ impl Lab {
             .map(|id| format!("{{ endpoint = \"{}\", id = \"{id}\" }}", self.url()))
             .collect();
         let url = self.url();
-        let Options {
-            tenant,
-            client_id,
-            audience,
-            ..
-        } = &self.options;
+        let Options { tenant, client_id, audience, .. } = &self.options;
         let text = format!(
             r#"[queue]
 embedded = {{ directory = "{queue}" }}

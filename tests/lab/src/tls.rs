@@ -11,16 +11,12 @@ pub(crate) fn make() -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().expect("key");
     let mut params = CertificateParams::new(vec![]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params
-        .distinguished_name
-        .push(rcgen::DnType::CommonName, "cmsync lab authority");
+    params.distinguished_name.push(rcgen::DnType::CommonName, "cmsync lab authority");
     let authority = CertifiedIssuer::self_signed(params, key).expect("authority");
     let names = vec!["localhost".into(), "127.0.0.1".into()];
     let server_key = KeyPair::generate().expect("key");
     let leaf = CertificateParams::new(names).expect("parameters");
-    let leaf = leaf
-        .signed_by(&server_key, &authority)
-        .expect("certificate");
+    let leaf = leaf.signed_by(&server_key, &authority).expect("certificate");
     let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)

@@ -1,6 +1,5 @@
 //! What was ingested, and what a reader of the workspace would see.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
@@ -15,6 +14,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+pub use crate::rows::{MarkerRow, MemberRow};
 use crate::world::World;
 
 /// Decompressed bytes above which a body is lost after its 204.
@@ -38,49 +38,8 @@ pub struct Workspace {
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self {
-            bodies: Mutex::default(),
-            taken: watch::Sender::new(0),
-        }
+        Self { bodies: Mutex::default(), taken: watch::Sender::new(0) }
     }
-}
-
-/// A member row as it is kept: declared columns only.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MemberRow<'a> {
-    #[serde(borrow)]
-    pub time_generated: Cow<'a, str>,
-    #[serde(borrow)]
-    pub site_code: Cow<'a, str>,
-    #[serde(borrow)]
-    pub group_id: Cow<'a, str>,
-    pub resource_id: u32,
-    #[serde(borrow)]
-    pub computer: Cow<'a, str>,
-    #[serde(borrow)]
-    pub netbios_name: Cow<'a, str>,
-    #[serde(borrow)]
-    pub assigned_site: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub action: Cow<'a, str>,
-    pub seq: i64,
-}
-
-/// A marker row as it is kept.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-pub struct MarkerRow {
-    pub site_code: String,
-    pub group_id: String,
-    pub group: String,
-    pub group_full_name: String,
-    pub member_count: u64,
-    pub run_id: String,
-    pub start_seq: i64,
-    pub seq: i64,
-    pub instance: String,
-    pub status: String,
 }
 
 /// A member as a reader sees it.
@@ -141,10 +100,7 @@ struct Group {
 fn inflate(body: &Body) -> Option<Vec<u8>> {
     let mut raw = Vec::new();
     if body.is_gzip {
-        GzDecoder::new(&body.bytes[..])
-            .take(LOST_ABOVE + 1)
-            .read_to_end(&mut raw)
-            .ok()?;
+        GzDecoder::new(&body.bytes[..]).take(LOST_ABOVE + 1).read_to_end(&mut raw).ok()?;
     } else {
         raw.extend_from_slice(&body.bytes);
     }
@@ -192,9 +148,7 @@ impl Workspace {
             let is_member = body.stream == "Custom-ConfigMgrCollectionMember";
             if is_member {
                 match serde_json::from_slice::<Vec<MemberRow<'_>>>(&raw) {
-                    Ok(rows) => rows
-                        .into_iter()
-                        .for_each(|row| member(body.arrived, cut(row))),
+                    Ok(rows) => rows.into_iter().for_each(|row| member(body.arrived, cut(row))),
                     Err(_) => lost += 1,
                 }
             } else {
@@ -222,21 +176,14 @@ impl Workspace {
                 highest = highest.max(row.seq);
                 if row.site_code == site && row.action == "Present" {
                     let group = groups.entry(row.group_id.into_owned()).or_default();
-                    group
-                        .present
-                        .entry(row.seq)
-                        .or_default()
-                        .insert(row.resource_id);
+                    group.present.entry(row.seq).or_default().insert(row.resource_id);
                 }
             },
             |_, row| markers.push(row),
         );
         view.lost_bodies = lost;
         view.marker_rows = markers.len() as u64;
-        for row in markers
-            .into_iter()
-            .filter(|row| row.site_code == site && row.status != "Test")
-        {
+        for row in markers.into_iter().filter(|row| row.site_code == site && row.status != "Test") {
             highest = highest.max(row.seq);
             view.instances.insert(row.instance.clone());
             let group = groups.entry(row.group_id).or_default();
@@ -248,22 +195,31 @@ impl Workspace {
                 group.name = group.name.clone().max((row.seq, row.group));
             }
         }
-        let base: HashMap<String, i64> = groups
-            .iter()
-            .filter_map(|(id, group)| Some((id.clone(), group.base()?)))
-            .collect();
+        let base: HashMap<String, i64> =
+            groups.iter().filter_map(|(id, group)| Some((id.clone(), group.base()?))).collect();
         for id in base.keys() {
             view.groups.insert(id.clone(), BTreeMap::new());
             view.names.insert(id.clone(), groups[id].name.1.clone());
         }
+        self.read_members(&mut view, (site, seed), &base);
+        view.member_rows = member_rows;
+        view.highest_seq = highest;
+        view
+    }
+
+    /// The latest row of each member at and above its group's base.
+    fn read_members(
+        &self,
+        view: &mut View,
+        (site, seed): (&str, u64),
+        base: &HashMap<String, i64>,
+    ) {
         let mut latest: HashMap<(String, u32), Latest> = HashMap::new();
         self.rows(
             seed ^ 1,
             |_, row| {
                 if row.site_code == site
-                    && base
-                        .get(row.group_id.as_ref())
-                        .is_some_and(|s| row.seq >= *s)
+                    && base.get(row.group_id.as_ref()).is_some_and(|s| row.seq >= *s)
                 {
                     let key = (row.group_id.clone().into_owned(), row.resource_id);
                     let known = latest.get(&key).map(|l| l.seq);
@@ -279,9 +235,6 @@ impl Workspace {
                 view.groups.entry(group).or_default().insert(id, row.seen);
             }
         }
-        view.member_rows = member_rows;
-        view.highest_seq = highest;
-        view
     }
 
     /// The highest Seq of a site that is there.
@@ -305,18 +258,15 @@ impl Workspace {
             report.memberships += site.len();
             let Some(seen) = view.groups.get(id) else {
                 report.missing += site.len();
-                report
-                    .differences
-                    .push(format!("{id}: no snapshot in the workspace"));
+                report.differences.push(format!("{id}: no snapshot in the workspace"));
                 continue;
             };
             let name = &world.collections[id].name;
             if view.names.get(id) != Some(name) {
                 report.wrong += 1;
-                report.differences.push(format!(
-                    "{id}: named {:?}, not {name:?}",
-                    view.names.get(id)
-                ));
+                report
+                    .differences
+                    .push(format!("{id}: named {:?}, not {name:?}", view.names.get(id)));
             }
             for (resource, device) in &site {
                 let expected = Seen {
@@ -345,9 +295,7 @@ impl Workspace {
         }
         for id in view.groups.keys().filter(|id| !collections.contains(id)) {
             report.extra += 1;
-            report
-                .differences
-                .push(format!("{id}: a group that is not kept"));
+            report.differences.push(format!("{id}: a group that is not kept"));
         }
         report.equal = report.differences.is_empty();
         report.differences.truncate(20);
@@ -362,14 +310,7 @@ impl Group {
         let rank = |(start, count): (&i64, &u64)| {
             let have = self.present.get(start).map_or(0, RoaringBitmap::len);
             let is_whole = *count == 0 || have >= *count;
-            (
-                if is_whole {
-                    *start
-                } else {
-                    *start - 100_000_000_000_000_000
-                },
-                *start,
-            )
+            (if is_whole { *start } else { *start - 100_000_000_000_000_000 }, *start)
         };
         self.complete
             .iter()
@@ -397,12 +338,7 @@ impl Latest {
 /// Fields above 64 KB are cut silently.
 fn cut(mut row: MemberRow<'_>) -> MemberRow<'_> {
     if row.computer.len() > MAX_FIELD {
-        row.computer = row
-            .computer
-            .chars()
-            .take(MAX_FIELD)
-            .collect::<String>()
-            .into();
+        row.computer = row.computer.chars().take(MAX_FIELD).collect::<String>().into();
     }
     row
 }

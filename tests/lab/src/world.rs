@@ -95,80 +95,49 @@ pub struct World {
     pub rng: SmallRng,
 }
 
+impl Collection {
+    fn new(name: &str, folder: &str, members: RoaringBitmap) -> Self {
+        let (name, folder) = (name.to_owned(), folder.to_owned());
+        Self { name, folder, kind: 2, members, version: 0, frozen_rows: None }
+    }
+}
+
+/// Draws collections of very different sizes.
+fn draw_collections(plan: &Plan, rng: &mut SmallRng) -> BTreeMap<String, Collection> {
+    let weights: Vec<f64> =
+        (0..plan.collections).map(|_| rng.random_range(0.05_f64..1.0).powi(2)).collect();
+    let total: f64 = weights.iter().sum();
+    let prefix = plan.primaries.first().unwrap_or(&plan.site);
+    let mut collections = BTreeMap::new();
+    for (number, weight) in (0_u32..).zip(&weights) {
+        let wanted = plan.memberships as f64 * weight / total;
+        let share = (wanted / f64::from(plan.devices.max(1))).min(1.0);
+        let all = CLIENTS..CLIENTS + plan.devices;
+        let members = all.filter(|_| rng.random_bool(share)).collect();
+        let folder = ["/", "/Servers", "/Servers/Web", "/Clients"][number as usize % 4];
+        let what = if number % 2 == 0 { "Servers" } else { "Clients" };
+        let collection = Collection::new(&format!("{what} - group {number}"), folder, members);
+        collections.insert(format!("{prefix}{number:05X}"), collection);
+    }
+    collections
+}
+
 impl World {
     pub fn generate(plan: Plan) -> Self {
         let mut rng = SmallRng::seed_from_u64(plan.seed);
+        let mut collections = draw_collections(&plan, &mut rng);
         let mut devices: RoaringBitmap = (CLIENTS..CLIENTS + plan.devices).collect();
-        let mut collections = BTreeMap::new();
-        let weights: Vec<f64> = (0..plan.collections)
-            .map(|_| rng.random_range(0.05_f64..1.0).powi(2))
-            .collect();
-        let total: f64 = weights.iter().sum();
-        for (number, weight) in (0_u32..).zip(&weights) {
-            let wanted = plan.memberships as f64 * weight / total;
-            let share = (wanted / f64::from(plan.devices.max(1))).min(1.0);
-            let members = (CLIENTS..CLIENTS + plan.devices)
-                .filter(|_| rng.random_bool(share))
-                .collect();
-            let prefix = plan.primaries.first().unwrap_or(&plan.site);
-            let folder = ["/", "/Servers", "/Servers/Web", "/Clients"][number as usize % 4];
-            let name = format!(
-                "{} - group {number}",
-                if number % 2 == 0 {
-                    "Servers"
-                } else {
-                    "Clients"
-                }
-            );
-            let collection = Collection {
-                name,
-                folder: folder.into(),
-                kind: 2,
-                members,
-                version: 0,
-                frozen_rows: None,
-            };
-            collections.insert(format!("{prefix}{number:05X}"), collection);
-        }
         devices.extend(UNKNOWN.into_iter().chain([PROVISIONING]));
-        let built_in = [
-            ("SMS00001", "All Systems", devices.clone()),
-            (
-                "SMS000US",
-                "All Unknown Computers",
-                RoaringBitmap::from(UNKNOWN),
-            ),
-            (
-                "SMS000PS",
-                "All Provisioning Devices",
-                RoaringBitmap::from([PROVISIONING]),
-            ),
-        ];
-        for (id, name, members) in built_in {
-            let collection = Collection {
-                name: name.into(),
-                folder: "/".into(),
-                kind: 2,
-                members,
-                version: 0,
-                frozen_rows: None,
-            };
-            collections.insert(id.into(), collection);
+        for (id, name, kind, members) in [
+            ("SMS00001", "All Systems", 2, devices.clone()),
+            ("SMS000US", "All Unknown Computers", 2, RoaringBitmap::from(UNKNOWN)),
+            ("SMS000PS", "All Provisioning Devices", 2, RoaringBitmap::from([PROVISIONING])),
+            ("SMS00002", "All Users", 1, RoaringBitmap::new()),
+        ] {
+            collections
+                .insert(id.into(), Collection { kind, ..Collection::new(name, "/", members) });
         }
-        let users = Collection {
-            name: "All Users".into(),
-            folder: "/".into(),
-            kind: 1,
-            members: RoaringBitmap::new(),
-            version: 0,
-            frozen_rows: None,
-        };
-        collections.insert("SMS00002".into(), users);
-        let link_states = plan
-            .primaries
-            .iter()
-            .map(|site| (site.clone(), 2))
-            .collect();
+        let link_states = plan.primaries.iter().map(|site| (site.clone(), 2)).collect();
         Self {
             plan,
             changed: HashMap::new(),
@@ -197,17 +166,10 @@ impl World {
         }
         let number = id.wrapping_sub(CLIENTS);
         let sites = &self.plan.primaries;
-        let site = if sites.is_empty() {
-            &self.plan.site
-        } else {
-            &sites[number as usize % sites.len()]
-        };
+        let site =
+            if sites.is_empty() { &self.plan.site } else { &sites[number as usize % sites.len()] };
         // Every 500th shares its neighbour's name, every 20th is in a workgroup, every 200th retired.
-        let named = if number % 500 == 77 {
-            number - 1
-        } else {
-            number
-        };
+        let named = if number % 500 == 77 { number - 1 } else { number };
         let (domain, dns) = if number % 4 == 3 {
             ("FABRIKAM", "fabrikam.example")
         } else {
@@ -273,10 +235,7 @@ impl World {
 
     /// Gives a device another name. No collection's times move.
     pub fn rename_device(&mut self, id: u32, name: &str) {
-        let device = Device {
-            name: name.into(),
-            ..self.device(id)
-        };
+        let device = Device { name: name.into(), ..self.device(id) };
         self.changed.insert(id, device);
     }
 
@@ -305,14 +264,7 @@ impl World {
     }
 
     pub fn add_collection(&mut self, id: &str, name: &str, folder: &str, members: RoaringBitmap) {
-        let collection = Collection {
-            name: name.into(),
-            folder: folder.into(),
-            kind: 2,
-            members,
-            version: 1,
-            frozen_rows: None,
-        };
+        let collection = Collection { version: 1, ..Collection::new(name, folder, members) };
         self.collections.insert(id.into(), collection);
     }
 
@@ -320,12 +272,7 @@ impl World {
     /// compare them for equality only.
     pub fn times(version: u64, id: &str) -> (String, String) {
         let base = 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
-        let shifted = base
-            + if id.ends_with(['1', '3', '5', '7']) {
-                5 * 3600
-            } else {
-                0
-            };
+        let shifted = base + if id.ends_with(['1', '3', '5', '7']) { 5 * 3600 } else { 0 };
         let text = |seconds: i64, fraction: &str| {
             let time = jiff::Timestamp::from_second(seconds).expect("in range");
             format!("{}{fraction}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))

@@ -15,10 +15,7 @@ async fn a_captured_hierarchy_ends_as_its_notes_say() {
     let folder = folder.join("mini");
     assert!(folder.is_dir(), "{} is missing", folder.display());
     let rig = Rig::with(
-        Options {
-            captures: Some(folder),
-            ..Options::default()
-        },
+        Options { captures: Some(folder), ..Options::default() },
         r#"[{ name = "*" }]"#,
         "",
     )
@@ -26,15 +23,11 @@ async fn a_captured_hierarchy_ends_as_its_notes_say() {
     let output = rig.once().await;
     assert!(output.status.success(), "{}", crate::rig::stderr(&output));
     let view = rig.lab.workspace.view("CAS", 0);
-    let names: Vec<_> = view.groups["SMS000KM"]
-        .values()
-        .map(|seen| seen.netbios_name.as_str())
-        .collect();
+    let names: Vec<_> =
+        view.groups["SMS000KM"].values().map(|seen| seen.netbios_name.as_str()).collect();
     assert_eq!(names, ["PS1-DEV", "PS1-DEV2"]);
     assert!(
-        view.groups["SMS000KM"]
-            .values()
-            .all(|seen| seen.assigned_site.as_deref() == Some("PS1"))
+        view.groups["SMS000KM"].values().all(|seen| seen.assigned_site.as_deref() == Some("PS1"))
     );
     // Two unknown computers, and a provisioning device: groups without computers.
     assert!(view.groups["SMS000US"].is_empty() && view.groups["SMS000PS"].is_empty());

@@ -30,12 +30,7 @@ async fn a_paused_connection_is_not_read_until_it_is_resumed() {
     let mut rig = Rig::new(small()).await;
     rig.start();
     rig.until_all_equal().await;
-    assert!(
-        rig.run(&["connection", "pause", "lab"])
-            .await
-            .status
-            .success()
-    );
+    assert!(rig.run(&["connection", "pause", "lab"]).await.status.success());
     let paused = |rig: &Rig| {
         let output = rig.command(&["status", "--json"]).output().unwrap();
         let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -46,18 +41,13 @@ async fn a_paused_connection_is_not_read_until_it_is_resumed() {
             .find(|s| s["stage"] == "producer")
             .unwrap()
             .clone();
-        (
-            status[0]["is_paused"] == true,
-            producer["state"] == "Paused",
-        )
+        (status[0]["is_paused"] == true, producer["state"] == "Paused")
     };
     while paused(&rig) != (true, true) {
         tokio::task::yield_now().await;
     }
     let polls = rig.lab.counts().site["SMS_Collection"];
-    rig.lab
-        .world()
-        .change_members("PS100001", &[cmsync_lab::world::CLIENTS + 399], &[]);
+    rig.lab.world().change_members("PS100001", &[cmsync_lab::world::CLIENTS + 399], &[]);
     // The order outlives the process.
     assert!(rig.terminate().await.success());
     rig.start();
@@ -65,12 +55,7 @@ async fn a_paused_connection_is_not_read_until_it_is_resumed() {
         tokio::task::yield_now().await;
     }
     assert_eq!(rig.lab.counts().site["SMS_Collection"], polls);
-    assert!(
-        rig.run(&["connection", "resume", "lab"])
-            .await
-            .status
-            .success()
-    );
+    assert!(rig.run(&["connection", "resume", "lab"]).await.status.success());
     rig.until_all_equal().await;
 }
 
@@ -80,15 +65,9 @@ async fn a_collection_is_sent_whole_again_by_command() {
     rig.start();
     rig.until_all_equal().await;
     let before = rig.report().marker_rows;
-    assert!(
-        rig.run(&["collections", "resend", "lab", "PS100001"])
-            .await
-            .status
-            .success()
-    );
+    assert!(rig.run(&["collections", "resend", "lab", "PS100001"]).await.status.success());
     let lab = std::sync::Arc::clone(&rig.lab);
-    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > before).then_some(()))
-        .await;
+    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > before).then_some(())).await;
     assert!(rig.report().equal);
     let refused = rig.run(&["collections", "resend", "lab", "PS1FFFFF"]).await;
     assert_eq!(refused.status.code(), Some(1));
@@ -99,33 +78,15 @@ async fn a_collection_is_sent_whole_again_by_command() {
 async fn check_says_what_is_fine_and_what_is_not() {
     let rig = Rig::new(small()).await;
     let output = rig.run(&["check"]).await;
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stdout)
-    );
-    rig.lab
-        .faults()
-        .refused_rules
-        .insert(rig.lab.options.rules[0].clone());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    rig.lab.faults().refused_rules.insert(rig.lab.options.rules[0].clone());
     let findings = {
         let output = rig.run(&["check", "--json"]).await;
         assert_eq!(output.status.code(), Some(1));
         serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
     };
-    let rule = findings
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|f| f["what"] == "rule")
-        .unwrap();
-    assert!(
-        rule["detail"]
-            .as_str()
-            .unwrap()
-            .contains("Monitoring Metrics Publisher"),
-        "{rule}"
-    );
+    let rule = findings.as_array().unwrap().iter().find(|f| f["what"] == "rule").unwrap();
+    assert!(rule["detail"].as_str().unwrap().contains("Monitoring Metrics Publisher"), "{rule}");
     let producer = rig.run(&["check", "--stage", "producer"]).await;
     assert!(producer.status.success(), "a producer needs no rule");
 }
@@ -133,10 +94,7 @@ async fn check_says_what_is_fine_and_what_is_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_stage_runs_alone_on_its_directory() {
     let mut rig = Rig::new(small()).await;
-    rig.lab
-        .faults()
-        .refused_rules
-        .insert(rig.lab.options.rules[0].clone());
+    rig.lab.faults().refused_rules.insert(rig.lab.options.rules[0].clone());
     rig.start();
     rig.two_polls().await;
     assert!(rig.terminate().await.success());
@@ -150,8 +108,7 @@ async fn one_stage_runs_alone_on_its_directory() {
         let is_up = move || runs(&std::fs::read_to_string(&log).unwrap_or_default()) > before;
         let is_done =
             move || stage == "transformer" || lab.compare(&lab.device_collections()).equal;
-        rig.until(move || (is_up() && is_done()).then_some(()))
-            .await;
+        rig.until(move || (is_up() && is_done()).then_some(())).await;
         assert!(rig.terminate().await.success(), "{}", rig.log());
     }
     assert_eq!(rig.lab.counts().site, sites, "neither stage reads the site");

@@ -17,10 +17,7 @@ async fn refused(edit: impl Fn(&str) -> String) -> String {
 async fn every_mistake_is_told_at_once() {
     let text = refused(|text| {
         text.replace("tenant_id", "tenant")
-            .replace(
-                "poll_interval = \"300ms\"",
-                "poll_interval = 5\nmax_removed_share = 3.0",
-            )
+            .replace("poll_interval = \"300ms\"", "poll_interval = 5\nmax_removed_share = 3.0")
             .replace("https://localhost", "http://site.contoso.com")
             .replace(r#"[{ name = "*" }]"#, "[]")
     })
@@ -34,10 +31,7 @@ async fn every_mistake_is_told_at_once() {
         "connections.lab.workspace.rules[0].endpoint",
         "connections.lab.collections: is empty",
     ] {
-        assert!(
-            text.contains(expected),
-            "`{expected}` is missing from:\n{text}"
-        );
+        assert!(text.contains(expected), "`{expected}` is missing from:\n{text}");
     }
 }
 
@@ -62,10 +56,7 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
         "{inline}"
     );
     let ca = refused(|text| text.replace("/lab-ca.pem", "/cmsync.toml")).await;
-    assert!(
-        ca.contains("ca_file: ") && ca.contains("holds no PEM certificate"),
-        "{ca}"
-    );
+    assert!(ca.contains("ca_file: ") && ca.contains("holds no PEM certificate"), "{ca}");
     let id = refused(|text| text.replace(r#"[{ name = "*" }]"#, r#"["All Systems"]"#)).await;
     assert!(
         id.contains("connections.lab.collections[0]") && id.contains("{ name = \"All Systems\" }"),
@@ -76,9 +67,7 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
         let end = text.find("[http]").unwrap();
         format!(
             "{text}\n{}",
-            text.get(start..end)
-                .unwrap()
-                .replace("connections.lab", "connections.twin")
+            text.get(start..end).unwrap().replace("connections.lab", "connections.twin")
         )
     })
     .await;
@@ -91,18 +80,13 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
     assert!(same_name.contains("duplicate"), "{same_name}");
     let certificate =
         refused(|text| text.replace("[connections.lab]", "[connections.Lab_1]")).await;
-    assert!(
-        certificate.contains("connections.Lab_1: a connection's name has"),
-        "{certificate}"
-    );
+    assert!(certificate.contains("connections.Lab_1: a connection's name has"), "{certificate}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_does_not_verify_says_so() {
     let rig = Rig::new(small()).await;
-    let other = cmsync_lab::Lab::start(cmsync_lab::Options::default())
-        .await
-        .unwrap();
+    let other = cmsync_lab::Lab::start(cmsync_lab::Options::default()).await.unwrap();
     std::fs::write(rig.directory.path().join("lab-ca.pem"), &other.ca_pem).unwrap();
     let output = rig.once().await;
     assert_eq!(output.status.code(), Some(1));
@@ -121,13 +105,8 @@ async fn a_secret_with_a_trailing_line_break_and_a_variable_over_the_file_are_ta
     std::fs::write(&path, format!("{secret}\n")).unwrap();
     assert!(rig.once().await.status.success());
     let mut command = rig.command(&["status"]);
-    command.env(
-        "CMSYNC_CONNECTIONS__LAB__SITE__ADMIN_SERVICE",
-        "[\"ftp://x\"]",
-    );
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
+    command.env("CMSYNC_CONNECTIONS__LAB__SITE__ADMIN_SERVICE", "[\"ftp://x\"]");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(
         stderr(&output).contains("admin_service[0]: `ftp://x` must begin with https://"),
         "{}",

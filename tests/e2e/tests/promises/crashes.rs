@@ -46,10 +46,7 @@ async fn kills(count: u32, seed: u64) {
 /// `CMSYNC_KILLS` raises the number, as `make faults` does.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_commit_during_churn_it_loses_nothing_and_repairs_itself() {
-    let count = std::env::var("CMSYNC_KILLS")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(12);
+    let count = std::env::var("CMSYNC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
     kills(count, 20_261_122).await;
 }
 
@@ -62,10 +59,7 @@ async fn a_snapshot_interrupted_is_resumed_by_the_next_process() {
     let report = rig.until_all_equal().await;
     let repeated = report.member_rows.saturating_sub(report.memberships as u64);
     // Only what was on its way comes again, not what the first process had delivered.
-    assert!(
-        repeated < 250_000,
-        "{repeated} rows were sent again, {rows_before} were there before"
-    );
+    assert!(repeated < 250_000, "{repeated} rows were sent again, {rows_before} were there before");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,14 +98,8 @@ async fn an_old_copy_of_the_queue_is_noticed_and_repaired_by_whole_snapshots() {
     let rig = Rig::new(small()).await;
     assert!(rig.once().await.status.success());
     let old = std::fs::read(rig.queue_file()).unwrap();
-    let gone: Vec<u32> = rig.lab.world().collections["PS100002"]
-        .members
-        .iter()
-        .take(3)
-        .collect();
-    let came: Vec<u32> = (0..3)
-        .map(|n| cmsync_lab::world::CLIENTS + 390 + n)
-        .collect();
+    let gone: Vec<u32> = rig.lab.world().collections["PS100002"].members.iter().take(3).collect();
+    let came: Vec<u32> = (0..3).map(|n| cmsync_lab::world::CLIENTS + 390 + n).collect();
     rig.lab.world().change_members("PS100002", &came, &gone);
     assert!(rig.once().await.status.success());
     assert!(rig.report().equal);

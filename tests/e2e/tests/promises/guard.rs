@@ -8,13 +8,8 @@ use crate::rig::{Rig, small};
 
 fn hide(rig: &Rig, count: usize) -> BTreeSet<String> {
     let mut world = rig.lab.world();
-    let ids = world
-        .collections
-        .keys()
-        .filter(|id| id.starts_with("PS1"))
-        .take(count)
-        .cloned()
-        .collect();
+    let ids =
+        world.collections.keys().filter(|id| id.starts_with("PS1")).take(count).cloned().collect();
     world.hidden.clone_from(&ids);
     ids
 }
@@ -46,14 +41,7 @@ async fn a_list_shortened_by_rights_removes_nothing_even_when_the_account_cannot
     // Visible again, nothing is held any longer.
     rig.lab.world().hidden.clear();
     rig.two_polls().await;
-    assert_eq!(
-        rig.json(&["removals", "list"])
-            .await
-            .as_array()
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(rig.json(&["removals", "list"]).await.as_array().unwrap().len(), 0);
     assert!(rig.lab.compare(&all).equal);
 }
 
@@ -67,13 +55,7 @@ async fn a_changed_role_holds_even_a_single_removal() {
     rig.two_polls().await;
     assert!(rig.lab.compare(&all).equal);
     let held = rig.json(&["removals", "list"]).await;
-    assert!(
-        held[0]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("administrative user"),
-        "{held}"
-    );
+    assert!(held[0]["reason"].as_str().unwrap().contains("administrative user"), "{held}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -102,11 +84,7 @@ async fn half_of_the_members_once_removes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_deletion_of_up_to_five_collections_arrives() {
-    let mut rig = Rig::new(cmsync_lab::world::Plan {
-        collections: 40,
-        ..small()
-    })
-    .await;
+    let mut rig = Rig::new(cmsync_lab::world::Plan { collections: 40, ..small() }).await;
     rig.start();
     rig.until_all_equal().await;
     let ids: Vec<String> = rig
@@ -135,35 +113,16 @@ async fn a_held_removal_is_dismissed_and_approved_by_command() {
     hide(&rig, 6);
     rig.two_polls().await;
     rig.two_polls().await;
-    assert!(
-        rig.run(&["removals", "dismiss", "lab", "PS100000"])
-            .await
-            .status
-            .success()
-    );
+    assert!(rig.run(&["removals", "dismiss", "lab", "PS100000"]).await.status.success());
     rig.two_polls().await;
     let held = rig.json(&["removals", "list"]).await;
-    let dismissed: Vec<_> = held
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter(|r| r["is_dismissed"] == true)
-        .collect();
+    let dismissed: Vec<_> =
+        held.as_array().unwrap().iter().filter(|r| r["is_dismissed"] == true).collect();
     assert_eq!(dismissed.len(), 1, "{held}");
     assert!(rig.lab.compare(&all).equal);
-    assert!(
-        rig.run(&["removals", "approve", "lab", "*"])
-            .await
-            .status
-            .success()
-    );
+    assert!(rig.run(&["removals", "approve", "lab", "*"]).await.status.success());
     rig.until_all_equal().await;
-    assert!(
-        !rig.run(&["removals", "approve", "lab", "*"])
-            .await
-            .status
-            .success()
-    );
+    assert!(!rig.run(&["removals", "approve", "lab", "*"]).await.status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,12 +132,7 @@ async fn with_once_a_held_removal_makes_the_exit_code_non_zero() {
     let all = rig.lab.device_collections();
     hide(&rig, 7);
     let output = rig.once().await;
-    assert_eq!(
-        output.status.code(),
-        Some(1),
-        "{}",
-        crate::rig::stderr(&output)
-    );
+    assert_eq!(output.status.code(), Some(1), "{}", crate::rig::stderr(&output));
     assert!(crate::rig::stderr(&output).contains("removals are held"));
     assert!(rig.lab.compare(&all).equal);
 }
@@ -186,10 +140,7 @@ async fn with_once_a_held_removal_makes_the_exit_code_non_zero() {
 #[tokio::test(flavor = "multi_thread")]
 async fn most_members_going_at_once_needs_a_second_read_and_then_goes() {
     let mut rig = synced().await;
-    let members: Vec<u32> = rig.lab.world().collections["PS100001"]
-        .members
-        .iter()
-        .collect();
+    let members: Vec<u32> = rig.lab.world().collections["PS100001"].members.iter().collect();
     rig.lab.world().change_members(
         "PS100001",
         &[CLIENTS + 1],

@@ -61,16 +61,9 @@ async fn one_bad_record_in_ten_thousand_is_set_aside_alone() {
     let bad: usize = {
         let world = lab.world();
         let of = |id: &String| {
-            world
-                .computers(id)
-                .keys()
-                .filter(|r| u64::from(**r) % modulus == 7)
-                .count()
+            world.computers(id).keys().filter(|r| u64::from(**r) % modulus == 7).count()
         };
-        cmsync_lab::Lab::device_collections_of(&world)
-            .iter()
-            .map(of)
-            .sum()
+        cmsync_lab::Lab::device_collections_of(&world).iter().map(of).sum()
     };
     let all = lab.device_collections();
     let report = rig
@@ -79,10 +72,7 @@ async fn one_bad_record_in_ten_thousand_is_set_aside_alone() {
             (report.missing == bad && report.extra == 0 && report.wrong == 0).then_some(report)
         })
         .await;
-    assert!(
-        bad > 20 && report.memberships > 400_000,
-        "{bad} of {report:?}"
-    );
+    assert!(bad > 20 && report.memberships > 400_000, "{bad} of {report:?}");
     let letters = rig.json(&["dead-letters", "list"]).await;
     assert_eq!(letters.as_array().unwrap().len(), bad);
     assert!(
@@ -96,12 +86,7 @@ async fn one_bad_record_in_ten_thousand_is_set_aside_alone() {
     rig.lab.faults().bad_rows = None;
     for letter in letters.as_array().unwrap() {
         let id = letter["id"].as_str().unwrap();
-        assert!(
-            rig.run(&["dead-letters", "replay", id])
-                .await
-                .status
-                .success()
-        );
+        assert!(rig.run(&["dead-letters", "replay", id]).await.status.success());
     }
     rig.until_all_equal().await;
 }
@@ -109,28 +94,14 @@ async fn one_bad_record_in_ten_thousand_is_set_aside_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_400_on_every_body_pauses_and_sets_nothing_aside() {
     let rig = survives(|f| f.ingestion_status = (30, 400)).await;
-    assert_eq!(
-        rig.json(&["dead-letters", "list"])
-            .await
-            .as_array()
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(rig.json(&["dead-letters", "list"]).await.as_array().unwrap().len(), 0);
     assert!(rig.log().contains("refuses every row"), "{}", rig.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_5xx_on_every_body() {
     let rig = survives(|f| f.ingestion_status = (25, 503)).await;
-    assert_eq!(
-        rig.json(&["dead-letters", "list"])
-            .await
-            .as_array()
-            .unwrap()
-            .len(),
-        0
-    );
+    assert_eq!(rig.json(&["dead-letters", "list"]).await.as_array().unwrap().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,11 +117,8 @@ async fn expired_tokens_are_renewed() {
     rig.until_all_equal().await;
     for _ in 0..3 {
         rig.lab.expire_tokens();
-        let members: Vec<u32> = rig.lab.world().collections["PS100001"]
-            .members
-            .iter()
-            .take(2)
-            .collect();
+        let members: Vec<u32> =
+            rig.lab.world().collections["PS100001"].members.iter().take(2).collect();
         rig.lab.world().change_members("PS100001", &[], &members);
         rig.until_all_equal().await;
     }
@@ -188,14 +156,8 @@ async fn an_expired_secret_says_what_to_do_and_a_new_one_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_refused_holds_up_no_other() {
-    let rules = [
-        "dcr-00000000000000000000000000000001",
-        "dcr-00000000000000000000000000000002",
-    ];
-    let lab = Options {
-        rules: rules.map(Into::into).into(),
-        ..options(small())
-    };
+    let rules = ["dcr-00000000000000000000000000000001", "dcr-00000000000000000000000000000002"];
+    let lab = Options { rules: rules.map(Into::into).into(), ..options(small()) };
     let mut rig = Rig::with(lab, r#"[{ name = "*" }]"#, "").await;
     let written = std::fs::read_to_string(&rig.config).unwrap();
     let start = written.find("[connections.lab]").unwrap();
@@ -205,9 +167,7 @@ async fn a_connection_that_is_refused_holds_up_no_other() {
     let rule = |id: &str| format!("{{ endpoint = \"{url}\", id = \"{id}\" }}");
     let both = format!("{}, {}", rule(rules[0]), rule(rules[1]));
     let good = one.replace(&both, &rule(rules[0]));
-    let bad = one
-        .replace(&both, &rule(rules[1]))
-        .replace("connections.lab", "connections.other");
+    let bad = one.replace(&both, &rule(rules[1])).replace("connections.lab", "connections.other");
     assert_ne!(good, one);
     let text = written.replace(one, &format!("{good}\n{bad}\n"));
     std::fs::write(&rig.config, text).unwrap();
@@ -218,24 +178,12 @@ async fn a_connection_that_is_refused_holds_up_no_other() {
     rig.lab.stop_churn();
     rig.until_all_equal().await;
     let status = rig.json(&["status"]).await;
-    let other = status
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|c| c["connection"] == "other")
-        .unwrap();
-    let uploader = other["stages"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|s| s["stage"] == "uploader")
-        .unwrap();
+    let other = status.as_array().unwrap().iter().find(|c| c["connection"] == "other").unwrap();
+    let uploader =
+        other["stages"].as_array().unwrap().iter().find(|s| s["stage"] == "uploader").unwrap();
     assert_eq!(uploader["state"], "Paused", "{status}");
     assert!(
-        uploader["reason"]
-            .as_str()
-            .unwrap()
-            .contains("Monitoring Metrics Publisher"),
+        uploader["reason"].as_str().unwrap().contains("Monitoring Metrics Publisher"),
         "{status}"
     );
 }

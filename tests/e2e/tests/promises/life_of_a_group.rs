@@ -24,9 +24,7 @@ async fn a_renamed_device_is_renamed_in_every_collection_that_holds_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_moved_to_another_domain_gets_its_new_fqdn() {
     let mut rig = synced().await;
-    rig.lab
-        .world()
-        .move_device(CLIENTS + 8, "FABRIKAM", "fabrikam.example");
+    rig.lab.world().move_device(CLIENTS + 8, "FABRIKAM", "fabrikam.example");
     rig.until_all_equal().await;
 }
 
@@ -54,9 +52,7 @@ async fn a_replaced_resource_id_moves_in_one_delta() {
             if (row.resource_id == old && row.action == "Remove")
                 || (row.resource_id == new && row.action == "Add")
             {
-                seqs.entry(row.group_id.into_owned())
-                    .or_default()
-                    .push((row.resource_id, row.seq));
+                seqs.entry(row.group_id.into_owned()).or_default().push((row.resource_id, row.seq));
             }
         },
         |_, _| {},
@@ -93,9 +89,7 @@ async fn a_collection_is_renamed_moved_deleted_and_created_again() {
     let gone = rig.lab.world().collections.remove("PS100004").unwrap();
     rig.until_all_equal().await;
     let fewer = gone.members.iter().skip(5).collect();
-    rig.lab
-        .world()
-        .add_collection("PS100004", "It is back", "/", fewer);
+    rig.lab.world().add_collection("PS100004", "It is back", "/", fewer);
     rig.until_all_equal().await;
     assert!(rig.terminate().await.success());
 }
@@ -106,11 +100,7 @@ async fn a_collection_deselected_and_selected_again_goes_and_comes() {
     let written = std::fs::read_to_string(&rig.config).unwrap();
     let all = rig.lab.device_collections();
     let some: Vec<String> = all.iter().filter(|id| *id != "PS100006").cloned().collect();
-    let list = some
-        .iter()
-        .map(|id| format!("\"{id}\""))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let list = some.iter().map(|id| format!("\"{id}\"")).collect::<Vec<_>>().join(", ");
     let chosen = written.replace(r#"[{ name = "*" }]"#, &format!("[{list}]"));
     std::fs::write(&rig.config, &chosen).unwrap();
     rig.until_equal(&some).await;
@@ -137,13 +127,7 @@ async fn a_device_whose_record_comes_late_becomes_a_member_then() {
     rig.two_polls().await;
     assert!(rig.report().equal);
     let device = rig.lab.world().device(id);
-    rig.lab.world().changed.insert(
-        id,
-        cmsync_lab::world::Device {
-            has_record: true,
-            ..device
-        },
-    );
+    rig.lab.world().changed.insert(id, cmsync_lab::world::Device { has_record: true, ..device });
     rig.until_all_equal().await;
     assert!(rig.lab.world().is_computer(id));
 }
@@ -152,14 +136,8 @@ async fn a_device_whose_record_comes_late_becomes_a_member_then() {
 async fn tokens_that_move_before_the_rows_do_lose_nothing() {
     let mut rig = synced().await;
     rig.lab.world().freeze_rows("PS100002");
-    let gone: Vec<u32> = rig.lab.world().collections["PS100002"]
-        .members
-        .iter()
-        .take(4)
-        .collect();
-    rig.lab
-        .world()
-        .change_members("PS100002", &[CLIENTS + 390, CLIENTS + 391], &gone);
+    let gone: Vec<u32> = rig.lab.world().collections["PS100002"].members.iter().take(4).collect();
+    rig.lab.world().change_members("PS100002", &[CLIENTS + 390, CLIENTS + 391], &gone);
     rig.two_polls().await;
     rig.lab.world().thaw("PS100002");
     rig.until_all_equal().await;
@@ -172,8 +150,7 @@ async fn whole_snapshots_keep_coming_and_say_the_same() {
     rig.lab.start_churn(std::time::Duration::from_millis(50), 2);
     rig.start();
     let lab = std::sync::Arc::clone(&rig.lab);
-    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > 40).then_some(()))
-        .await;
+    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > 40).then_some(())).await;
     rig.lab.stop_churn();
     rig.until_all_equal().await;
     assert_eq!(rig.lab.workspace.view("CAS", 0).instances.len(), 1);

@@ -16,10 +16,7 @@ async fn a_full_queue_makes_it_wait_while_the_workspace_takes_nothing() {
         text.replace(&embedded, &format!("{embedded}, max_size = \"64MiB\"")),
     )
     .unwrap();
-    rig.lab
-        .faults()
-        .refused_rules
-        .insert(rig.lab.options.rules[0].clone());
+    rig.lab.faults().refused_rules.insert(rig.lab.options.rules[0].clone());
     rig.start();
     let log = rig.log_path();
     rig.until(move || {
@@ -43,10 +40,8 @@ impl<'a> SmallDisk<'a> {
     /// `None` where the tests may not mount.
     fn mount(at: &'a Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", size, "cmsync-test"])
-            .arg(at)
-            .status();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", size, "cmsync-test"]).arg(at).status();
         mounted.is_ok_and(|s| s.success()).then_some(Self(at))
     }
 

@@ -32,29 +32,16 @@ pub(crate) struct Rig {
 }
 
 pub(crate) fn small() -> Plan {
-    Plan {
-        devices: 400,
-        collections: 8,
-        memberships: 1_200,
-        ..Plan::default()
-    }
+    Plan { devices: 400, collections: 8, memberships: 1_200, ..Plan::default() }
 }
 
 /// About 500,000 records.
 pub(crate) fn large() -> Plan {
-    Plan {
-        devices: 50_000,
-        collections: 40,
-        memberships: 450_000,
-        ..Plan::default()
-    }
+    Plan { devices: 50_000, collections: 40, memberships: 450_000, ..Plan::default() }
 }
 
 pub(crate) fn options(plan: Plan) -> Options {
-    Options {
-        plan,
-        ..Options::default()
-    }
+    Options { plan, ..Options::default() }
 }
 
 /// The binary under test: the release build, or what `CMSYNC_BIN` names.
@@ -78,15 +65,8 @@ impl Rig {
     pub(crate) async fn with(options: Options, collections: &str, extra: &str) -> Self {
         let lab = Lab::start(options).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let config = lab
-            .write_config(directory.path(), collections, &merged(extra))
-            .unwrap();
-        Self {
-            lab,
-            directory,
-            config,
-            running: None,
-        }
+        let config = lab.write_config(directory.path(), collections, &merged(extra)).unwrap();
+        Self { lab, directory, config, running: None }
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -102,9 +82,7 @@ impl Rig {
     /// Runs a command to its end.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(arguments);
-        tokio::task::spawn_blocking(move || command.output().unwrap())
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
     /// Runs a command to its end and parses the JSON that it prints.
@@ -128,17 +106,9 @@ impl Rig {
     }
 
     pub(crate) fn start_with(&mut self, arguments: &[&str]) {
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.log_path())
-            .unwrap();
-        let child = self
-            .command(arguments)
-            .stderr(log)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+        let log =
+            std::fs::OpenOptions::new().create(true).append(true).open(self.log_path()).unwrap();
+        let child = self.command(arguments).stderr(log).stdout(Stdio::null()).spawn().unwrap();
         self.running = Some(child);
     }
 
@@ -164,21 +134,14 @@ impl Rig {
     /// SIGTERM, and how it ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         let mut child = self.running.take().unwrap();
-        let status = Command::new("kill")
-            .arg(child.id().to_string())
-            .status()
-            .unwrap();
+        let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
         assert!(status.success());
-        tokio::task::spawn_blocking(move || child.wait().unwrap())
-            .await
-            .unwrap()
+        tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }
 
     /// Whether the process is still there.
     pub(crate) fn is_running(&mut self) -> bool {
-        self.running
-            .as_mut()
-            .is_some_and(|child| child.try_wait().unwrap().is_none())
+        self.running.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
     }
 
     pub(crate) fn report(&self) -> Report {
@@ -214,11 +177,7 @@ impl Rig {
             if let Some(found) = found() {
                 return found;
             }
-            assert!(
-                self.running.is_none() || self.is_running(),
-                "cmsync ended:\n{}",
-                self.log()
-            );
+            assert!(self.running.is_none() || self.is_running(), "cmsync ended:\n{}", self.log());
             let differences = || self.report().differences;
             assert!(
                 started.elapsed() < PATIENCE,
@@ -232,24 +191,15 @@ impl Rig {
 
     /// Whether another body was taken within a moment.
     async fn is_busy(&self, taken: &mut tokio::sync::watch::Receiver<u64>) -> bool {
-        tokio::time::timeout(Duration::from_millis(60), taken.changed())
-            .await
-            .is_ok()
+        tokio::time::timeout(Duration::from_millis(60), taken.changed()).await.is_ok()
     }
 
     /// Waits until a poll of the site began after now and another after it.
     pub(crate) async fn two_polls(&mut self) {
-        let polls = |lab: &Lab| {
-            lab.counts()
-                .site
-                .get("SMS_Collection")
-                .copied()
-                .unwrap_or(0)
-        };
+        let polls = |lab: &Lab| lab.counts().site.get("SMS_Collection").copied().unwrap_or(0);
         let lab = Arc::clone(&self.lab);
         let before = polls(&lab);
-        self.until(move || (polls(&lab) >= before + 3).then_some(()))
-            .await;
+        self.until(move || (polls(&lab) >= before + 3).then_some(())).await;
     }
 }
 

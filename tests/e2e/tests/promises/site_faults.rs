@@ -21,25 +21,13 @@ async fn survives(fault: impl Fn(&mut cmsync_lab::faults::Faults)) {
         fault(&mut rig.lab.faults());
         {
             let mut world = rig.lab.world();
-            let gone: Vec<u32> = world.collections["PS100001"]
-                .members
-                .iter()
-                .take(2)
-                .collect();
-            world.change_members(
-                "PS100001",
-                &[cmsync_lab::world::CLIENTS + 350 + round],
-                &gone,
-            );
+            let gone: Vec<u32> = world.collections["PS100001"].members.iter().take(2).collect();
+            world.change_members("PS100001", &[cmsync_lab::world::CLIENTS + 350 + round], &gone);
         }
         rig.until_all_equal().await;
     }
     let mut removed = 0;
-    rig.lab.workspace.rows(
-        0,
-        |_, row| removed += usize::from(row.action == "Remove"),
-        |_, _| {},
-    );
+    rig.lab.workspace.rows(0, |_, row| removed += usize::from(row.action == "Remove"), |_, _| {});
     assert!(removed <= 6, "{removed} removals for 6 members that went");
 }
 
@@ -104,10 +92,9 @@ async fn a_failed_replication_link_is_said() {
     let status = rig.json(&["status"]).await;
     let warnings = status[0]["warnings"].as_array().unwrap();
     assert!(
-        warnings.iter().any(|w| w
-            .as_str()
-            .unwrap()
-            .contains("replication from site PS2 has failed")),
+        warnings
+            .iter()
+            .any(|w| w.as_str().unwrap().contains("replication from site PS2 has failed")),
         "{status}"
     );
 }

@@ -27,17 +27,8 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
-    let plan = Plan {
-        devices: 5_000,
-        collections: 120,
-        memberships: 60_000,
-        ..Plan::default()
-    };
-    let lab = Lab::start(Options {
-        plan,
-        ..Options::default()
-    })
-    .await?;
+    let plan = Plan { devices: 5_000, collections: 120, memberships: 60_000, ..Plan::default() };
+    let lab = Lab::start(Options { plan, ..Options::default() }).await?;
     let keeps = std::env::var("KEEP").is_ok_and(|keep| keep == "1");
     let http = if keeps { "127.0.0.1:9464" } else { "" };
     let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"");
@@ -58,11 +49,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     if keeps {
         println!("site and workspace: {}", lab.url());
         println!("metrics:            http://127.0.0.1:9464/metrics");
-        println!(
-            "commands:           {} --config {} status",
-            binary.display(),
-            config.display()
-        );
+        println!("commands:           {} --config {} status", binary.display(), config.display());
         println!("Ctrl-C ends it.");
         tokio::signal::ctrl_c().await?;
         stop(&mut cmsync)?;
@@ -93,11 +80,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     let is_equal = wait_until_equal(&lab).await;
     stop(&mut cmsync)?;
     tell(&lab);
-    Ok(if is_equal {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Lets the last changes arrive.
@@ -121,10 +104,7 @@ fn tell(lab: &Lab) {
     let delays = churn.delays(&lab.workspace);
     println!("collections            {}", report.collections);
     println!("memberships            {}", report.memberships);
-    println!(
-        "records                {} and {} markers",
-        report.member_rows, report.marker_rows
-    );
+    println!("records                {} and {} markers", report.member_rows, report.marker_rows);
     println!(
         "bodies                 {}, the largest {} bytes on the wire",
         counts.bodies, counts.max_body
@@ -147,10 +127,7 @@ fn tell(lab: &Lab) {
             "The workspace DIFFERS: {} missing, {} extra, {} wrong",
             report.missing, report.extra, report.wrong
         );
-        report
-            .differences
-            .iter()
-            .for_each(|difference| println!("  {difference}"));
+        report.differences.iter().for_each(|difference| println!("  {difference}"));
     }
 }
 

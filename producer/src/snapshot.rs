@@ -1,0 +1,84 @@
+//! Snapshots: a collection sent whole from the state, in order of id, over as many commits as it
+//! takes; run, rows sent and last id are state, and whoever comes next goes on there.
+
+use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
+use cmsync_schemas::{Change, ChangeKind};
+use roaring::RoaringBitmap;
+
+use crate::error::Error;
+use crate::publish::{MESSAGES, Publisher};
+use crate::state::{Kept, Memory};
+
+impl Publisher {
+    /// Publishes the next commit's worth of a collection's snapshot, starting one if none is on its
+    /// way; true when it is out whole.
+    pub(crate) async fn snapshot(&self, memory: &mut Memory, id: &str) -> Result<bool, Error> {
+        self.check_backlog().await?;
+        if memory.collections.get(id).is_none_or(|kept| !kept.state.sending) {
+            let (seq, now) = (self.next_seq(memory), (self.clock)());
+            let Some(kept) = memory.collections.get_mut(id) else {
+                return Ok(true);
+            };
+            let state = &mut kept.state;
+            state.run_id = format!("{id}-{seq}");
+            (state.start_seq, state.started_at, state.sending) = (seq, now, true);
+            (state.rows_sent, state.chunks_sent, state.sent_to) = (0, 0, -1);
+        }
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(true);
+        };
+        let from = u32::try_from(kept.state.sent_to + 1).unwrap_or(u32::MAX);
+        let mut rest = kept.members.range(from..).peekable();
+        let mut state = kept.state.clone();
+        let mut outputs = Vec::with_capacity(MESSAGES + 1);
+        while outputs.len() < MESSAGES && state.sending {
+            let part: RoaringBitmap = rest.by_ref().take(DEVICES_PER_MESSAGE).collect();
+            state.rows_sent += i64::try_from(part.len()).unwrap_or(0);
+            state.sent_to = part.max().map_or(state.sent_to, i64::from);
+            state.sending = rest.peek().is_some();
+            let change = Change {
+                chunk: state.chunks_sent,
+                is_last: !state.sending,
+                total_members: state.rows_sent,
+                observed_at: state.started_at,
+                present: self.devices_of(&part),
+                ..self.change(memory, id, kept, (ChangeKind::Snapshot, state.start_seq))
+            };
+            state.chunks_sent += 1;
+            self.metrics.published.increment(change.present.len() as u64);
+            outputs.push(self.output(&change));
+        }
+        let is_last = !state.sending;
+        let last = outputs.last().map(|o| o.partition).zip(Some(outputs.len() - 1));
+        if is_last {
+            outputs.push(self.group(memory, id, Some(kept)));
+        }
+        if let Some(kept) = memory.collections.get_mut(id) {
+            kept.state = state;
+        }
+        let Some(kept) = memory.collections.get(id) else {
+            return Ok(true);
+        };
+        let entries = self.entries();
+        let state = vec![entries.collection(id, kept), entries.connection(memory)];
+        let offsets = self.commit(outputs, state).await?;
+        if is_last {
+            self.metrics.snapshots.increment(1);
+            let end = last.and_then(|(partition, index)| Some((partition, *offsets.get(index)?)));
+            if let Some(kept) = memory.collections.get_mut(id) {
+                kept.run.snapshot_end = end;
+            }
+        }
+        Ok(is_last)
+    }
+
+    /// Whether the collection's last snapshot has reached the workspace, as the uploader notes.
+    pub(crate) async fn is_delivered(&self, kept: &Kept) -> Result<bool, Error> {
+        let Some((partition, offset)) = kept.run.snapshot_end else {
+            return Ok(true);
+        };
+        let log = self.queue.log(&topics::records(&self.connection), topics::UPLOADER).await?;
+        let position = log.get(partition as usize).and_then(|p| p.position.as_ref());
+        Ok(position.and_then(|p| p.note.parse::<u64>().ok()).is_some_and(|next| next > offset))
+    }
+}

@@ -1,0 +1,97 @@
+//! Collects mistakes while a configuration is checked.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cmsync_http::Secret;
+use url::Url;
+
+use super::Mistake;
+
+/// Collects mistakes below a path.
+pub(super) struct Checker {
+    pub(super) mistakes: Vec<Mistake>,
+}
+
+impl Checker {
+    pub(super) fn wrong(&mut self, path: &str, message: impl Into<String>) {
+        self.mistakes.push(Mistake { path: path.to_owned(), message: message.into() });
+    }
+
+    pub(super) fn require(&mut self, is_fine: bool, path: &str, message: &str) {
+        if !is_fine {
+            self.wrong(path, message);
+        }
+    }
+
+    pub(super) fn url(&mut self, path: &str, text: &str, allow_insecure: bool) -> Option<Url> {
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => {
+                self.wrong(path, format!("`{text}` is no URL: {error}"));
+                return None;
+            }
+        };
+        let is_loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback && allow_insecure => {}
+            "http" if is_loopback => {
+                self.wrong(
+                    path,
+                    "must be https (for tests on loopback, set `allow_insecure = true`)",
+                );
+                return None;
+            }
+            _ => {
+                self.wrong(path, format!("`{text}` must begin with https://"));
+                return None;
+            }
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            self.wrong(path, "must not hold a user name or a password");
+            return None;
+        }
+        Some(url)
+    }
+
+    /// A secret in a file, which must be readable now.
+    pub(super) fn secret(&mut self, path: &str, file: &Path) -> Secret {
+        let secret = Secret::File(file.to_owned());
+        if let Err(error) = secret.read() {
+            self.wrong(path, error.to_string());
+        }
+        secret
+    }
+
+    pub(super) fn http(
+        &mut self,
+        path: &str,
+        ca_file: Option<&PathBuf>,
+        proxy: Option<&String>,
+        (connect, read): (Duration, Duration),
+    ) -> cmsync_http::Settings {
+        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+        let settings = cmsync_http::Settings {
+            ca_file: ca_file.cloned(),
+            proxy: proxy.cloned(),
+            connect_timeout_ms: millis(connect),
+            read_timeout_ms: millis(read),
+        };
+        self.require(
+            !connect.is_zero(),
+            &format!("{path}.connect_timeout"),
+            "must be longer than zero",
+        );
+        self.require(!read.is_zero(), &format!("{path}.read_timeout"), "must be longer than zero");
+        if let Err(error) = cmsync_http::Client::new("check", &settings) {
+            match error {
+                cmsync_http::Error::Settings { key, detail } => {
+                    self.wrong(&format!("{path}.{key}"), detail)
+                }
+                other => self.wrong(path, other.to_string()),
+            }
+        }
+        settings
+    }
+}

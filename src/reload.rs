@@ -1,0 +1,48 @@
+//! The configuration file while it is followed.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::config::{self, Config};
+
+/// How often the file is looked at.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Follows the configuration file.
+pub(crate) struct Reload {
+    path: PathBuf,
+    seen: Option<(SystemTime, u64)>,
+}
+
+impl Reload {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let seen = stamp(&path);
+        Self { path, seen }
+    }
+
+    /// The next version of the file that can be used.
+    pub(crate) async fn changed(&mut self) -> Config {
+        loop {
+            tokio::time::sleep(RELOAD_INTERVAL).await;
+            let now = stamp(&self.path);
+            if now == self.seen || now.is_none() {
+                continue;
+            }
+            self.seen = now;
+            match config::load(&self.path) {
+                Ok(config) => {
+                    tracing::info!("configuration changed");
+                    return config;
+                }
+                Err(mistakes) => {
+                    tracing::error!(%mistakes, "the changed configuration is not used")
+                }
+            }
+        }
+    }
+}
+
+fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}

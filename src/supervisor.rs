@@ -1,0 +1,236 @@
+//! Starts and stops connections as the configuration says, and waits for their end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use cmsync_producer::Job;
+use cmsync_queue::Queue;
+use cmsync_queue::embedded::EmbeddedQueue;
+use cmsync_schemas::{Health, topics};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::StageName;
+use crate::config::{Config, Connection};
+use crate::connections::{self, WorkspaceSeq};
+use crate::pipeline::clock;
+use crate::status_board::StatusBoard;
+
+/// The clock may be this far from Azure's: seqs order rows, and the service replaces wild times.
+const MAX_CLOCK_SKEW: i64 = 300;
+/// How long `--once` waits for a workspace that takes nothing.
+const ONCE_PATIENCE: Duration = Duration::from_secs(120);
+
+/// A connection's transformer and uploader.
+pub(crate) struct Worker {
+    connection: Connection,
+    stop: CancellationToken,
+}
+
+/// Starts and stops connections as the configuration says.
+pub(crate) struct Supervisor {
+    pub(crate) queue: Arc<EmbeddedQueue>,
+    pub(crate) board: StatusBoard,
+    pub(crate) stage: Option<StageName>,
+    pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
+    pub(crate) workers: HashMap<String, Worker>,
+    pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
+    pub(crate) shutdown: CancellationToken,
+    pub(crate) config: Config,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        config: &Config,
+        (queue, board): (Arc<EmbeddedQueue>, StatusBoard),
+        stage: Option<StageName>,
+        jobs: watch::Sender<BTreeMap<String, Job>>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let (workers, tasks, config) = (HashMap::new(), JoinSet::new(), config.clone());
+        Self { queue, board, stage, jobs, workers, tasks, shutdown, config }
+    }
+
+    fn share(&self, connections: usize) -> u64 {
+        self.config.max_size / u64::try_from(connections.max(1)).unwrap_or(1)
+    }
+
+    pub(crate) fn producer_context(&self) -> cmsync_producer::Context {
+        let share = self.share(self.config.connections.len());
+        let mut options = self.config.producer.clone();
+        let backlog = connections::backlog_within(share, options.max_backlog.as_u64());
+        options.max_backlog = bytesize::ByteSize::b(backlog);
+        cmsync_producer::Context {
+            queue: Arc::clone(&self.queue) as Arc<dyn Queue>,
+            clock: clock(),
+            state_partitions: self.config.partitions,
+            partitions: self.config.partitions,
+            options,
+            new_instance: Arc::new(|| format!("{:016x}", rand::random::<u64>())),
+        }
+    }
+
+    /// Makes what runs what the configuration says.
+    pub(crate) async fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
+        let gone = self.workers.keys().filter(|name| !config.connections.contains_key(*name));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            tracing::warn!(
+                connection = name,
+                "no longer in the configuration: stopped; its rows stay in the workspace"
+            );
+            self.stop(&name);
+            self.board.forget(&name).await?;
+        }
+        let share = self.share(config.connections.len());
+        for (name, connection) in &config.connections {
+            if self.workers.get(name).is_some_and(|w| w.connection == *connection) {
+                continue;
+            }
+            self.stop(name);
+            self.queue.declare(&connections::topics_of(name, config.partitions, share)).await?;
+            self.start(name, connection).await?;
+        }
+        self.config.connections.clone_from(&config.connections);
+        Ok(())
+    }
+
+    fn stop(&mut self, name: &str) {
+        if let Some(worker) = self.workers.remove(name) {
+            worker.stop.cancel();
+            self.jobs.send_modify(|jobs| drop(jobs.remove(name)));
+        }
+    }
+
+    fn has(&self, stage: StageName) -> bool {
+        self.stage.is_none_or(|s| s == stage)
+    }
+
+    async fn start(&mut self, name: &str, connection: &Connection) -> anyhow::Result<()> {
+        let credential = connections::credential(&connection.workspace)?;
+        let stop = self.shutdown.child_token();
+        self.workers
+            .insert(name.to_owned(), Worker { connection: connection.clone(), stop: stop.clone() });
+        if let Err(reason) =
+            check_clock(&credential, &connection.workspace.endpoints.ingestion_audience).await
+        {
+            tracing::error!(connection = name, reason, "connection is not started");
+            self.board.stage(name, "producer").send_modify(|status| {
+                (status.state, status.reason) = (Health::Stopped, reason);
+            });
+            return Ok(());
+        }
+        let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;
+        if self.has(StageName::Transformer) {
+            let status = self.board.stage(name, "transformer");
+            let transformer = cmsync_transformer::Transformer::new(name, clock(), status);
+            let (queue, stop, name) = (Arc::clone(&queue), stop.clone(), name.to_owned());
+            self.tasks.spawn(async move {
+                (name, cmsync_transformer::run(&*queue, transformer, &stop).await)
+            });
+        }
+        if self.has(StageName::Uploader) {
+            let uploader = cmsync_uploader::Uploader {
+                connection: name.to_owned(),
+                queue,
+                target: connections::target(&connection.workspace, Arc::clone(&credential))?,
+                options: self.config.uploader.clone(),
+                clock: clock(),
+                status: self.board.stage(name, "uploader"),
+                drain: self.config.drain_deadline,
+            };
+            let name = name.to_owned();
+            self.tasks.spawn(async move { (name, cmsync_uploader::run(uploader, stop).await) });
+        }
+        if self.has(StageName::Producer) {
+            let job = Job {
+                config: connection.producer.clone(),
+                site: Arc::new(connections::site(&connection.site)?),
+                status: self.board.stage(name, "producer"),
+                highest_seq: Arc::new(WorkspaceSeq::new(connection, credential)?),
+            };
+            self.jobs.send_modify(|jobs| drop(jobs.insert(name.to_owned(), job)));
+        }
+        Ok(())
+    }
+
+    /// A transformer or uploader ended: by order, or for a reason that ends the process.
+    pub(crate) fn ended(
+        &self,
+        ended: Result<(String, Result<(), cmsync_queue::Error>), tokio::task::JoinError>,
+    ) -> anyhow::Result<()> {
+        let (name, outcome) = ended.context("a stage panicked")?;
+        outcome.with_context(|| format!("a stage of connection `{name}` ended"))
+    }
+
+    /// Waits until nothing waits for any workspace; false when one takes nothing for too long.
+    pub(crate) async fn wait_delivered(&self) -> anyhow::Result<bool> {
+        let mut waited = Duration::ZERO;
+        let tick = Duration::from_millis(100);
+        let mut before = u64::MAX;
+        loop {
+            let mut open = 0;
+            for name in self.config.connections.keys() {
+                for (topic, group) in [
+                    (topics::changes(name), topics::TRANSFORMER),
+                    (topics::records(name), topics::UPLOADER),
+                ] {
+                    for log in self.queue.log(&topic, group).await? {
+                        open += log.end - log.position.map_or(log.start, |p| p.offset);
+                    }
+                }
+            }
+            if open == 0 {
+                return Ok(true);
+            }
+            waited = if open < before { Duration::ZERO } else { waited + tick };
+            before = open;
+            if waited > ONCE_PATIENCE || self.shutdown.is_cancelled() {
+                for name in self.config.connections.keys() {
+                    if let Some(status) =
+                        self.board.get(name, "uploader").filter(|s| !s.reason.is_empty())
+                    {
+                        eprintln!("cmsync: {name}: {}", status.reason);
+                    }
+                }
+                eprintln!("cmsync: {open} messages were not delivered; they stay in the queue");
+                return Ok(false);
+            }
+            tokio::time::sleep(tick).await;
+        }
+    }
+
+    /// Waits for every stage to end; false when the deadline came first.
+    pub(crate) async fn drain(&mut self, deadline: Duration) -> anyhow::Result<bool> {
+        let ending = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                let (name, outcome) = ended.context("a stage panicked")?;
+                outcome.with_context(|| format!("a stage of connection `{name}` ended"))?;
+            }
+            anyhow::Ok(())
+        };
+        match tokio::time::timeout(deadline + Duration::from_secs(1), ending).await {
+            Ok(ended) => ended.map(|()| true),
+            Err(_) => {
+                tracing::warn!("not everything ended before the deadline");
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// Refuses to start with a clock that is wildly wrong. A token endpoint that is down says nothing.
+async fn check_clock(credential: &cmsync_azure::Credential, audience: &str) -> Result<(), String> {
+    let asked = tokio::time::timeout(Duration::from_secs(10), credential.token(audience)).await;
+    if let Ok(Err(error)) = asked {
+        tracing::warn!(%error, "no token yet");
+    }
+    match credential.clock_skew() {
+        Some(ahead) if ahead.abs() > MAX_CLOCK_SKEW => Err(format!(
+            "this machine's clock is {ahead} s ahead of the token endpoint's: set it right, then restart"
+        )),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,364 @@
+//! The lab as a process, the binary as another, and the measurements over both.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+
+use crate::process::Process;
+use crate::rows::{Better, Rows};
+
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is measured of the data path: bodies as large as the service takes them, eight rules.
+const FULL_BODIES: &str = "[uploader]\nmax_raw_body = \"16MiB\"\n";
+
+struct Rig {
+    lab: Process,
+    directory: tempfile::TempDir,
+    client: reqwest::blocking::Client,
+    url: String,
+}
+
+struct Plan {
+    devices: u32,
+    collections: u32,
+    memberships: u64,
+    poll: u32,
+    churn_ms: u64,
+    churn_collections: u32,
+    extra: &'static str,
+}
+
+fn binary(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release").join(name)
+}
+
+impl Rig {
+    fn start(plan: &Plan) -> anyhow::Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let mut command = Command::new(binary("cmsync-lab"));
+        command.arg("--directory").arg(directory.path()).stderr(Stdio::null());
+        for (name, value) in [
+            ("--devices", u64::from(plan.devices)),
+            ("--collections", u64::from(plan.collections)),
+            ("--memberships", plan.memberships),
+            ("--rules", 8),
+            ("--poll-seconds", u64::from(plan.poll)),
+            ("--churn-ms", plan.churn_ms),
+            ("--churn-collections", u64::from(plan.churn_collections)),
+        ] {
+            command.arg(name).arg(value.to_string());
+        }
+        let lab = Process::spawn(&mut command)?;
+        let url_file = directory.path().join("lab-url");
+        let url = wait_for("the lab", || {
+            std::fs::read_to_string(&url_file).ok().filter(|u| !u.is_empty())
+        })?;
+        let ca = std::fs::read(directory.path().join("lab-ca.pem"))?;
+        let client = reqwest::blocking::Client::builder()
+            .add_root_certificate(reqwest::Certificate::from_pem(&ca)?)
+            .timeout(PATIENCE)
+            .build()?;
+        let config = directory.path().join("cmsync.toml");
+        let text = std::fs::read_to_string(&config)?;
+        let listen = "[http]\nlisten = \"127.0.0.1:19464\"\n";
+        let text =
+            text.replace("[producer]\n", "[producer]\npage_size = 50000\nmax_backlog = \"1GiB\"\n");
+        std::fs::write(&config, format!("{text}\n{}{listen}", plan.extra))?;
+        Ok(Self { lab, directory, client, url })
+    }
+
+    fn cmsync(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary("cmsync"));
+        let log = std::fs::File::create(self.directory.path().join("cmsync.log"));
+        command.arg("--config").arg(self.directory.path().join("cmsync.toml")).args(arguments);
+        command.stdout(Stdio::null());
+        if let Ok(log) = log {
+            command.stderr(log);
+        }
+        command
+    }
+
+    /// A value of the running process's `/metrics`, over all its labels.
+    fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.client.get("http://127.0.0.1:19464/metrics").send().ok()?.text().ok()?;
+        let values = text
+            .lines()
+            .filter(|l| l.starts_with(name))
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok());
+        Some(values.sum())
+    }
+
+    fn counts(&self) -> anyhow::Result<serde_json::Value> {
+        Ok(serde_json::from_str(
+            &self.client.get(format!("{}/lab/counts", self.url)).send()?.text()?,
+        )?)
+    }
+
+    /// Waits until the process has delivered this many records since its start.
+    fn delivered(&self, process: &mut Process, records: f64) -> anyhow::Result<()> {
+        wait_for("delivery", || {
+            let done = self
+                .metric("cmsync_uploader_records_delivered_total")
+                .is_some_and(|n| n >= records);
+            let gone = !process.is_running();
+            (done || gone).then_some(done)
+        })?
+        .then_some(())
+        .with_context(|| {
+            std::fs::read_to_string(self.directory.path().join("cmsync.log")).unwrap_or_default()
+        })
+    }
+
+    /// Fails unless the workspace equals the site: a wrong answer has no speed.
+    fn must_be_equal(&self) -> anyhow::Result<()> {
+        let text = self.client.get(format!("{}/lab/report", self.url)).send()?.text()?;
+        let report: serde_json::Value = serde_json::from_str(&text)?;
+        if report["report"]["equal"] != true {
+            bail!("the workspace differs from the site: {}", report["report"]);
+        }
+        Ok(())
+    }
+
+    fn queue(&self) -> PathBuf {
+        self.directory.path().join("queue")
+    }
+}
+
+/// Looks every 10 ms until there is something.
+#[expect(clippy::disallowed_methods, reason = "a measuring program without an async runtime")]
+fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return Ok(found);
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("waited in vain for {what}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// 100,000 devices and 3 million memberships: first synchronisation, snapshots from state, the
+/// uploader alone.
+pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
+    let plan = Plan {
+        devices: 100_000,
+        collections: 300,
+        memberships: 3_000_000,
+        poll: 3_600,
+        churn_ms: 0,
+        churn_collections: 0,
+        extra: FULL_BODIES,
+    };
+    let rig = Rig::start(&plan)?;
+    let (records, peak) = first_sync(&rig, rows, "first_sync.records_per_second")?;
+    rows.add("embedded.peak_rss_mib.3m", peak, "MiB", (100.0, Better::Lower))?;
+    let counts = rig.counts()?;
+    let bodies = counts["bodies"].as_f64().unwrap_or(0.0);
+    rows.add("requests_per_100k", bodies * 100_000.0 / records, "requests", (5.0, Better::Lower))?;
+    rows.add(
+        "max_body_bytes",
+        counts["max_body"].as_f64().unwrap_or(0.0),
+        "bytes",
+        (1_048_576.0, Better::Lower),
+    )?;
+    rig.must_be_equal()?;
+    snapshot(&rig, rows, records)?;
+    uploader_alone(&rig, rows, records)
+}
+
+/// From an empty queue to everything delivered; gives records and peak memory.
+fn first_sync(rig: &Rig, rows: &mut Rows, name: &str) -> anyhow::Result<(f64, f64)> {
+    let started = Instant::now();
+    let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
+    let records = wait_for("the first poll", || {
+        let polled = rig.metric("cmsync_producer_polls_total").is_some_and(|n| n >= 1.0);
+        polled.then(|| rig.metric("cmsync_producer_members{")).flatten()
+    })?;
+    rig.delivered(&mut process, records)?;
+    let seconds = started.elapsed().as_secs_f64();
+    rows.add(name, records / seconds, "records/s", (300_000.0, Better::Higher))?;
+    let peak = process.peak_mib()?;
+    process.stop()?;
+    Ok((records, peak))
+}
+
+/// All collections sent whole from the state, by command, on the running process.
+fn snapshot(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()> {
+    let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
+    wait_for("the poll", || rig.metric("cmsync_producer_polls_total").filter(|n| *n >= 1.0))?;
+    let lab_before = rig.lab.cpu()?;
+    let (cpu, started) = (process.cpu()?, Instant::now());
+    let asked = rig.cmsync(&["collections", "resend", "lab"]).status()?;
+    if !asked.success() {
+        bail!("`collections resend` failed");
+    }
+    rig.delivered(&mut process, records)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let cpu = process.cpu()? - cpu;
+    rows.add(
+        "embedded.records_per_second",
+        records / seconds,
+        "records/s",
+        (800_000.0, Better::Higher),
+    )?;
+    rows.add(
+        "embedded.cpu_seconds_per_million",
+        cpu * 1e6 / records,
+        "CPU-s",
+        (1.8, Better::Lower),
+    )?;
+    rows.add(
+        "lab.cpu_seconds_per_million",
+        (rig.lab.cpu()? - lab_before) * 1e6 / records,
+        "CPU-s",
+        (f64::MAX, Better::Lower),
+    )?;
+    process.stop()
+}
+
+/// Each stage alone on the same directory, so that the uploader's own cost shows.
+fn uploader_alone(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()> {
+    for stage in ["producer", "transformer"] {
+        let mut process = Process::spawn(&mut rig.cmsync(&["run", "--stage", stage]))?;
+        wait_for("the stage", || rig.metric("cmsync_http_requests_total"))?;
+        if stage == "producer" {
+            rig.cmsync(&["collections", "resend", "lab"]).status()?;
+        }
+        let name = if stage == "producer" {
+            "cmsync_producer_devices_published_total"
+        } else {
+            "cmsync_transformer_records_total"
+        };
+        wait_for(stage, || rig.metric(name).filter(|n| *n >= records))?;
+        process.stop()?;
+    }
+    let mut process = Process::spawn(&mut rig.cmsync(&["run", "--stage", "uploader"]))?;
+    let started = Instant::now();
+    rig.delivered(&mut process, records)?;
+    let seconds = started.elapsed().as_secs_f64();
+    rows.add(
+        "uploader.records_per_second",
+        records / seconds,
+        "records/s",
+        (800_000.0, Better::Higher),
+    )?;
+    rows.add(
+        "uploader.cpu_seconds_per_million",
+        process.cpu()? * 1e6 / records,
+        "CPU-s",
+        (0.9, Better::Lower),
+    )?;
+    process.stop()
+}
+
+/// 825,000 devices and 30 million memberships.
+pub(crate) fn large(rows: &mut Rows) -> anyhow::Result<()> {
+    let plan = Plan {
+        devices: 825_000,
+        collections: 400,
+        memberships: 30_000_000,
+        poll: 3_600,
+        churn_ms: 0,
+        churn_collections: 0,
+        extra: FULL_BODIES,
+    };
+    let rig = Rig::start(&plan)?;
+    let (_, peak) = first_sync(&rig, rows, "first_sync.records_per_second.30m")?;
+    rows.add("embedded.peak_rss_mib.30m", peak, "MiB", (400.0, Better::Lower))?;
+    let size = std::fs::metadata(rig.queue().join("queue.redb"))?.len();
+    rows.add(
+        "embedded.queue_file_mib.30m",
+        size as f64 / 1_048_576.0,
+        "MiB",
+        (4_096.0, Better::Lower),
+    )
+}
+
+/// 5,000 collections in which nothing changes, polled every second.
+pub(crate) fn idle(rows: &mut Rows) -> anyhow::Result<()> {
+    let plan = Plan {
+        devices: 5_000,
+        collections: 5_000,
+        memberships: 500_000,
+        poll: 1,
+        churn_ms: 0,
+        churn_collections: 0,
+        extra: "",
+    };
+    let rig = Rig::start(&plan)?;
+    let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
+    let polls = || rig.metric("cmsync_producer_polls_total").unwrap_or(0.0);
+    let records = wait_for("the first poll", || {
+        (polls() >= 1.0).then(|| rig.metric("cmsync_producer_members{")).flatten()
+    })?;
+    rig.delivered(&mut process, records)?;
+    wait_for("quiet", || (polls() >= 4.0).then_some(()))?;
+    let total = |counts: &serde_json::Value| {
+        counts["site"]
+            .as_object()
+            .map_or(0.0, |o| o.values().filter_map(serde_json::Value::as_f64).sum())
+    };
+    let (before, cpu, requests) = (polls(), process.cpu()?, total(&rig.counts()?));
+    wait_for("twenty polls", || (polls() >= before + 20.0).then_some(()))?;
+    let count = polls() - before;
+    rows.add(
+        "idle_poll.requests",
+        (total(&rig.counts()?) - requests) / count,
+        "requests",
+        (1.05, Better::Lower),
+    )?;
+    rows.add(
+        "idle_poll.cpu_ms",
+        (process.cpu()? - cpu) * 1e3 / count,
+        "ms",
+        (20.0, Better::Lower),
+    )?;
+    process.stop()
+}
+
+/// 100,000 devices, 1 % of the collections changing a minute, polled every 5 s: from the poll that
+/// sees a change to its acceptance, as the uploader's own histogram has it.
+pub(crate) fn delay(rows: &mut Rows) -> anyhow::Result<()> {
+    let plan = Plan {
+        devices: 100_000,
+        collections: 300,
+        memberships: 3_000_000,
+        poll: 5,
+        churn_ms: 20_000,
+        churn_collections: 1,
+        extra: "",
+    };
+    let rig = Rig::start(&plan)?;
+    let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
+    let bucket = |le: &str| {
+        let text = rig.client.get("http://127.0.0.1:19464/metrics").send().ok()?.text().ok()?;
+        let of = text.lines().find(|l| {
+            l.starts_with("cmsync_uploader_record_age_seconds_bucket")
+                && l.contains(&format!("le=\"{le}\""))
+        });
+        of.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+    };
+    let members = wait_for("the first poll", || {
+        rig.metric("cmsync_producer_polls_total")
+            .filter(|n| *n >= 1.0)
+            .and_then(|_| rig.metric("cmsync_producer_members{"))
+    })?;
+    rig.delivered(&mut process, members)?;
+    let bounds = ["0.5", "1", "2", "5", "+Inf"];
+    let before: Vec<f64> = bounds.iter().map(|b| bucket(b).unwrap_or(0.0)).collect();
+    wait_for("two minutes of changes", || {
+        (bucket("+Inf").unwrap_or(0.0) >= before[4] + 7.0).then_some(())
+    })?;
+    let after: Vec<f64> = bounds.iter().map(|b| bucket(b).unwrap_or(0.0)).collect();
+    let counts: Vec<f64> = after.iter().zip(&before).map(|(a, b)| a - b).collect();
+    // The bound of the first bucket that holds 99 %.
+    let index = counts.iter().position(|c| *c >= 0.99 * counts[4]).unwrap_or(4);
+    let p99 = bounds[index].parse().unwrap_or(f64::INFINITY);
+    rows.add("change_delay.p99_seconds", p99, "s, at most", (2.0, Better::Lower))?;
+    process.stop()
+}
