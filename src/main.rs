@@ -18,6 +18,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 
+/// Faster than the system's on this load, and it gives memory back; see docs/adr.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bad use or configuration, as clap has it too.
 const BAD_USE: u8 = 2;
 

@@ -7,6 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use cmsync_schemas::{Device, DeviceChunk};
+use roaring::RoaringBitmap;
+
+use crate::reading::BySite;
 
 /// Ids of one chunk: those that share all but these low bits.
 const CHUNK_BITS: u32 = 12;
@@ -111,6 +114,25 @@ impl DeviceTable {
         Some(self.device(id >> CHUNK_BITS, chunk, entry))
     }
 
+    /// Devices of a set, in order of id; `None` for those that are not known.
+    pub(crate) fn get_all(&self, ids: &RoaringBitmap) -> Vec<(u32, Option<Device>)> {
+        let mut found = Vec::with_capacity(usize::try_from(ids.len()).unwrap_or(0));
+        let mut chunk: Option<(u32, Option<&Chunk>)> = None;
+        let mut from = 0;
+        for id in ids {
+            let number = id >> CHUNK_BITS;
+            if chunk.is_none_or(|(of, _)| of != number) {
+                (chunk, from) = (Some((number, self.chunks.get(&number))), 0);
+            }
+            let device = chunk.and_then(|(_, chunk)| chunk).and_then(|chunk| {
+                let entry = chunk.next_from(&mut from, low_bits(id))?;
+                Some(self.device(number, chunk, entry))
+            });
+            found.push((id, device));
+        }
+        found
+    }
+
     fn device(&self, number: u32, chunk: &Chunk, entry: &Entry) -> Device {
         let name = chunk.name(entry);
         let suffix = |n| self.texts.get(n).unwrap_or_default();
@@ -153,19 +175,21 @@ impl DeviceTable {
         }
     }
 
-    /// Notes the assigned site of devices, in order of id; empty for none.
-    pub(crate) fn put_sites(&mut self, sites: &[(u32, String)]) {
-        for (id, site) in sites {
+    /// Notes the assigned site of devices; empty for none.
+    pub(crate) fn put_sites(&mut self, sites: &BySite) {
+        for (site, ids) in sites {
             let number = self.texts.number(site);
-            let Some(chunk) = self.chunks.get_mut(&(id >> CHUNK_BITS)) else {
-                continue;
-            };
-            if let Ok(index) = chunk.entries.binary_search_by_key(&low_bits(*id), |e| e.low)
-                && let Some(entry) = chunk.entries.get_mut(index)
-                && entry.site != number
-            {
-                entry.site = number;
-                self.dirty.insert(id >> CHUNK_BITS);
+            for id in ids {
+                let Some(chunk) = self.chunks.get_mut(&(id >> CHUNK_BITS)) else {
+                    continue;
+                };
+                if let Ok(index) = chunk.entries.binary_search_by_key(&low_bits(id), |e| e.low)
+                    && let Some(entry) = chunk.entries.get_mut(index)
+                    && entry.site != number
+                {
+                    entry.site = number;
+                    self.dirty.insert(id >> CHUNK_BITS);
+                }
             }
         }
     }
@@ -260,6 +284,19 @@ impl Chunk {
         self.entries.push(Entry { name_at, name_length, ..entry });
     }
 
+    /// The entry with this low part, at or after `from`, which moves there. Where ids are dense, it
+    /// is found at once: no more entries lie between than ids do.
+    fn next_from(&self, from: &mut usize, low: u16) -> Option<&Entry> {
+        let rest = self.entries.get(*from..)?;
+        let most = rest.first().map_or(0, |e| usize::from(low.saturating_sub(e.low)));
+        let index = match rest.get(most) {
+            Some(entry) if entry.low == low => most,
+            _ => rest.get(..rest.len().min(most)).unwrap_or(rest).partition_point(|e| e.low < low),
+        };
+        *from += index;
+        rest.get(index).filter(|entry| entry.low == low)
+    }
+
     fn name(&self, entry: &Entry) -> &str {
         let from = entry.name_at as usize;
         self.names.get(from..from + usize::from(entry.name_length)).unwrap_or_default()
@@ -298,7 +335,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_table_holds_what_was_put_and_so_does_a_table_loaded_from_its_chunks(
-            rounds in proptest::collection::vec((proptest::collection::vec(device(), 0..12), proptest::collection::vec(0..40_u32, 0..4)), 1..6)
+            rounds in proptest::collection::vec((proptest::collection::vec(device(), 0..12), proptest::collection::vec(0..40_u32, 0..4)), 1..6),
+            asked in proptest::collection::vec(prop_oneof![0..50_u32, 4_080..4_120_u32], 0..9),
         ) {
             let mut table = DeviceTable::default();
             let mut model: BTreeMap<u32, Device> = BTreeMap::new();
@@ -330,6 +368,9 @@ mod tests {
                     let found = table.get(*id);
                     prop_assert_eq!(found.as_ref(), Some(device));
                 }
+                let asked: RoaringBitmap = model.keys().copied().chain(asked.clone()).collect();
+                let wanted: Vec<_> = asked.iter().map(|id| (id, model.get(&id).cloned())).collect();
+                prop_assert_eq!(table.get_all(&asked), wanted);
             }
         }
     }
@@ -339,7 +380,7 @@ mod tests {
         let mut table = DeviceTable::default();
         table.put(vec![Device { resource_id: 1, netbios_name: "A".into(), ..Device::default() }]);
         assert_eq!(table.name_and_site(1), Some(("A", None)));
-        table.put_sites(&[(1, String::new())]);
+        table.put_sites(&BySite::from([(String::new(), RoaringBitmap::from([1]))]));
         assert_eq!(table.name_and_site(1), Some(("A", Some(""))));
         assert_eq!(table.get(1).and_then(|d| d.assigned_site), None);
     }

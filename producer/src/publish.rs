@@ -16,8 +16,8 @@ use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::state::{Entries, Kept, Memory};
 
-/// Messages of one commit; below the queue's limit, which a group's message shares.
-pub(crate) const MESSAGES: usize = 60;
+/// Messages of one commit: enough to share its fsync, few enough not to weigh in memory.
+pub(crate) const MESSAGES: usize = 32;
 /// Computer groups up to this size carry their members' names.
 const STATIC_GROUP: u64 = 1_000;
 
@@ -193,13 +193,11 @@ impl Publisher {
 
     pub(crate) fn devices_of(&self, ids: &RoaringBitmap) -> Vec<Device> {
         let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        let device = |id: u32| {
+        let device = |(id, device): (u32, Option<Device>)| {
             // Members without a record never get this far; a name of its own keeps a row whole.
-            devices
-                .get(id)
-                .unwrap_or_else(|| Device { resource_id: i64::from(id), ..Device::default() })
+            device.unwrap_or_else(|| Device { resource_id: i64::from(id), ..Device::default() })
         };
-        ids.iter().map(device).collect()
+        devices.get_all(ids).into_iter().map(device).collect()
     }
 
     /// Publishes adds and removes of a collection, in order of id, in as many commits as it takes;

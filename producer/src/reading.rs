@@ -1,5 +1,6 @@
 //! One read of a collection's members, and whether it counts as complete.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cmsync_configmgr::{Collection, MemberRow, MemberSink, Site};
@@ -27,9 +28,12 @@ pub(crate) struct Reading {
     pub(crate) unknown: RoaringBitmap,
     /// Computers that the table knows by another name.
     pub(crate) renamed: Vec<(u32, String)>,
-    /// Computers whose assigned site is another than the table has.
-    pub(crate) sites: Vec<(u32, String)>,
+    /// Computers whose assigned site is another than the table has, by that site; empty for none.
+    pub(crate) sites: BySite,
 }
+
+/// Devices by the code of their assigned site. There are few sites and many devices.
+pub(crate) type BySite = BTreeMap<String, RoaringBitmap>;
 
 struct Sink<'a> {
     devices: &'a RwLock<DeviceTable>,
@@ -37,7 +41,17 @@ struct Sink<'a> {
     computers: RoaringBitmap,
     unknown: RoaringBitmap,
     renamed: Vec<(u32, String)>,
-    sites: Vec<(u32, String)>,
+    sites: BySite,
+}
+
+impl Sink<'_> {
+    fn note_site(&mut self, id: u32, site: &str) {
+        if let Some(devices) = self.sites.get_mut(site) {
+            devices.insert(id);
+        } else {
+            self.sites.insert(site.to_owned(), RoaringBitmap::from([id]));
+        }
+    }
 }
 
 impl MemberSink for Sink<'_> {
@@ -58,7 +72,7 @@ impl MemberSink for Sink<'_> {
         match devices.name_and_site(id) {
             None => {
                 self.unknown.insert(id);
-                self.sites.push((id, site.to_owned()));
+                self.note_site(id, site);
             }
             Some((name, known)) => {
                 // Rows without a name come from sites that were asked for ids alone.
@@ -66,7 +80,7 @@ impl MemberSink for Sink<'_> {
                     self.renamed.push((id, row.name.clone().into_owned()));
                 }
                 if known != Some(site) {
-                    self.sites.push((id, site.to_owned()));
+                    self.note_site(id, site);
                 }
             }
         }
@@ -85,7 +99,7 @@ impl<'a> Sink<'a> {
             computers: RoaringBitmap::new(),
             unknown: RoaringBitmap::new(),
             renamed: Vec::new(),
-            sites: Vec::new(),
+            sites: BySite::new(),
         }
     }
 }
@@ -110,8 +124,7 @@ pub(crate) async fn read(
         Ok(after) => after,
         Err(error) => return (before, Err(error)),
     };
-    let Sink { rows, computers, unknown, renamed, mut sites, .. } = sink;
-    sites.sort_unstable();
+    let Sink { rows, computers, unknown, renamed, sites, .. } = sink;
     let reading =
         Reading { before: before.clone(), after, rows, computers, unknown, renamed, sites };
     (before, Ok(reading))
@@ -175,7 +188,7 @@ mod tests {
             computers: (0..rows).collect(),
             unknown: RoaringBitmap::new(),
             renamed: vec![],
-            sites: vec![],
+            sites: BySite::new(),
         }
     }
 

@@ -169,10 +169,13 @@ impl Connection {
                 }
             }
             without.extend(reading.computers.iter().filter(|id| !devices.has(*id)));
-            let known = |id: u32, site: &str| {
+            let has_other = |id: u32, site: &str| {
                 devices.name_and_site(id).and_then(|(_, s)| s).is_some_and(|s| s != site)
             };
-            reading.sites.iter().filter(|(id, site)| known(*id, site)).map(|(id, _)| *id).collect()
+            let moved = |(site, ids): (&String, &RoaringBitmap)| {
+                ids.iter().filter(|id| has_other(*id, site)).collect::<RoaringBitmap>()
+            };
+            reading.sites.iter().map(moved).fold(RoaringBitmap::new(), |all, some| all | some)
         };
         self.memory.owed.extend(late.iter().filter_map(|d| u32::try_from(d.resource_id).ok()));
         self.memory.owed |= moved;

@@ -6,6 +6,7 @@
 //! fingerprint was written by a newer version and is left alone.
 
 use std::marker::PhantomData;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use apache_avro::rabin::Rabin;
 use apache_avro::reader::datum::GenericDatumReader;
@@ -39,6 +40,7 @@ pub struct Codec<T> {
     fingerprint: u64,
     header: [u8; HEADER],
     schema: &'static Schema,
+    last_size: AtomicUsize,
     of: PhantomData<fn() -> T>,
 }
 
@@ -60,7 +62,15 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         let fingerprint = u64::from_le_bytes(digest.try_into().unwrap_or_default());
         let writer = GenericDatumWriter::builder(schema).build().expect("schema resolves");
         let reader = GenericDatumReader::builder(schema).build().expect("schema resolves");
-        Self { writer, reader, fingerprint, header, schema, of: PhantomData }
+        Self {
+            writer,
+            reader,
+            fingerprint,
+            header,
+            schema,
+            last_size: AtomicUsize::new(0),
+            of: PhantomData,
+        }
     }
 
     /// Encodes a message.
@@ -70,9 +80,12 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
         reason = "every type serializes with its own schema, which a test shows"
     )]
     pub fn encode(&self, message: &T) -> Bytes {
-        let mut bytes = Vec::with_capacity(4096);
+        // Messages of one kind are of like size: with the last one's, the buffer rarely grows.
+        let expected = self.last_size.load(Ordering::Relaxed);
+        let mut bytes = Vec::with_capacity(expected + expected / 8 + 256);
         bytes.extend_from_slice(&self.header);
         self.writer.write_ser(&mut bytes, message).expect("type matches its schema");
+        self.last_size.store(bytes.len(), Ordering::Relaxed);
         Bytes::from(bytes)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// A body that is not full leaves after this time.
+    /// A body that is not full leaves after this time, or when nothing more came for a tenth of it.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
     /// Bodies of one connection that are on their way at once, at most.

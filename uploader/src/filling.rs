@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use cmsync_queue::Error;
 use cmsync_queue::worker::MessageId;
-use cmsync_schemas::tables::{CollectionRow, format_time};
+use cmsync_schemas::tables::{COLLECTION_STREAM, CollectionRow, format_time};
 use cmsync_schemas::{MarkerStatus, RecordBatch};
 use tokio::time::Instant;
 
-use crate::body::{Part, Rows};
+use crate::body::{Part, ROWS_STREAM, Rows};
 use crate::runs::FreeMarker;
 use crate::stage::Stage;
 
 /// The service replaces a time that lies further back; it is raised before, and order is by Seq.
 const OLDEST: Duration = Duration::from_secs(47 * 3600);
+/// A body for which nothing more has come during this part of `linger` need not wait for the rest.
+const QUIET: u32 = 10;
 
 impl Stage {
     /// Writes the rows of a message into bodies.
@@ -52,9 +54,7 @@ impl Stage {
             }
         }
         self.rows = rows;
-        if !self.members.is_empty() {
-            self.leaves.get_or_insert_with(|| Instant::now() + self.options.linger);
-        }
+        self.rows_came(ROWS_STREAM);
         self.free_markers().await?;
         self.finish(number);
         self.metrics.open.set(self.gather.open() as f64);
@@ -95,18 +95,46 @@ impl Stage {
                 self.ready.push(body);
             }
             self.markers.add(&text, part, time);
-            self.leaves.get_or_insert_with(|| Instant::now() + self.options.linger);
+            self.rows_came(COLLECTION_STREAM);
         }
         Ok(())
     }
 
-    /// Closes bodies that are not full: their time has come.
-    pub(crate) fn flush(&mut self) {
-        self.leaves = None;
-        for builder in [&mut self.members, &mut self.markers] {
-            if !builder.is_empty() {
-                self.ready.push(builder.take());
-            }
+    /// Rows were added: their body leaves after `linger`, or earlier when nothing more comes.
+    fn rows_came(&mut self, stream: &str) {
+        let now = Instant::now();
+        let linger = self.options.linger;
+        let (builder, leaves) = if stream == ROWS_STREAM {
+            (&self.members, &mut self.leaves.0)
+        } else {
+            (&self.markers, &mut self.leaves.1)
+        };
+        *leaves = builder.since().map(|since| (since + linger).min(now + linger / QUIET));
+    }
+
+    /// When the next body that is not full leaves.
+    pub(crate) fn next_leave(&self) -> Option<Instant> {
+        self.leaves.0.into_iter().chain(self.leaves.1).min()
+    }
+
+    /// Closes bodies that are not full and whose time has come.
+    pub(crate) fn flush_due(&mut self) {
+        let now = Instant::now();
+        let due = |leaves: &Option<Instant>| leaves.is_some_and(|at| at <= now);
+        if due(&self.leaves.0) {
+            self.leaves.0 = None;
+            self.ready.extend(self.members.take_any());
         }
+        if due(&self.leaves.1) {
+            self.leaves.1 = None;
+            self.ready.extend(self.markers.take_any());
+        }
+    }
+
+    /// Closes all bodies.
+    pub(crate) fn flush(&mut self) {
+        self.leaves = (None, None);
+        self.ready.extend(self.members.take_any());
+        self.ready.extend(self.markers.take_any());
     }
 }

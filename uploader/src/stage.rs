@@ -59,8 +59,8 @@ pub(crate) struct Stage {
     pub(crate) members: Builder,
     pub(crate) markers: Builder,
     pub(crate) rows: Rows,
-    /// When a body that is not full leaves.
-    pub(crate) leaves: Option<Instant>,
+    /// When the bodies of members and of markers leave though they are not full.
+    pub(crate) leaves: (Option<Instant>, Option<Instant>),
     /// The smallest body that was too large, less something.
     pub(crate) wire_limit: usize,
     pub(crate) ready: Vec<Body>,
@@ -90,7 +90,7 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
         if stopping.is_some() && stage.is_drained(paused.borrow().is_some()) {
             return Ok(());
         }
-        let leaves = stage.leaves;
+        let leaves = stage.next_leave();
         stage.gather.set_taking(stopping.is_none() && stage.has_room());
         tokio::select! {
             biased;
@@ -104,7 +104,7 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
             Some(done) = stage.on_their_way.join_next() => if let Ok((body, outcome)) = done {
                 stage.ended(body, outcome).await?;
             },
-            () = sleep_until(leaves), if leaves.is_some() => stage.flush(),
+            () = sleep_until(leaves), if leaves.is_some() => stage.flush_due(),
             found = stage.gather.next() => stage.take(found?).await?,
             Ok(()) = paused.changed() => {
                 let reason = paused.borrow_and_update().clone();
@@ -145,7 +145,7 @@ impl Stage {
             members: Builder::new(ROWS_STREAM),
             markers: Builder::new(COLLECTION_STREAM),
             rows: Rows::new(),
-            leaves: None,
+            leaves: (None, None),
             ready: Vec::new(),
             on_their_way: JoinSet::new(),
             replays: HashMap::new(),

@@ -16,7 +16,7 @@ use crate::{Error, Message, Position, State, TopicKind};
 const FORMAT: u64 = 1;
 /// redb's own cache. The operating system caches the file as well, so it needs to hold little more
 /// than the branches of the trees and one batch.
-const CACHE_BYTES: usize = 24 * 1024 * 1024;
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 type TopicPartition = (u32, u32);
 type LogKey = (u32, u32, u64);

@@ -79,10 +79,10 @@ impl Gather {
         }
     }
 
-    /// Messages taken and not finished.
+    /// Messages taken whose positions are not on their way yet.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.partitions.values().map(|p| p.open.values().filter(|n| n.is_none()).count()).sum()
+        self.partitions.values().map(|p| p.open.len()).sum()
     }
 
     /// Whether everything that was finished is committed.
@@ -145,8 +145,7 @@ impl Gather {
                 }
                 continue;
             }
-            let room = self.taking
-                && self.partitions.values().map(|p| p.open.len()).sum::<usize>() < self.max_open;
+            let room = self.taking && self.open() < self.max_open;
             tokio::select! {
                 biased;
                 outcome = poll_commit(&mut self.committing) => {
