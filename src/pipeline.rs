@@ -69,9 +69,7 @@ pub(crate) async fn run(
         shutdown.clone(),
     );
     supervisor.apply(&config).await?;
-    if once {
-        progress::show(metrics.clone(), shutdown.clone());
-    }
+    progress::show(metrics.clone(), shutdown.clone(), !once);
     let context = supervisor.producer_context();
     let producer_runs = stage.is_none_or(|s| s == StageName::Producer);
     let mut producer = tokio::spawn(async move {

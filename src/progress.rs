@@ -7,8 +7,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Shows collections, members and delivered records until `shutdown`; nothing without a terminal.
-pub(crate) fn show(metrics: PrometheusHandle, shutdown: CancellationToken) {
+/// Shows collections, members and delivered records until `shutdown`, or with `until_caught_up` until
+/// the first synchronisation has arrived; nothing without a terminal.
+pub(crate) fn show(metrics: PrometheusHandle, shutdown: CancellationToken, until_caught_up: bool) {
     if !std::io::stderr().is_terminal() {
         return;
     }
@@ -26,11 +27,17 @@ pub(crate) fn show(metrics: PrometheusHandle, shutdown: CancellationToken) {
                 _ = ticks.tick() => {}
             }
             let text = metrics.render();
-            bar.set_length(sum(&text, "cmsync_producer_devices_published_total"));
-            bar.set_position(sum(&text, "cmsync_uploader_records_delivered_total"));
+            let published = sum(&text, "cmsync_producer_devices_published_total");
+            let delivered = sum(&text, "cmsync_uploader_records_delivered_total");
+            let is_first_over = sum(&text, "cmsync_producer_polls_total") > 0;
+            if until_caught_up && is_first_over && delivered >= published {
+                break;
+            }
+            bar.set_length(published);
+            bar.set_position(delivered);
             bar.set_message(format!("{} rows read", sum(&text, "cmsync_producer_rows_read_total")));
         }
-        bar.finish();
+        bar.finish_and_clear();
     });
 }
 

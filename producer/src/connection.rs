@@ -44,6 +44,8 @@ pub(crate) struct Connection {
     /// When the hierarchy is looked at again.
     pub(crate) hierarchy_at: Option<Instant>,
     pub(crate) warnings: Vec<String>,
+    /// Those of the poll before, which were logged then.
+    pub(crate) former_warnings: Vec<String>,
     /// Rows published today: the day and the count.
     pub(crate) today: (i64, u64),
 }
@@ -330,7 +332,9 @@ impl Connection {
 
     pub(crate) fn warn_once(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
-            tracing::warn!(connection = self.config.name, "{warning}");
+            if !self.former_warnings.contains(&warning) {
+                tracing::warn!(connection = self.config.name, "{warning}");
+            }
             self.warnings.push(warning);
         }
     }

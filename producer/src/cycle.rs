@@ -31,9 +31,10 @@ const LONGEST_REST: Duration = Duration::from_secs(3600);
 impl Connection {
     /// Polls the site once and publishes what changed.
     pub(crate) async fn poll(&mut self) -> Result<(), Error> {
-        self.warnings.clear();
+        self.former_warnings = std::mem::take(&mut self.warnings);
+        self.note_rows(0);
         self.look_at_hierarchy().await?;
-        let listed = self.site.collections().await?;
+        let listed = self.site.collections().await.inspect_err(|_| self.forget_agreement())?;
         self.first_sweep().await?;
         let missing: Vec<String> =
             self.config.selection.missing(&listed).into_iter().map(Into::into).collect();
@@ -48,11 +49,22 @@ impl Connection {
             .collect();
         let mut candidates = self.note_vanished(&wanted);
         self.note_names(&wanted).await?;
-        candidates.extend(self.read_dirty(&wanted).await?);
+        let (read, failure) = self.read_dirty(&wanted).await?;
+        candidates.extend(read);
         self.judge(candidates, all_systems).await?;
         self.resend_owed().await?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
         self.metrics.polls.increment(1);
         Ok(())
+    }
+
+    /// After a list or a rights probe that failed, removals need two good polls again.
+    pub(crate) fn forget_agreement(&mut self) {
+        for kept in self.memory.collections.values_mut() {
+            (kept.run.vanished, kept.run.pending) = (0, None);
+        }
     }
 
     /// Which site is this, and may its data be old?
@@ -79,11 +91,13 @@ impl Connection {
                 link.child, link.site_data_at
             ));
         }
-        for site in hierarchy.sites.iter().filter(|site| site.status == 3) {
+        let failed_sites: Vec<_> = hierarchy.sites.iter().filter(|s| s.has_failed()).collect();
+        for site in &failed_sites {
             self.warn_once(format!("site {} ({}) says that it has failed", site.code, site.name));
         }
         // While something is wrong it is looked at with every poll, so that the warning goes in time.
-        self.hierarchy_at = failed.is_empty().then(|| Instant::now() + HIERARCHY_INTERVAL);
+        let is_well = failed.is_empty() && failed_sites.is_empty();
+        self.hierarchy_at = is_well.then(|| Instant::now() + HIERARCHY_INTERVAL);
         Ok(())
     }
 
@@ -140,19 +154,22 @@ impl Connection {
         (differs && !waits) || is_first || is_due || run.recheck || run.pending.is_some()
     }
 
-    /// Reads what is dirty, several at once, and publishes what each read adds; gives what would go.
+    /// Reads what is dirty, several at once, and publishes what each read adds; gives what would go,
+    /// and the first read that failed. A collection that cannot be read holds up no other; a site of
+    /// which nothing can be read is not asked for more.
     async fn read_dirty(
         &mut self,
         wanted: &BTreeMap<String, Collection>,
-    ) -> Result<Vec<Candidate>, Error> {
+    ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
         let mut waiting =
             wanted.values().filter(|c| self.is_dirty(c)).cloned().collect::<Vec<_>>().into_iter();
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
+        let mut failed_in_a_row = 0;
         loop {
             while reads.len() < READS
-                && failure.is_none()
+                && failed_in_a_row < READS
                 && let Some(collection) = waiting.next()
             {
                 reads.spawn(reading::read(
@@ -168,17 +185,23 @@ impl Connection {
                 continue;
             };
             match read {
-                Ok(reading) => candidates.extend(self.take_reading(reading).await?),
+                Ok(reading) => {
+                    failed_in_a_row = 0;
+                    candidates.extend(self.take_reading(reading).await?);
+                }
                 Err(error) => {
                     // An error of its own read resets what two reads would have to agree on.
                     if let Some(kept) = self.memory.collections.get_mut(&collection.id) {
                         kept.run.pending = None;
                     }
-                    failure = Some(error);
+                    failed_in_a_row += 1;
+                    let id = &collection.id;
+                    tracing::warn!(collection = id, %error, "failed to read a collection");
+                    failure.get_or_insert(error);
                 }
             }
         }
-        failure.map_or(Ok(candidates), |error| Err(error.into()))
+        Ok((candidates, failure))
     }
 
     /// Publishes what a read adds; gives what it would take away.

@@ -45,10 +45,13 @@ impl Connection {
             && collections.values().all(|kept| kept.run.pending.is_none());
         let known = self.memory.connection.account.clone();
         // The probe of the account costs a request: it is made where it decides something.
-        let account = if !is_calm || known.is_empty() {
-            self.site.account().await?
-        } else {
-            Some(known.clone())
+        let probed = match !is_calm || known.is_empty() {
+            true => self.site.account().await,
+            false => Ok(Some(known.clone())),
+        };
+        let Ok(account) = probed else {
+            self.forget_agreement();
+            return probed.map(drop).map_err(Into::into);
         };
         if is_calm {
             let connection = &mut self.memory.connection;
@@ -81,15 +84,7 @@ impl Connection {
             let held = held.map(|kept| kept.state.held_reason.clone());
             match candidate.hold.clone().or(held).or_else(|| reason.clone()) {
                 Some(reason) => self.hold(candidate, &reason).await?,
-                None => {
-                    self.let_go(
-                        &candidate.id,
-                        candidate.is_vanished,
-                        &candidate.devices,
-                        candidate.finish,
-                    )
-                    .await?
-                }
+                None => self.let_go(candidate).await?,
             }
         }
         if evidence.rights_are_as_before() {
@@ -98,22 +93,18 @@ impl Connection {
         Ok(())
     }
 
-    async fn let_go(
-        &mut self,
-        id: &str,
-        is_vanished: bool,
-        devices: &RoaringBitmap,
-        finish: Option<Finish>,
-    ) -> Result<(), Error> {
+    async fn let_go(&mut self, candidate: Candidate) -> Result<(), Error> {
+        let Candidate { id, devices, is_vanished, finish, .. } = candidate;
         if is_vanished {
             self.publisher.check_backlog().await?;
-            return self.publisher.removed(&mut self.memory, id).await;
+            return self.publisher.removed(&mut self.memory, &id).await;
         }
-        if let Some(kept) = self.memory.collections.get_mut(id) {
+        if let Some(kept) = self.memory.collections.get_mut(&id) {
             kept.release();
         }
         self.note_rows(devices.len());
-        self.publisher.delta(&mut self.memory, id, (&RoaringBitmap::new(), devices), finish).await
+        let none = RoaringBitmap::new();
+        self.publisher.delta(&mut self.memory, &id, (&none, &devices), finish).await
     }
 
     /// Holds a removal. The same one again keeps its time and what was said of it.
@@ -165,7 +156,8 @@ impl Connection {
         };
         let is_vanished = kept.state.held_vanished;
         let devices = decode_bitmap(&kept.state.held_devices).unwrap_or_default() & &kept.members;
-        self.let_go(id, is_vanished, &devices, None).await
+        let id = id.to_owned();
+        self.let_go(Candidate { id, devices, is_vanished, finish: None, hold: None }).await
     }
 
     /// Does what a person decided about a held removal; `*` stands for all.

@@ -268,6 +268,7 @@ impl Stage {
             sweep: Sweep::new(context.options.device_sweep_interval),
             hierarchy_at: None,
             warnings: Vec::new(),
+            former_warnings: Vec::new(),
             today: (0, 0),
         }
     }

@@ -173,8 +173,8 @@ impl Default for Site {
             ca_file: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
-            // A dead provider process lets clients hang; a large page takes its time.
-            read_timeout: Duration::from_secs(60),
+            // A dead provider process lets clients hang; a slow class takes more than a minute.
+            read_timeout: Duration::from_secs(120),
             allow_insecure: false,
         }
     }

@@ -68,6 +68,8 @@ pub(crate) struct Stage {
     /// Dead letters that are being replayed, with the key of what asked for it.
     pub(crate) replays: HashMap<u32, (DeadLetter, Bytes)>,
     pub(crate) next_replay: u32,
+    /// Why a partition waits for a newer version of this program, if one does.
+    pub(crate) held: Option<String>,
 }
 
 /// Runs the uploader of one connection until `shutdown`, then drains.
@@ -150,6 +152,7 @@ impl Stage {
             on_their_way: JoinSet::new(),
             replays: HashMap::new(),
             next_replay: 0,
+            held: None,
         })
     }
 
@@ -179,7 +182,8 @@ impl Stage {
                 Ok(batch) => self.fill(id, batch).await?,
                 Err(error @ DecodeError::UnknownFingerprint(_)) => {
                     self.gather.hold(id.partition);
-                    self.say(Some(&format!("partition {} of the records: {error}", id.partition)));
+                    self.held = Some(format!("partition {} of the records: {error}", id.partition));
+                    self.say(None);
                 }
                 Err(error) => self.set_aside_message(id, &message, &error),
             },
@@ -266,10 +270,15 @@ impl Stage {
     pub(crate) fn say(&self, reason: Option<&str>) {
         let now = self.now();
         self.metrics.paused.set(if reason.is_some() { 1.0 } else { 0.0 });
+        let (state, reason) = match (&self.held, reason) {
+            // It waits for a person whatever the workspace says.
+            (Some(held), _) => (Health::Stopped, held.as_str()),
+            (None, Some(reason)) => (Health::Paused, reason),
+            (None, None) => (Health::Working, ""),
+        };
         self.status.send_modify(|status| {
-            status.state = if reason.is_some() { Health::Paused } else { Health::Working };
-            status.reason = reason.unwrap_or_default().to_owned();
-            status.since = now;
+            (status.state, status.since) = (state, now);
+            reason.clone_into(&mut status.reason);
         });
     }
 }

@@ -23,6 +23,14 @@ pub struct SiteInfo {
     pub version: String,
 }
 
+impl SiteInfo {
+    /// Whether the site itself says that it has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.status == 3
+    }
+}
+
 /// Replication between two sites (`SMS_ReplicationLinkSummary`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {

@@ -17,9 +17,13 @@ mod guard;
 mod ingestion_faults;
 #[path = "promises/life_of_a_group.rs"]
 mod life_of_a_group;
+#[path = "promises/messages.rs"]
+mod messages;
 #[path = "promises/queue_limits.rs"]
 mod queue_limits;
 #[path = "promises/rig.rs"]
 mod rig;
+#[path = "promises/site_answers.rs"]
+mod site_answers;
 #[path = "promises/site_faults.rs"]
 mod site_faults;

@@ -19,13 +19,25 @@ pub(crate) type Reply = (u16, bool, Vec<u8>);
 
 /// Answers a request for a class.
 pub(crate) fn answer(world: &mut World, faults: &mut Faults, ask: &Ask<'_>) -> Reply {
-    let Some(class) = Class::find(ask.class) else {
+    if let Some(raw) = faults.raw_answers.get(ask.class) {
+        return (200, true, raw.clone().into_bytes());
+    }
+    let (class_name, key) = by_key(ask.class);
+    let Some(class) = Class::find(class_name) else {
         return error(404, "Access denied or unknown class");
     };
-    let filter = match ask.options.get("$filter").map(|f| filter::parse(f)).transpose() {
-        Ok(filter) => filter,
+    let asked = ask.options.get("$filter").map(|f| filter::parse(f)).transpose();
+    let filter = match asked {
+        // By key, the answer is an array of one row.
+        Ok(filter) => key.map(|k| Filter::key(class.keys[0], k)).or(filter),
         Err(detail) => return error(400, &detail),
     };
+    if let Some(Literal::Text(id)) = filter.as_ref().and_then(|f| f.equal_to("CollectionID"))
+        && class.keys.len() == 2
+        && faults.unreadable.contains(id)
+    {
+        return error(500, "The query failed.");
+    }
     let selected = match ask.options.get("$select").map(|s| select(class, s)).transpose() {
         Ok(selected) => selected,
         Err(detail) => return error(400, &detail),
@@ -33,7 +45,7 @@ pub(crate) fn answer(world: &mut World, faults: &mut Faults, ask: &Ask<'_>) -> R
     let top = ask.options.get("$top").and_then(|t| t.parse().ok()).unwrap_or(usize::MAX);
     let top = top.min(faults.link_pages.unwrap_or(usize::MAX));
     let body =
-        format!("{{\"@odata.context\":\"{}/wmi/$metadata#{}\",\"value\":[", ask.base, ask.class);
+        format!("{{\"@odata.context\":\"{}/wmi/$metadata#{class_name}\",\"value\":[", ask.base);
     let mut page =
         Page { class, selected, filter: filter.as_ref(), top, count: 0, body: body.into_bytes() };
     let last = fill(world, faults, &mut page, filter.as_ref());
@@ -43,6 +55,14 @@ pub(crate) fn answer(world: &mut World, faults: &mut Faults, ask: &Ask<'_>) -> R
     }
     page.body.push(b'}');
     (200, true, page.body)
+}
+
+/// The class and the key of `SMS_Class('key')`.
+fn by_key(asked: &str) -> (&str, Option<&str>) {
+    match asked.split_once('(').and_then(|(class, rest)| Some((class, rest.strip_suffix(')')?))) {
+        Some((class, key)) => (class, Some(key)),
+        None => (asked, None),
+    }
 }
 
 /// Writes the rows of a page; gives the last member's id.

@@ -22,6 +22,10 @@ pub struct Faults {
     pub unordered: bool,
     /// Rows of one page whatever `$top` says, with a `nextLink`.
     pub link_pages: Option<usize>,
+    /// Answers given word for word, by class.
+    pub raw_answers: HashMap<String, String>,
+    /// Collections whose members cannot be read: 500.
+    pub unreadable: HashSet<String>,
     /// The account's own row is not shown.
     pub hides_account: bool,
     /// The account's role, which a change of rights changes.

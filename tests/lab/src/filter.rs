@@ -141,6 +141,16 @@ impl Filter {
         }
     }
 
+    /// The filter of a row's key, as it stands in a path: `'text'` or a number.
+    pub(crate) fn key(column: &str, key: &str) -> Self {
+        let text = key.strip_prefix('\'').and_then(|k| k.strip_suffix('\''));
+        let literal = match (text, key.parse()) {
+            (None, Ok(number)) => Literal::Number(number),
+            _ => Literal::Text(text.unwrap_or(key).to_owned()),
+        };
+        Self::Compare(column.to_owned(), Operator::Equal, literal)
+    }
+
     /// What a column must be equal to for a row to pass, if the filter says so.
     pub(crate) fn equal_to(&self, column: &str) -> Option<&Literal> {
         match self {

@@ -129,6 +129,7 @@ pub(crate) fn ingest(
     let is_gzip = headers.get("content-encoding").is_some_and(|v| v == "gzip");
     lab.workspace.take(Body {
         arrived: Instant::now(),
+        received: jiff::Timestamp::now(),
         stream: stream.to_owned(),
         bytes: body,
         is_gzip,

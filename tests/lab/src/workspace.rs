@@ -1,9 +1,10 @@
 //! What was ingested, and what a reader of the workspace would see.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flate2::read::GzDecoder;
@@ -25,6 +26,8 @@ const MAX_FIELD: usize = 64 * 1024;
 /// A body that was taken.
 pub(crate) struct Body {
     pub(crate) arrived: Instant,
+    /// The same as wall time.
+    pub(crate) received: jiff::Timestamp,
     pub(crate) stream: String,
     pub(crate) bytes: Bytes,
     pub(crate) is_gzip: bool,
@@ -39,6 +42,32 @@ pub struct Workspace {
 impl Default for Workspace {
     fn default() -> Self {
         Self { bodies: Mutex::default(), taken: watch::Sender::new(0) }
+    }
+}
+
+/// What of the workspace a reader sees: each row after a delay of its own, which is drawn, so that
+/// rows of either table come in any order.
+#[derive(Debug, Clone, Copy)]
+pub struct Sight {
+    /// Decides what is drawn.
+    pub seed: u64,
+    /// When the reader looks, and the longest delay; `None` for the end of all days.
+    pub at: Option<(Instant, Duration)>,
+}
+
+impl Sight {
+    fn sees(&self, arrived: Instant, row: impl Hash) -> bool {
+        let Some((at, longest)) = self.at else { return true };
+        let mut hasher = DefaultHasher::new();
+        (self.seed, row).hash(&mut hasher);
+        let share = (hasher.finish() >> 11) as f64 / (1_u64 << 53) as f64;
+        arrived + longest.mul_f64(share) <= at
+    }
+}
+
+impl From<u64> for Sight {
+    fn from(seed: u64) -> Self {
+        Self { seed, at: None }
     }
 }
 
@@ -148,7 +177,9 @@ impl Workspace {
             let is_member = body.stream == "Custom-ConfigMgrCollectionMember";
             if is_member {
                 match serde_json::from_slice::<Vec<MemberRow<'_>>>(&raw) {
-                    Ok(rows) => rows.into_iter().for_each(|row| member(body.arrived, cut(row))),
+                    Ok(rows) => rows
+                        .into_iter()
+                        .for_each(|row| member(body.arrived, stored(row, body.received))),
                     Err(_) => lost += 1,
                 }
             } else {
@@ -163,15 +194,20 @@ impl Workspace {
 
     /// What a reader sees, by the rule: the newest whole snapshot (or the newest), and what came
     /// after it.
-    pub fn view(&self, site: &str, seed: u64) -> View {
+    pub fn view(&self, site: &str, sight: impl Into<Sight>) -> View {
+        let sight = sight.into();
         let mut view = View::default();
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         let mut member_rows = 0;
         let mut highest = 0;
         let mut markers = Vec::new();
         let lost = self.rows(
-            seed,
-            |_, row| {
+            sight.seed,
+            |arrived, row| {
+                let id = (&row.group_id, row.resource_id, row.seq, &row.action);
+                if !sight.sees(arrived, id) {
+                    return;
+                }
                 member_rows += 1;
                 highest = highest.max(row.seq);
                 if row.site_code == site && row.action == "Present" {
@@ -179,7 +215,11 @@ impl Workspace {
                     group.present.entry(row.seq).or_default().insert(row.resource_id);
                 }
             },
-            |_, row| markers.push(row),
+            |arrived, row| {
+                if sight.sees(arrived, (&row.run_id, row.seq)) {
+                    markers.push(row);
+                }
+            },
         );
         view.lost_bodies = lost;
         view.marker_rows = markers.len() as u64;
@@ -201,7 +241,7 @@ impl Workspace {
             view.groups.insert(id.clone(), BTreeMap::new());
             view.names.insert(id.clone(), groups[id].name.1.clone());
         }
-        self.read_members(&mut view, (site, seed), &base);
+        self.read_members(&mut view, (site, sight), &base);
         view.member_rows = member_rows;
         view.highest_seq = highest;
         view
@@ -211,14 +251,16 @@ impl Workspace {
     fn read_members(
         &self,
         view: &mut View,
-        (site, seed): (&str, u64),
+        (site, sight): (&str, Sight),
         base: &HashMap<String, i64>,
     ) {
         let mut latest: HashMap<(String, u32), Latest> = HashMap::new();
         self.rows(
-            seed ^ 1,
-            |_, row| {
+            sight.seed ^ 1,
+            |arrived, row| {
+                let id = (&row.group_id, row.resource_id, row.seq, &row.action);
                 if row.site_code == site
+                    && sight.sees(arrived, id)
                     && base.get(row.group_id.as_ref()).is_some_and(|s| row.seq >= *s)
                 {
                     let key = (row.group_id.clone().into_owned(), row.resource_id);
@@ -335,10 +377,47 @@ impl Latest {
     }
 }
 
-/// Fields above 64 KB are cut silently.
-fn cut(mut row: MemberRow<'_>) -> MemberRow<'_> {
-    if row.computer.len() > MAX_FIELD {
-        row.computer = row.computer.chars().take(MAX_FIELD).collect::<String>().into();
+/// A row as it is kept: fields above 64 KB are cut silently, and a time more than two days back or
+/// one ahead is replaced by that of the arrival.
+fn stored(mut row: MemberRow<'_>, received: jiff::Timestamp) -> MemberRow<'_> {
+    for field in [&mut row.computer, &mut row.netbios_name] {
+        if field.len() > MAX_FIELD {
+            *field = field.chars().take(MAX_FIELD).collect::<String>().into();
+        }
+    }
+    let hours = |time: jiff::Timestamp| received.duration_since(time).as_hours();
+    let is_kept = row.time_generated.parse().is_ok_and(|time| (-24..48).contains(&hours(time)));
+    if !is_kept {
+        row.time_generated = received.to_string().into();
     }
     row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_fields_are_cut_and_wild_times_replaced_as_the_service_does() {
+        let received: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
+        let kept = |time: &str| {
+            let long = "x".repeat(MAX_FIELD + 5);
+            let json = serde_json::json!({"TimeGenerated": time, "SiteCode": "CAS", "GroupId": "G",
+                "ResourceId": 1, "Computer": long, "NetbiosName": "A", "AssignedSite": null,
+                "Action": "Present", "Seq": 1, "Undeclared": 5});
+            let text = json.to_string();
+            let row = stored(serde_json::from_str(&text).expect("a row"), received);
+            (row.computer.len(), row.time_generated.into_owned())
+        };
+        for (time, is_kept) in [
+            ("2026-11-22T09:59:00.000001Z", true),
+            ("2026-11-20T10:30:00.000000Z", true),
+            ("2026-11-20T09:30:00.000000Z", false),
+            ("2026-11-23T10:30:00.000000Z", false),
+            ("yesterday", false),
+        ] {
+            let expected = if is_kept { time } else { "2026-11-22T10:00:00Z" };
+            assert_eq!(kept(time), (MAX_FIELD, expected.to_owned()), "{time}");
+        }
+    }
 }

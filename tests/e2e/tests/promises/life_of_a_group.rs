@@ -1,5 +1,6 @@
 //! What happens to devices and collections arrives as the right rows.
 
+use cmsync_lab::workspace::Sight;
 use cmsync_lab::world::{CLIENTS, DISCOVERED};
 use roaring::RoaringBitmap;
 
@@ -141,6 +142,38 @@ async fn tokens_that_move_before_the_rows_do_lose_nothing() {
     rig.two_polls().await;
     rig.lab.world().thaw("PS100002");
     rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_becomes_visible_first_a_reader_sees_whole_groups() {
+    let extra = "[producer]\nsnapshot_interval = \"1s\"";
+    let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, extra).await;
+    rig.start();
+    rig.until_all_equal().await;
+    let started = std::time::Instant::now();
+    let lab = std::sync::Arc::clone(&rig.lab);
+    rig.until(move || (lab.workspace.view("CAS", 0).marker_rows > 60).then_some(())).await;
+    let ended = std::time::Instant::now();
+    let longest = std::time::Duration::from_millis(1_500);
+    let site: std::collections::BTreeMap<String, Vec<u32>> = {
+        let world = rig.lab.world();
+        let ids = cmsync_lab::Lab::device_collections_of(&world);
+        ids.into_iter().map(|id| (id.clone(), world.computers(&id).into_keys().collect())).collect()
+    };
+    // From the moment at which the first snapshots are whole for everyone.
+    let mut at = started + longest;
+    let mut looks = 0;
+    while at < ended + longest {
+        for seed in 0..3 {
+            let view = rig.lab.workspace.view("CAS", Sight { seed, at: Some((at, longest)) });
+            for (id, members) in &site {
+                assert!(view.groups[id].keys().eq(members), "{id} at {at:?}, seed {seed}");
+            }
+            looks += 1;
+        }
+        at += std::time::Duration::from_millis(150);
+    }
+    assert!(looks > 30, "{looks} looks");
 }
 
 #[tokio::test(flavor = "multi_thread")]
