@@ -43,6 +43,7 @@ lint: ## Format, clippy without warnings, sizes and arrows
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	tests/lint/sizes.sh
+	python3 tests/lint/arrows.py
 
 slow-lint: ## Licences, bans, sources and typos, with tools that are built first
 	@test -x $(TOOLS)/bin/cargo-deny || $(CARGO) install --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)

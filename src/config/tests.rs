@@ -1,1 +1,101 @@
+//! The example file and the code say the same.
 
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use toml::{Table, Value};
+
+use super::{check, raw, read};
+
+fn example() -> (PathBuf, String) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cmsync.example.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    (path, text)
+}
+
+fn parsed() -> raw::File {
+    let (file, mistakes) = read::read(&example().0, std::iter::empty()).unwrap();
+    assert_eq!(mistakes, [], "the example uses keys that do not exist");
+    file
+}
+
+#[test]
+fn the_example_holds_every_option_at_its_default() {
+    let file = parsed();
+    let connection = file.connections["contoso"].clone();
+    let defaults = raw::File::default();
+    assert_eq!(raw::File { connections: defaults.connections.clone(), ..file }, defaults);
+    let default = raw::Connection::default();
+    let (site, workspace) = (connection.site, connection.workspace);
+    assert_eq!(connection.import, default.import);
+    assert_eq!(
+        (site.connect_timeout, site.read_timeout, site.allow_insecure),
+        (default.site.connect_timeout, default.site.read_timeout, default.site.allow_insecure)
+    );
+    let wanted = default.workspace;
+    assert_eq!(
+        (workspace.cloud, workspace.connect_timeout, workspace.read_timeout),
+        (wanted.cloud, wanted.connect_timeout, wanted.read_timeout)
+    );
+    let (authority, audience, query) = wanted.cloud.hosts();
+    let given = workspace.endpoints;
+    let given = [given.authority, given.ingestion_audience, given.query];
+    assert_eq!(given.map(Option::unwrap), [authority, audience, query].map(ToOwned::to_owned));
+}
+
+/// Every key of a table and of those in it.
+fn keys(table: &Table, found: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        found.insert(key.clone());
+        if let Value::Table(inner) = value {
+            keys(inner, found);
+        }
+    }
+}
+
+#[test]
+fn the_example_leaves_no_option_out() {
+    let text = example().1;
+    let path = || Some(PathBuf::from("x"));
+    let name = || Some("x".to_owned());
+    let connection = raw::Connection {
+        quiet_hours: name(),
+        site: raw::Site {
+            authentication: Some(raw::Authentication { bearer_token_file: "x".into() }),
+            account: name(),
+            ca_file: path(),
+            proxy: name(),
+            ..raw::Site::default()
+        },
+        workspace: raw::Workspace {
+            endpoints: raw::Endpoints {
+                authority: name(),
+                ingestion_audience: name(),
+                query: name(),
+            },
+            workspace_id: name(),
+            client_secret_file: path(),
+            token_file: path(),
+            ca_file: path(),
+            proxy: name(),
+            ..raw::Workspace::default()
+        },
+        ..raw::Connection::default()
+    };
+    let file = raw::File { connections: [("c".into(), connection)].into(), ..Default::default() };
+    let mut found = BTreeSet::new();
+    keys(&Table::try_from(file).unwrap(), &mut found);
+    found.remove("c");
+    assert!(found.len() > 45, "{found:?}");
+    for key in found {
+        let is_there = text.contains(&format!("{key} = ")) || text.contains(&format!("{key}]"));
+        assert!(is_there || text.contains(&format!("[{key}.")), "`{key}` is not in the example");
+    }
+}
+
+#[test]
+fn the_example_lacks_nothing_but_its_files() {
+    let mistakes = check::check(&parsed(), Vec::new()).unwrap_err().0;
+    let paths: BTreeSet<_> = mistakes.iter().map(|m| m.path.rsplit('.').next().unwrap()).collect();
+    assert_eq!(paths, BTreeSet::from(["bearer_token_file", "ca_file", "client_secret_file"]));
+}

@@ -112,8 +112,11 @@ async fn the_page_of_a_proxy() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn expired_tokens_are_renewed() {
-    let mut rig = Rig::new(small()).await;
+    let mut rig = Rig::with(options(large()), r#"[{ name = "*" }]"#, BODIES).await;
     rig.start();
+    // Once while half a million records are on their way, then before single changes.
+    let lab = std::sync::Arc::clone(&rig.lab);
+    rig.until(move || (lab.counts().bodies > 3).then(|| lab.expire_tokens())).await;
     rig.until_all_equal().await;
     for _ in 0..3 {
         rig.lab.expire_tokens();
