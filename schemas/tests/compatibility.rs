@@ -99,8 +99,10 @@ where
         let today = SCHEMAS.iter().find(|(name, _)| *name == format!("{file}.avsc")).unwrap().1;
         std::fs::write(&schema, today).unwrap();
     }
-    assert_eq!(&codec.decode(&std::fs::read(bytes).unwrap()).unwrap(), message, "{file}");
-    assert_eq!(&codec.decode(&codec.encode(message)).unwrap(), message, "{file}");
+    let written = std::fs::read(bytes).unwrap();
+    assert_eq!(&codec.decode(&written).unwrap(), message, "{file}");
+    // Today's schemas are those of version 1, so today's bytes are too.
+    assert_eq!(codec.encode(message), written, "{file}");
 }
 
 #[test]
