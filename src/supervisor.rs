@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cmsync_azure::Credential;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::EmbeddedQueue;
@@ -12,6 +13,7 @@ use cmsync_schemas::{Health, topics};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
@@ -85,13 +87,21 @@ impl Supervisor {
             self.board.forget(&name).await?;
         }
         let share = self.share(config.connections.len());
-        for (name, connection) in &config.connections {
-            if self.workers.get(name).is_some_and(|w| w.connection == *connection) {
-                continue;
-            }
-            self.stop(name);
-            self.queue.declare(&connections::topics_of(name, config.partitions, share)).await?;
-            self.start(name, connection).await?;
+        let is_as_before = |name: &String, wanted: &Connection| {
+            self.workers.get(name).is_some_and(|w| w.connection == *wanted)
+        };
+        let changed: Vec<_> = config
+            .connections
+            .iter()
+            .filter(|(name, connection)| !is_as_before(name, connection))
+            .map(|(name, connection)| (name.clone(), connection.clone()))
+            .collect();
+        let mut prepared = prepare(changed)?;
+        while let Some(next) = prepared.join_next().await {
+            let (name, connection, credential, clock) = next.context("a clock check panicked")?;
+            self.stop(&name);
+            self.queue.declare(&connections::topics_of(&name, config.partitions, share)).await?;
+            self.start(&name, &connection, credential, clock)?;
         }
         self.config.connections.clone_from(&config.connections);
         Ok(())
@@ -108,14 +118,17 @@ impl Supervisor {
         self.stage.is_none_or(|s| s == stage)
     }
 
-    async fn start(&mut self, name: &str, connection: &Connection) -> anyhow::Result<()> {
-        let credential = connections::credential(&connection.workspace)?;
+    fn start(
+        &mut self,
+        name: &str,
+        connection: &Connection,
+        credential: Arc<Credential>,
+        clock_is_right: Result<(), String>,
+    ) -> anyhow::Result<()> {
         let stop = self.shutdown.child_token();
         self.workers
             .insert(name.to_owned(), Worker { connection: connection.clone(), stop: stop.clone() });
-        if let Err(reason) =
-            check_clock(&credential, &connection.workspace.endpoints.ingestion_audience).await
-        {
+        if let Err(reason) = clock_is_right {
             tracing::error!(connection = name, reason, "connection is not started");
             self.board.stage(name, "producer").send_modify(|status| {
                 (status.state, status.reason) = (Health::Stopped, reason);
@@ -127,9 +140,10 @@ impl Supervisor {
             let status = self.board.stage(name, "transformer");
             let transformer = cmsync_transformer::Transformer::new(name, clock(), status);
             let (queue, stop, name) = (Arc::clone(&queue), stop.clone(), name.to_owned());
-            self.tasks.spawn(async move {
-                (name, cmsync_transformer::run(&*queue, transformer, &stop).await)
-            });
+            let span = tracing::info_span!("transformer", connection = name);
+            let run =
+                async move { (name, cmsync_transformer::run(&*queue, transformer, &stop).await) };
+            self.tasks.spawn(run.instrument(span));
         }
         if self.has(StageName::Uploader) {
             let uploader = cmsync_uploader::Uploader {
@@ -142,7 +156,9 @@ impl Supervisor {
                 drain: self.config.drain_deadline,
             };
             let name = name.to_owned();
-            self.tasks.spawn(async move { (name, cmsync_uploader::run(uploader, stop).await) });
+            let span = tracing::info_span!("uploader", connection = name);
+            let run = async move { (name, cmsync_uploader::run(uploader, stop).await) };
+            self.tasks.spawn(run.instrument(span));
         }
         if self.has(StageName::Producer) {
             let job = Job {
@@ -221,8 +237,25 @@ impl Supervisor {
     }
 }
 
+type Prepared = (String, Connection, Arc<Credential>, Result<(), String>);
+
+/// Makes the credentials of connections and looks at the clock, all at once: a token endpoint that is
+/// down holds up its own connection alone, and that one for ten seconds.
+fn prepare(changed: Vec<(String, Connection)>) -> anyhow::Result<JoinSet<Prepared>> {
+    let mut prepared = JoinSet::new();
+    for (name, connection) in changed {
+        let credential = connections::credential(&connection.workspace)?;
+        prepared.spawn(async move {
+            let audience = &connection.workspace.endpoints.ingestion_audience;
+            let clock = check_clock(&credential, audience).await;
+            (name, connection, credential, clock)
+        });
+    }
+    Ok(prepared)
+}
+
 /// Refuses to start with a clock that is wildly wrong. A token endpoint that is down says nothing.
-async fn check_clock(credential: &cmsync_azure::Credential, audience: &str) -> Result<(), String> {
+async fn check_clock(credential: &Credential, audience: &str) -> Result<(), String> {
     let asked = tokio::time::timeout(Duration::from_secs(10), credential.token(audience)).await;
     if let Ok(Err(error)) = asked {
         tracing::warn!(%error, "no token yet");

@@ -302,7 +302,7 @@ impl Connection {
     }
 
     fn say_failed(&self, error: &Error) {
-        tracing::warn!(connection = self.config.name, %error, "poll failed");
+        tracing::warn!(%error, "poll failed");
         let stops =
             error.is_fatal() || matches!(error, Error::NotTopTier { .. } | Error::OtherSite { .. });
         self.say(if stops { Health::Stopped } else { Health::Paused }, &error.to_string());
@@ -333,7 +333,7 @@ impl Connection {
     pub(crate) fn warn_once(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             if !self.former_warnings.contains(&warning) {
-                tracing::warn!(connection = self.config.name, "{warning}");
+                tracing::warn!("{warning}");
             }
             self.warnings.push(warning);
         }

@@ -8,6 +8,7 @@ use cmsync_configmgr::Collection;
 use roaring::RoaringBitmap;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::config::Options;
 use crate::connection::Connection;
@@ -172,11 +173,9 @@ impl Connection {
                 && failed_in_a_row < READS
                 && let Some(collection) = waiting.next()
             {
-                reads.spawn(reading::read(
-                    Arc::clone(&self.site),
-                    collection,
-                    Arc::clone(&self.devices),
-                ));
+                let site = Arc::clone(&self.site);
+                let read = reading::read(site, collection, Arc::clone(&self.devices));
+                reads.spawn(read.in_current_span());
             }
             let Some(done) = reads.join_next().await else {
                 break;

@@ -15,14 +15,7 @@ impl Publisher {
     pub(crate) async fn snapshot(&self, memory: &mut Memory, id: &str) -> Result<bool, Error> {
         self.check_backlog().await?;
         if memory.collections.get(id).is_none_or(|kept| !kept.state.sending) {
-            let (seq, now) = (self.next_seq(memory), (self.clock)());
-            let Some(kept) = memory.collections.get_mut(id) else {
-                return Ok(true);
-            };
-            let state = &mut kept.state;
-            state.run_id = format!("{id}-{seq}");
-            (state.start_seq, state.started_at, state.sending) = (seq, now, true);
-            (state.rows_sent, state.chunks_sent, state.sent_to) = (0, 0, -1);
+            self.begin(memory, id);
         }
         let Some(kept) = memory.collections.get(id) else {
             return Ok(true);
@@ -66,19 +59,43 @@ impl Publisher {
             self.metrics.snapshots.increment(1);
             let end = last.and_then(|(partition, index)| Some((partition, *offsets.get(index)?)));
             if let Some(kept) = memory.collections.get_mut(id) {
+                let (run, rows) = (&kept.state.run_id, kept.state.rows_sent);
+                tracing::debug!(collection = id, run, rows, "snapshot published");
                 kept.run.snapshot_end = end;
             }
         }
         Ok(is_last)
     }
 
-    /// Whether the collection's last snapshot has reached the workspace, as the uploader notes.
+    /// Starts a run of a collection.
+    fn begin(&self, memory: &mut Memory, id: &str) {
+        let (seq, now) = (self.next_seq(memory), (self.clock)());
+        if let Some(kept) = memory.collections.get_mut(id) {
+            let state = &mut kept.state;
+            state.run_id = format!("{id}-{seq}");
+            (state.start_seq, state.started_at, state.sending) = (seq, now, true);
+            (state.rows_sent, state.chunks_sent, state.sent_to) = (0, 0, -1);
+        }
+    }
+
+    /// Whether the collection's last snapshot has reached the workspace, as the uploader notes; or
+    /// nothing of its partition waits any longer, where the last message was set aside without a note.
     pub(crate) async fn is_delivered(&self, kept: &Kept) -> Result<bool, Error> {
         let Some((partition, offset)) = kept.run.snapshot_end else {
             return Ok(true);
         };
-        let log = self.queue.log(&topics::records(&self.connection), topics::UPLOADER).await?;
-        let position = log.get(partition as usize).and_then(|p| p.position.as_ref());
-        Ok(position.and_then(|p| p.note.parse::<u64>().ok()).is_some_and(|next| next > offset))
+        let partition = partition as usize;
+        let records = self.queue.log(&topics::records(&self.connection), topics::UPLOADER).await?;
+        let Some(log) = records.get(partition) else { return Ok(true) };
+        let noted = log.position.as_ref().and_then(|p| p.note.parse::<u64>().ok());
+        if noted.is_some_and(|next| next > offset) {
+            return Ok(true);
+        }
+        let changes =
+            self.queue.log(&topics::changes(&self.connection), topics::TRANSFORMER).await?;
+        let mapped =
+            changes.get(partition).and_then(|c| c.position.as_ref()).map_or(0, |p| p.offset);
+        let taken = log.position.as_ref().map_or(log.start, |p| p.offset);
+        Ok(mapped > offset && taken == log.end)
     }
 }

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::config::{ConnectionConfig, Options};
 use crate::connection::{Connection, Stopped};
@@ -227,11 +228,16 @@ impl Stage {
             let connection = self.connection(job, memory, partition);
             let (once, stop, name_of) = (self.once, token.clone(), name.clone());
             let (context, highest) = (self.context.clone(), Arc::clone(&job.highest_seq));
-            self.tasks.spawn(async move {
+            let run = async move {
                 let mut connection = connection;
-                prepare(&mut connection, &context, &*highest).await;
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = prepare(&mut connection, &context, &*highest) => {}
+                }
                 (name_of, connection.run(once, stop).await)
-            });
+            };
+            self.tasks.spawn(run.instrument(tracing::info_span!("producer", connection = name)));
             self.running.insert(name.clone(), (job.clone(), token));
         }
         Ok(())
@@ -304,9 +310,7 @@ async fn prepare(connection: &mut Connection, context: &Context, highest: &dyn H
     let state = &mut connection.memory.connection;
     if seq > state.last_seq {
         if state.last_seq > 0 {
-            let name = &connection.config.name;
             tracing::error!(
-                connection = name,
                 "workspace holds newer rows than the state: an old copy was restored; sending everything whole"
             );
         }

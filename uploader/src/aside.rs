@@ -47,7 +47,8 @@ impl Stage {
                 stream: body.stream.into(),
                 payload,
             };
-            tracing::error!(id = letter.id, reason, error, "record set aside");
+            let (collection, run) = (&letter.group_id, &letter.run_id);
+            tracing::error!(id = letter.id, collection, run, reason, error, "record set aside");
             let output = self.letters.add(&letter);
             open.letters.push(output);
             self.metrics.dead_letters.increment(1);

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::aside::REPLAYED;
 use crate::body::{Body, Builder, ROWS_STREAM, Rows};
@@ -100,7 +101,7 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
                 stopping = Some(Instant::now() + drain);
             }
             () = sleep_until(stopping), if stopping.is_some() => {
-                tracing::warn!(connection = stage.connection, "stopping with records on their way; they are sent again");
+                tracing::warn!("stopping with records on their way; they are sent again");
                 return Ok(());
             }
             Some(done) = stage.on_their_way.join_next() => if let Ok((body, outcome)) = done {
@@ -204,10 +205,11 @@ impl Stage {
                 continue;
             }
             let delivery = Arc::clone(&self.delivery);
-            self.on_their_way.spawn(async move {
+            let deliver = async move {
                 let outcome = delivery.deliver(&body).await;
                 (body, outcome)
-            });
+            };
+            self.on_their_way.spawn(deliver.in_current_span());
         }
         self.metrics.in_flight.set(self.on_their_way.len() as f64);
     }
