@@ -385,8 +385,9 @@ fn stored(mut row: MemberRow<'_>, received: jiff::Timestamp) -> MemberRow<'_> {
             *field = field.chars().take(MAX_FIELD).collect::<String>().into();
         }
     }
-    let hours = |time: jiff::Timestamp| received.duration_since(time).as_hours();
-    let is_kept = row.time_generated.parse().is_ok_and(|time| (-24..48).contains(&hours(time)));
+    let age = |time: jiff::Timestamp| received.duration_since(time).as_secs();
+    let kept = -24 * 3_600..=48 * 3_600;
+    let is_kept = row.time_generated.parse().is_ok_and(|time| kept.contains(&age(time)));
     if !is_kept {
         row.time_generated = received.to_string().into();
     }
