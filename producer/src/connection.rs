@@ -106,7 +106,14 @@ impl Connection {
         loop {
             control.borrow_and_update();
             records.borrow_and_update();
-            self.apply_control().await?;
+            let mut waits_for_room = false;
+            let mut has_failed = false;
+            match self.apply_control().await {
+                Ok(()) => {}
+                Err(Error::Backlog { .. }) => waits_for_room = true,
+                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) => self.say_failed(&error),
+            }
             if Instant::now() >= next_poll {
                 let started = Instant::now();
                 self.poll_or_rest().await?;
@@ -114,16 +121,23 @@ impl Connection {
                 next_poll = started + self.options.poll_interval;
             }
             // Work that is due goes in small steps, so that polls keep their time.
-            let mut waits_for_room = false;
             match self.step().await {
                 Ok(true) => continue,
                 Ok(false) => {}
-                Err(Error::Backlog { .. }) => waits_for_room = true,
+                Err(Error::Backlog { .. }) => (waits_for_room, has_failed) = (true, true),
                 Err(error) if error.is_fatal() => return Err(error),
-                Err(error) => self.say_failed(&error),
+                Err(error) => {
+                    has_failed = true;
+                    self.say_failed(&error);
+                }
             }
+            // What failed is tried again with the next poll, not at once.
+            let wake = match has_failed {
+                true => next_poll,
+                false => next_poll.min(self.sweep.next_at(self.is_resting())),
+            };
             tokio::select! {
-                () = tokio::time::sleep_until(next_poll.min(self.sweep.next_at(self.is_resting()))) => {}
+                () = tokio::time::sleep_until(wake) => {}
                 changed = control.changed() => changed.map_err(|_| cmsync_queue::Error::Closed)?,
                 changed = records.changed(), if waits_for_room => {
                     changed.map_err(|_| cmsync_queue::Error::Closed)?;
@@ -229,6 +243,12 @@ impl Connection {
                 asked.insert(String::from_utf8_lossy(&key).into_owned(), control);
             }
         }
+        let is_pause = |control: &Control| control.subject == Subject::Pause;
+        self.asked = asked
+            .iter()
+            .filter(|(_, c)| is_pause(c))
+            .map(|(k, c)| (k.clone(), c.clone()))
+            .collect();
         for (key, control) in &asked {
             let is_done = match control.subject {
                 Subject::Resend => self.resend(&control.item).await?,
@@ -250,8 +270,6 @@ impl Connection {
                     .await?;
             }
         }
-        asked.retain(|_, control| control.subject == Subject::Pause);
-        self.asked = asked;
         Ok(())
     }
 

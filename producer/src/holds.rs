@@ -8,7 +8,7 @@ use crate::cycle::micros;
 use crate::error::Error;
 use crate::guard::Evidence;
 use crate::publish::Finish;
-use crate::state::{decode_bitmap, encode_bitmap};
+use crate::state::{Kept, encode_bitmap};
 
 /// What would go.
 pub(crate) struct Candidate {
@@ -23,6 +23,16 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    /// Whether this is the removal that a collection holds already: any part of it while it waits,
+    /// exactly it once a person dismissed it.
+    fn continues(&self, kept: &Kept) -> bool {
+        if self.is_vanished || kept.state.held_vanished {
+            return self.is_vanished && kept.state.held_vanished;
+        }
+        let held = kept.held_devices();
+        if kept.state.dismissed { held == self.devices } else { !held.is_disjoint(&self.devices) }
+    }
+
     pub(crate) fn vanished(id: &str) -> Self {
         let devices = RoaringBitmap::new();
         Self { id: id.to_owned(), devices, is_vanished: true, finish: None, hold: None }
@@ -56,8 +66,10 @@ impl Connection {
         if is_calm {
             let connection = &mut self.memory.connection;
             let seen = account.unwrap_or_default();
-            if connection.all_systems_visible != all_systems || connection.account != seen {
-                (connection.all_systems_visible, connection.account) = (all_systems, seen);
+            // What was visible once is missed until a person has approved of a loss.
+            let visible = connection.all_systems_visible || all_systems;
+            if connection.all_systems_visible != visible || connection.account != seen {
+                (connection.all_systems_visible, connection.account) = (visible, seen);
                 self.publisher.commit_connection(&self.memory).await?;
             }
             return Ok(());
@@ -66,21 +78,23 @@ impl Connection {
             Some(kept) if c.is_vanished => kept.members.len(),
             _ => c.devices.len(),
         };
+        // What waits already counts with what comes now: a loss that dribbles in is one loss.
+        let waits = |(id, _): &(&String, &Kept)| candidates.iter().all(|c| c.id != **id);
+        let waiting = collections.iter().filter(waits).map(|(_, kept)| kept.waiting());
         let evidence = Evidence {
             all_systems: (self.memory.connection.all_systems_visible, all_systems),
             account: (known, account),
             vanished,
             memberships: (
                 collections.values().map(|kept| kept.members.len()).sum(),
-                candidates.iter().map(going).sum(),
+                candidates.iter().map(going).sum::<u64>() + waiting.sum::<u64>(),
             ),
         };
         let reason = evidence.hold_reason();
         for candidate in candidates {
             // What is held stays held until its time, or until a person decides.
-            let held = self.memory.collections.get(&candidate.id).filter(|kept| kept.is_held());
-            let held =
-                held.filter(|kept| kept.state.held_devices == encode_bitmap(&candidate.devices));
+            let held = self.memory.collections.get(&candidate.id);
+            let held = held.filter(|kept| kept.is_held() && candidate.continues(kept));
             let held = held.map(|kept| kept.state.held_reason.clone());
             match candidate.hold.clone().or(held).or_else(|| reason.clone()) {
                 Some(reason) => self.hold(candidate, &reason).await?,
@@ -95,12 +109,10 @@ impl Connection {
 
     async fn let_go(&mut self, candidate: Candidate) -> Result<(), Error> {
         let Candidate { id, devices, is_vanished, finish, .. } = candidate;
+        // Before anything is forgotten: without room it waits as it is.
+        self.publisher.check_backlog().await?;
         if is_vanished {
-            self.publisher.check_backlog().await?;
             return self.publisher.removed(&mut self.memory, &id).await;
-        }
-        if let Some(kept) = self.memory.collections.get_mut(&id) {
-            kept.release();
         }
         self.note_rows(devices.len());
         let none = RoaringBitmap::new();
@@ -115,20 +127,18 @@ impl Connection {
         };
         let devices =
             if candidate.is_vanished { Vec::new() } else { encode_bitmap(&candidate.devices) };
+        let continues = kept.is_held() && candidate.continues(kept);
         let state = &mut kept.state;
-        let is_same = !state.held_reason.is_empty()
-            && state.held_vanished == candidate.is_vanished
-            && state.held_devices == devices;
-        if !is_same {
+        if !continues {
             tracing::error!(
                 collection = candidate.id,
                 reason,
                 "removal is held; see `cmsync removals list`"
             );
             (state.held_since, state.dismissed) = (now, false);
-            (state.held_vanished, state.held_devices) = (candidate.is_vanished, devices);
             reason.clone_into(&mut state.held_reason);
         }
+        (state.held_vanished, state.held_devices) = (candidate.is_vanished, devices);
         if let Some(finish) = candidate.finish {
             state.token = finish.token;
             (state.rows_read, state.last_read) = (finish.rows_read, finish.last_read);
@@ -155,7 +165,7 @@ impl Connection {
             return Ok(());
         };
         let is_vanished = kept.state.held_vanished;
-        let devices = decode_bitmap(&kept.state.held_devices).unwrap_or_default() & &kept.members;
+        let devices = kept.held_devices() & &kept.members;
         let id = id.to_owned();
         self.let_go(Candidate { id, devices, is_vanished, finish: None, hold: None }).await
     }
@@ -175,6 +185,14 @@ impl Connection {
                 kept.state.dismissed = true;
                 self.publisher.commit_collection(&self.memory, &id).await?;
             }
+        }
+        let waits = |kept: &Kept| kept.is_held() && !kept.state.dismissed;
+        if action == "approve" && !self.memory.collections.values().any(waits) {
+            // A person has seen what went: the rights of now are what the next loss is measured by.
+            let connection = &mut self.memory.connection;
+            connection.account.clear();
+            connection.all_systems_visible = false;
+            self.publisher.commit_connection(&self.memory).await?;
         }
         if self.status.borrow().state == Health::Working {
             self.report();

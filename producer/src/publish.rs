@@ -242,6 +242,13 @@ impl Publisher {
             let now: RoaringBitmap = now.iter().copied().collect();
             kept.members |= &now & adds;
             kept.members -= &now & removes;
+            // With the commit that publishes the last of a held removal, and not before.
+            if kept.is_held()
+                && !kept.state.held_vanished
+                && kept.held_devices().is_disjoint(&kept.members)
+            {
+                kept.release();
+            }
             if let (Some(finish), true) = (&finish, rest.is_empty()) {
                 kept.state.token.clone_from(&finish.token);
                 (kept.state.rows_read, kept.state.last_read) = (finish.rows_read, finish.last_read);
@@ -290,7 +297,8 @@ impl Publisher {
             return Ok(());
         };
         let mut outputs = Vec::new();
-        if kept.state.start_seq > 0 {
+        // Whatever was sent of it, also when it is to be sent anew.
+        if !kept.state.run_id.is_empty() {
             outputs.push(self.output(&self.change(memory, id, kept, (ChangeKind::Removed, seq))));
         }
         outputs.push(self.group(memory, id, None));

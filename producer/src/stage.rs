@@ -202,7 +202,9 @@ impl Stage {
             }
             Err(error @ Error::Queue(cmsync_queue::Error::Closed)) => Err(error),
             Err(error) => {
-                self.outcome.failed.push((name, error.to_string()));
+                if self.once {
+                    self.outcome.failed.push((name, error.to_string()));
+                }
                 Ok(())
             }
         }
@@ -307,16 +309,25 @@ async fn prepare(connection: &mut Connection, context: &Context, highest: &dyn H
     let Some(seq) = highest.highest_seq(&site).await else {
         return;
     };
-    let state = &mut connection.memory.connection;
-    if seq > state.last_seq {
-        if state.last_seq > 0 {
+    let last = connection.memory.connection.last_seq;
+    if seq > last {
+        if last > 0 {
             tracing::error!(
                 "workspace holds newer rows than the state: an old copy was restored; sending everything whole"
             );
         }
-        state.last_seq = seq;
-        for kept in connection.memory.collections.values_mut() {
-            (kept.state.start_seq, kept.state.sending) = (0, false);
+        // Made durable before the seq above which they are sent: a crash in between sends them again.
+        let ids: Vec<String> = connection.memory.collections.keys().cloned().collect();
+        for id in ids {
+            if let Some(kept) = connection.memory.collections.get_mut(&id) {
+                (kept.state.start_seq, kept.state.sending) = (0, false);
+            }
+            if let Err(error) =
+                connection.publisher.commit_collection(&connection.memory, &id).await
+            {
+                tracing::warn!(%error, "failed to note that a collection is to be sent whole");
+            }
         }
+        connection.memory.connection.last_seq = seq;
     }
 }

@@ -49,6 +49,20 @@ impl Kept {
         !self.state.held_reason.is_empty()
     }
 
+    /// Members whose removal is held.
+    pub(crate) fn held_devices(&self) -> RoaringBitmap {
+        decode_bitmap(&self.state.held_devices).unwrap_or_default()
+    }
+
+    /// Memberships whose removal waits for a person.
+    pub(crate) fn waiting(&self) -> u64 {
+        match self.is_held() && !self.state.dismissed {
+            true if self.state.held_vanished => self.members.len(),
+            true => self.held_devices().intersection_len(&self.members),
+            false => 0,
+        }
+    }
+
     pub(crate) fn release(&mut self) {
         self.state.held_reason.clear();
         self.state.held_devices.clear();

@@ -56,10 +56,11 @@ impl Connection {
 
     /// Reads the next page of devices; true at the end of a sweep.
     pub(crate) async fn sweep_page(&mut self) -> Result<bool, Error> {
-        let rows = self.site.devices(&DeviceScope::After(self.sweep.after)).await?;
         let known = self.devices.read().unwrap_or_else(PoisonError::into_inner).len();
         let pages = u32::try_from(known / self.options.page_size.max(1) + 2).unwrap_or(u32::MAX);
+        // Before the request: a page that fails has its next turn like any other.
         self.sweep.next = Instant::now() + self.sweep.interval / pages;
+        let rows = self.site.devices(&DeviceScope::After(self.sweep.after)).await?;
         let from = u32::try_from(self.sweep.after + 1).unwrap_or(0);
         let last = rows.last().map(|row| row.resource_id);
         let is_end = last.is_none_or(|last| last <= self.sweep.after);

@@ -86,3 +86,25 @@ async fn a_file_that_was_filled_and_drained_many_times_does_not_grow_without_bou
     let size = std::fs::metadata(directory.path().join("queue.redb")).unwrap().len();
     assert!(size < 24 << 20, "{size} bytes for {written} written");
 }
+
+#[test]
+fn a_batch_that_is_applied_twice_counts_once() {
+    use cmsync_queue::embedded::RedbStore;
+    use cmsync_queue::local::{Batch, Store, StoredTopic};
+    let directory = tempfile::tempdir().unwrap();
+    let store = RedbStore::open(directory.path()).unwrap();
+    let topic = StoredTopic { id: 1, name: "log".into(), partitions: 1, kind: TopicKind::Log };
+    let message = |offset| ((1, 0), offset, Bytes::from_static(b"k"), Bytes::from_static(b"value"));
+    let batch = Batch {
+        new_topics: vec![topic],
+        appends: vec![message(0), message(1)],
+        upserts: vec![((1, 1), Bytes::from_static(b"k"), Some(Bytes::from_static(b"v")))],
+        ends: vec![((1, 0), 2), ((1, 1), 1)],
+        ..Batch::default()
+    };
+    let once = store.apply(&batch).unwrap();
+    assert_eq!(once.iter().map(|(_, e)| e.bytes).collect::<Vec<_>>(), [12, 2]);
+    // As after a commit that failed at its end and was durable all the same.
+    store.recover().unwrap();
+    assert_eq!(store.apply(&batch).unwrap(), once);
+}

@@ -128,6 +128,8 @@ fn check_format(path: &Path, database: &Database) -> Result<(), Error> {
 struct Applying<'txn> {
     extents: Table<'txn, TopicPartition, (u64, u64, u64)>,
     touched: BTreeMap<TopicPartition, Extent>,
+    /// Where each touched partition ended before: what lies below was counted when it was written.
+    ended: BTreeMap<TopicPartition, u64>,
 }
 
 impl Applying<'_> {
@@ -135,6 +137,7 @@ impl Applying<'_> {
         if !self.touched.contains_key(&at) {
             let (start, end, bytes) = self.extents.get(at)?.map(|v| v.value()).unwrap_or_default();
             self.touched.insert(at, Extent { start, end, bytes });
+            self.ended.insert(at, end);
         }
         Ok(self.touched.entry(at).or_default())
     }
@@ -150,7 +153,13 @@ impl Applying<'_> {
             to_key.copy_from_slice(key);
             to_value.copy_from_slice(value);
             drop(slot);
-            self.extent((*topic, *partition))?.bytes += (key.len() + value.len()) as u64;
+            let at = (*topic, *partition);
+            self.extent(at)?;
+            let added = (key.len() + value.len()) as u64;
+            // A batch whose commit failed may have become durable: applied again, it adds nothing.
+            if self.ended.get(&at).is_none_or(|end| offset >= end) {
+                self.touched.entry(at).or_default().bytes += added;
+            }
         }
         for (at, from, to) in &batch.trims {
             for offset in *from..*to {
@@ -191,13 +200,17 @@ fn write_batch(
     write: &WriteTransaction,
     batch: &Batch,
 ) -> Result<BTreeMap<TopicPartition, Extent>, redb::Error> {
-    let mut applying = Applying { extents: write.open_table(EXTENTS)?, touched: BTreeMap::new() };
+    let mut applying = Applying {
+        extents: write.open_table(EXTENTS)?,
+        touched: BTreeMap::new(),
+        ended: BTreeMap::new(),
+    };
     for (at, end) in &batch.ends {
         applying.extent(*at)?.end = *end;
     }
     applying.append(write, batch)?;
     applying.upsert(write, batch)?;
-    let Applying { mut extents, touched } = applying;
+    let Applying { mut extents, touched, .. } = applying;
     for (at, extent) in &touched {
         extents.insert(*at, (extent.start, extent.end, extent.bytes))?;
     }

@@ -148,3 +148,89 @@ async fn most_members_going_at_once_needs_a_second_read_and_then_goes() {
     );
     rig.until_all_equal().await;
 }
+
+async fn held(rig: &Rig) -> serde_json::Value {
+    rig.json(&["removals", "list"]).await
+}
+
+fn take_away(rig: &Rig, collection: &str, count: usize) {
+    let mut world = rig.lab.world();
+    // Computers: what is none was never a member of the group.
+    let gone: Vec<u32> = world.computers(collection).into_keys().take(count).collect();
+    assert_eq!(gone.len(), count);
+    world.change_members(collection, &[], &gone);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_removal_stays_held_though_its_set_changes() {
+    let mut rig = synced().await;
+    rig.lab.faults().role = "Nothing much".into();
+    take_away(&rig, "PS100001", 3);
+    rig.two_polls().await;
+    assert_eq!(held(&rig).await[0]["members"], 3);
+    rig.lab.faults().role = String::new();
+    take_away(&rig, "PS100001", 1);
+    rig.two_polls().await;
+    assert_eq!(held(&rig).await[0]["members"], 4);
+    assert_eq!(rig.report().extra, 4);
+    assert!(rig.run(&["removals", "approve", "lab", "PS100001"]).await.status.success());
+    rig.until_all_equal().await;
+    assert_eq!(held(&rig).await.as_array().unwrap().len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_systems_that_went_in_a_quiet_hour_is_missed_when_something_goes() {
+    let list = r#"[{ name = "*group*" }]"#;
+    let mut rig = Rig::with(crate::rig::options(small()), list, "").await;
+    let kept: Vec<String> =
+        rig.lab.device_collections().into_iter().filter(|id| id.starts_with("PS1")).collect();
+    rig.start();
+    rig.until_equal(&kept).await;
+    rig.two_polls().await;
+    rig.lab.world().hidden.insert("SMS00001".into());
+    rig.two_polls().await;
+    take_away(&rig, "PS100001", 2);
+    rig.two_polls().await;
+    let held = held(&rig).await;
+    assert!(held[0]["reason"].as_str().unwrap().contains("All Systems"), "{held}");
+    assert_eq!(rig.lab.compare(&kept).extra, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_approval_the_rights_of_then_are_what_counts() {
+    let mut rig = synced().await;
+    rig.lab.faults().role = "Full Administrator".into();
+    take_away(&rig, "PS100001", 1);
+    rig.two_polls().await;
+    assert_eq!(held(&rig).await.as_array().unwrap().len(), 1);
+    assert!(rig.run(&["removals", "approve", "lab", "*"]).await.status.success());
+    rig.until_all_equal().await;
+    take_away(&rig, "PS100002", 1);
+    rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_approved_while_nothing_can_be_published_goes_later() {
+    let extra = "[producer]\nmax_backlog = \"1kB\"";
+    let mut rig = Rig::with(crate::rig::options(small()), r#"[{ name = "*" }]"#, extra).await;
+    rig.start();
+    rig.until_all_equal().await;
+    rig.lab.faults().role = "Nothing much".into();
+    take_away(&rig, "PS100001", 3);
+    rig.two_polls().await;
+    assert_eq!(held(&rig).await[0]["members"], 3);
+    let rule = rig.lab.options.rules[0].clone();
+    rig.lab.faults().refused_rules.insert(rule);
+    let more: Vec<u32> = (0..200).map(|n| CLIENTS + n).collect();
+    rig.lab.world().change_members("PS100002", &more, &[]);
+    let log = rig.log_path();
+    let is_paused = move || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        text.contains("uploads are paused").then_some(())
+    };
+    rig.until(is_paused).await;
+    assert!(rig.run(&["removals", "approve", "lab", "PS100001"]).await.status.success());
+    rig.two_polls().await;
+    rig.lab.faults().refused_rules.clear();
+    rig.until_all_equal().await;
+}
