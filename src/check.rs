@@ -132,13 +132,14 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
         note("clock", Err(format!("{skew} s ahead of the token endpoint's: set it right")));
     }
     let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
-    for rule in &workspace.rules {
-        let body = cmsync_uploader::test_body(clock()());
+    let tests = |rule| cmsync_uploader::test_bodies(clock()()).map(move |body| (rule, body));
+    for (rule, body) in workspace.rules.iter().flat_map(tests) {
+        let stream = body.0;
         let posted = ingestion.post(rule, &token, "cmsync-check", body).await;
         note(
             "rule",
             match posted {
-                Verdict::Accepted => Ok(format!("{} took a test row", rule.id)),
+                Verdict::Accepted => Ok(format!("{} took a test row of {stream}", rule.id)),
                 Verdict::RuleRefused(text) => Err(format!(
                     "{}: {text}; the identity needs the role Monitoring Metrics Publisher on the rule (up to 30 minutes to take effect)",
                     rule.id

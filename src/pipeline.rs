@@ -69,6 +69,7 @@ pub(crate) async fn run(
         shutdown.clone(),
     );
     supervisor.apply(&config).await?;
+    let before = supervisor.dead_letters().await?;
     progress::show(metrics.clone(), shutdown.clone(), !once);
     let context = supervisor.producer_context();
     let producer_runs = stage.is_none_or(|s| s == StageName::Producer);
@@ -90,19 +91,35 @@ pub(crate) async fn run(
         }
     };
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
-    let mut is_well = outcome.failed.is_empty() && outcome.held == 0;
-    if once && !supervisor.shutdown.is_cancelled() {
-        for (connection, reason) in &outcome.failed {
-            eprintln!("cmsync: {connection}: {reason}");
-        }
-        if outcome.held > 0 {
-            eprintln!("cmsync: {} removals are held: see `cmsync removals list`", outcome.held);
-        }
-        is_well &= supervisor.wait_delivered().await?;
-    }
+    let is_well = !once || is_delivered(&supervisor, &outcome, before).await?;
     supervisor.shutdown.cancel();
-    is_well &= supervisor.drain(config.drain_deadline).await?;
-    Ok(is_well || !once)
+    let is_drained = supervisor.drain(config.drain_deadline).await?;
+    Ok(is_well && (is_drained || !once))
+}
+
+/// Whether a run with `once` has done all that it was for; says what it has not.
+async fn is_delivered(
+    supervisor: &Supervisor,
+    outcome: &cmsync_producer::Outcome,
+    dead_letters_before: usize,
+) -> anyhow::Result<bool> {
+    if supervisor.shutdown.is_cancelled() {
+        eprintln!("cmsync: stopped before everything was delivered");
+        return Ok(false);
+    }
+    for (connection, reason) in outcome.failed.iter().chain(&supervisor.refused) {
+        eprintln!("cmsync: {connection}: {reason}");
+    }
+    if outcome.held > 0 {
+        eprintln!("cmsync: {} removals are held: see `cmsync removals list`", outcome.held);
+    }
+    let is_delivered = supervisor.wait_delivered().await?;
+    let aside = supervisor.dead_letters().await?.saturating_sub(dead_letters_before);
+    if aside > 0 {
+        eprintln!("cmsync: {aside} records were set aside: see `cmsync dead-letters list`");
+    }
+    let is_well = outcome.failed.is_empty() && supervisor.refused.is_empty() && outcome.held == 0;
+    Ok(is_well && is_delivered && aside == 0)
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

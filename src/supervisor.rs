@@ -42,6 +42,8 @@ pub(crate) struct Supervisor {
     pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) config: Config,
+    /// Connections that were not started, with the reason.
+    pub(crate) refused: Vec<(String, String)>,
 }
 
 impl Supervisor {
@@ -53,7 +55,7 @@ impl Supervisor {
         shutdown: CancellationToken,
     ) -> Self {
         let (workers, tasks, config) = (HashMap::new(), JoinSet::new(), config.clone());
-        Self { queue, board, stage, jobs, workers, tasks, shutdown, config }
+        Self { queue, board, stage, jobs, workers, tasks, shutdown, config, refused: Vec::new() }
     }
 
     fn share(&self, connections: usize) -> u64 {
@@ -130,6 +132,7 @@ impl Supervisor {
             .insert(name.to_owned(), Worker { connection: connection.clone(), stop: stop.clone() });
         if let Err(reason) = clock_is_right {
             tracing::error!(connection = name, reason, "connection is not started");
+            self.refused.push((name.to_owned(), reason.clone()));
             self.board.stage(name, "producer").send_modify(|status| {
                 (status.state, status.reason) = (Health::Stopped, reason);
             });
@@ -179,6 +182,15 @@ impl Supervisor {
     ) -> anyhow::Result<()> {
         let (name, outcome) = ended.context("a stage panicked")?;
         outcome.with_context(|| format!("a stage of connection `{name}` ended"))
+    }
+
+    /// Records and messages that are set aside now.
+    pub(crate) async fn dead_letters(&self) -> anyhow::Result<usize> {
+        let mut count = 0;
+        for name in self.config.connections.keys() {
+            count += self.queue.scan(&topics::dead_letters(name)).await?.count();
+        }
+        Ok(count)
     }
 
     /// Waits until nothing waits for any workspace; false when one takes nothing for too long.

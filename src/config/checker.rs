@@ -28,10 +28,16 @@ impl Checker {
         let url = match Url::parse(text) {
             Ok(url) => url,
             Err(error) => {
-                self.wrong(path, format!("`{text}` is no URL: {error}"));
+                // What may hold a password is not shown.
+                let shown = if text.contains('@') { "the value" } else { text };
+                self.wrong(path, format!("`{shown}` is no URL: {error}"));
                 return None;
             }
         };
+        if !url.username().is_empty() || url.password().is_some() {
+            self.wrong(path, "must not hold a user name or a password");
+            return None;
+        }
         let is_loopback = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
         match url.scheme() {
             "https" => {}
@@ -47,10 +53,6 @@ impl Checker {
                 self.wrong(path, format!("`{text}` must begin with https://"));
                 return None;
             }
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            self.wrong(path, "must not hold a user name or a password");
-            return None;
         }
         Some(url)
     }

@@ -91,14 +91,14 @@ impl Stage {
                 value: None,
             };
             let Some(letter) = letter else {
-                self.gather.emit(vec![done]);
+                self.letters.settle(vec![done]).await?;
                 continue;
             };
             if self.replays.values().any(|(known, _)| known.id == letter.id) {
                 continue;
             }
             if !replays {
-                self.gather.emit(vec![self.letters.forget(&letter.id), done]);
+                self.letters.settle(vec![self.letters.forget(&letter.id), done]).await?;
             } else if letter.stream.is_empty() {
                 self.gather.emit(vec![again(&letter), self.letters.forget(&letter.id), done]);
             } else {
@@ -129,7 +129,7 @@ impl Stage {
         if let Some((letter, key)) = self.replays.remove(&number) {
             let done = Output { topic: topics::CONTROL.into(), partition: 0, key, value: None };
             let forget = was_taken.then(|| self.letters.forget(&letter.id));
-            self.gather.emit(forget.into_iter().chain([done]).collect());
+            self.settled.extend(forget.into_iter().chain([done]));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 
 use bytes::Bytes;
 use cmsync_schemas::tables::{
-    Action, COLLECTION_STREAM, CollectionRow, MEMBER_STREAM, format_time,
+    Action, COLLECTION_STREAM, CollectionRow, MEMBER_STREAM, MemberRow, format_time,
 };
 use cmsync_schemas::{MemberRecord, RecordBatch};
 use flate2::Compression;
@@ -216,10 +216,21 @@ fn string(text: &mut Vec<u8>, value: &str) {
     }
 }
 
-/// A body with one row that says nothing and shows whether a rule takes rows: readers pass over
-/// `Status == 'Test'`.
-pub(crate) fn test_row(now: i64) -> Body {
+/// A body with one row that says nothing and shows whether a rule takes rows of a stream: readers
+/// pass over `Status == 'Test'`, and over members of a site for which there is no marker.
+pub(crate) fn test_row(stream: &'static str, now: i64) -> Body {
     let time = format_time(now);
+    let member = MemberRow {
+        time_generated: &time,
+        site_code: "-",
+        group_id: "-",
+        resource_id: 0,
+        computer: "-",
+        netbios_name: "-",
+        assigned_site: None,
+        action: Action::Present,
+        seq: 0,
+    };
     let row = CollectionRow {
         time_generated: &time,
         site_code: "-",
@@ -233,8 +244,12 @@ pub(crate) fn test_row(now: i64) -> Body {
         instance: "-",
         status: "Test",
     };
-    let mut builder = Builder::new(COLLECTION_STREAM);
-    let text = serde_json::to_vec(&row).unwrap_or_default();
+    let mut builder = Builder::new(stream);
+    let text = match stream == COLLECTION_STREAM {
+        true => serde_json::to_vec(&row),
+        false => serde_json::to_vec(&member),
+    };
+    let text = text.unwrap_or_default();
     builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
     builder.take()
 }
@@ -245,7 +260,6 @@ pub(crate) const ROWS_STREAM: &str = MEMBER_STREAM;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cmsync_schemas::tables::MemberRow;
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = MemberRecord> {

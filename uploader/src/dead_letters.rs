@@ -57,6 +57,14 @@ impl DeadLetters {
         Output { topic: self.topic.clone(), partition: 0, key, value: None }
     }
 
+    /// Writes tombstones past the commits that may wait for the very room that these make.
+    pub(crate) async fn settle(&self, tombstones: Vec<Output>) -> Result<(), Error> {
+        if tombstones.is_empty() {
+            return Ok(());
+        }
+        self.queue.publish(tombstones).await.map(drop)
+    }
+
     /// How many records of a run were set aside, by either stage.
     pub(crate) async fn of_run(&mut self, run: &str) -> Result<i64, Error> {
         let version = *self.changed.borrow_and_update();

@@ -1,5 +1,6 @@
 //! One body on its way: posted until it is taken, or until it is clear that it never will be.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,6 +20,8 @@ use crate::rules::Rules;
 const FAILURES: u32 = 10;
 /// Connections cut this often in a row under one body may be the service's way of saying 413.
 const CUTS: u32 = 3;
+/// An upload aborted below this size was not aborted for it.
+const LARGE: usize = 64 * 1024;
 /// How long the answer to the test row counts.
 const TEST_COUNTS: Duration = Duration::from_secs(10);
 /// Refused records in a minute above which, with [`MANY_PERCENT`], the fault is the rule's.
@@ -46,6 +49,8 @@ pub(crate) enum Outcome {
     Delivered,
     /// Too large as it is: to be halved. Of one row: never to be taken.
     TooLarge,
+    /// Cut off so often, or in such a way, that its size may be the reason: to be halved.
+    CutOff,
     /// Not accepted: to be halved. Of one row: to be set aside.
     Refused(String),
 }
@@ -59,9 +64,12 @@ pub(crate) struct Delivery {
     /// Bodies that may be on their way at once: fewer when the service slows down.
     pub(crate) allowed: AtomicUsize,
     options: Options,
-    tested: Mutex<Option<(Instant, bool)>>,
+    tested: Mutex<Tested>,
     window: Mutex<Window>,
 }
+
+/// By rule and stream: when the test row was sent, and whether it passed.
+type Tested = HashMap<(usize, &'static str), (Instant, bool)>;
 
 /// Records of the last minute.
 struct Window {
@@ -85,7 +93,7 @@ impl Delivery {
             clock,
             allowed: AtomicUsize::new(options.max_in_flight),
             options: options.clone(),
-            tested: Mutex::new(None),
+            tested: Mutex::default(),
             window: Mutex::new(Window { since: Instant::now(), sent: 0, refused: 0 }),
         }
     }
@@ -116,16 +124,20 @@ impl Delivery {
                     self.rules.undecided(index);
                     Some(Outcome::TooLarge)
                 }
+                Verdict::Aborted(_) if body.rows > 1 && body.bytes.len() > LARGE => {
+                    self.rules.undecided(index);
+                    Some(Outcome::CutOff)
+                }
                 Verdict::Throttled(after) => {
                     self.metrics.throttled.increment(1);
                     self.slow_down();
                     self.rules.throttled(index, after);
                     None
                 }
-                Verdict::Unavailable(error) => {
+                Verdict::Unavailable(error) | Verdict::Aborted(error) => {
                     self.unavailable(index, body, &mut attempt, error).await
                 }
-                Verdict::BadBody(error) if self.is_body_at_fault(index, rule, body.rows).await => {
+                Verdict::BadBody(error) if self.is_body_at_fault(index, rule, body).await => {
                     Some(Outcome::Refused(error))
                 }
                 refused => {
@@ -149,7 +161,7 @@ impl Delivery {
     ) -> Option<Outcome> {
         self.slow_down();
         self.rules.undecided(index);
-        let outcome = attempt.failed(&error, self.rules.taken(index), body.rows);
+        let outcome = attempt.failed(&error, self.rules.passed(index), body.rows);
         if outcome.is_none() {
             tracing::warn!(%error, attempts = attempt.count, "post failed; trying again");
             tokio::time::sleep(attempt.policy.next_delay()).await;
@@ -211,20 +223,21 @@ impl Delivery {
 
     /// Whether a refused body is at fault, and not its rule: a test row passes, and of single rows
     /// not too many were refused.
-    async fn is_body_at_fault(&self, index: usize, rule: &Rule, rows: u32) -> bool {
-        let known = *self.tested.lock().unwrap_or_else(PoisonError::into_inner);
+    async fn is_body_at_fault(&self, index: usize, rule: &Rule, body: &Body) -> bool {
+        let tested = || self.tested.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (index, body.stream);
+        let known = tested().get(&key).copied();
         let passes = match known {
             Some((at, passes)) if passes && at.elapsed() < TEST_COUNTS => passes,
             _ => {
-                let test = test_row((self.clock)());
+                let test = test_row(body.stream, (self.clock)());
                 let posted = self.post(rule, &test, &mut Attempts::new(&self.options)).await;
                 let passes = matches!(posted, Ok(Verdict::Accepted));
-                *self.tested.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((Instant::now(), passes));
+                tested().insert(key, (Instant::now(), passes));
                 passes
             }
         };
-        let is_at_fault = passes && (rows > 1 || !self.count(0, 1));
+        let is_at_fault = passes && (body.rows > 1 || !self.count(0, 1));
         if is_at_fault {
             self.rules.undecided(index);
         }
@@ -269,21 +282,19 @@ struct Attempts {
     renewed: bool,
     failures: u32,
     cuts: u32,
-    taken_before: Option<u64>,
+    passed_before: Option<u64>,
     policy: Policy,
 }
 
 impl Attempts {
     fn new(options: &Options) -> Self {
         let policy = Policy::new(options.probe_first, options.probe_max);
-        Self { count: 0, renewed: false, failures: 0, cuts: 0, taken_before: None, policy }
+        Self { count: 0, renewed: false, failures: 0, cuts: 0, passed_before: None, policy }
     }
 
     /// Notes a failure on the service's side; the outcome, if others pass and this body never does.
-    fn failed(&mut self, error: &str, taken: u64, rows: u32) -> Option<Outcome> {
-        // The body itself was counted once an attempt when its turn was given out.
-        let others = taken.saturating_sub(u64::from(self.count));
-        let before = *self.taken_before.get_or_insert(others);
+    fn failed(&mut self, error: &str, passed: u64, rows: u32) -> Option<Outcome> {
+        let before = *self.passed_before.get_or_insert(passed);
         let is_answer = error.starts_with('5');
         if is_answer {
             self.failures += 1;
@@ -291,12 +302,43 @@ impl Attempts {
         } else {
             self.cuts += 1;
         }
-        if others <= before {
+        if passed <= before {
             return None;
         }
         if self.failures >= FAILURES {
             return Some(Outcome::Refused(error.to_owned()));
         }
-        (self.cuts >= CUTS && rows > 1).then_some(Outcome::TooLarge)
+        (self.cuts >= CUTS && rows > 1).then_some(Outcome::CutOff)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempts() -> Attempts {
+        Attempts::new(&Options::default())
+    }
+
+    #[test]
+    fn an_outage_of_the_service_never_makes_a_body_the_culprit() {
+        let mut attempt = attempts();
+        for _ in 0..100 {
+            assert!(attempt.failed("503: ", 7, 1).is_none());
+            assert!(attempt.failed("no answer", 7, 50).is_none());
+        }
+    }
+
+    #[test]
+    fn a_body_that_alone_fails_is_refused_and_one_that_alone_is_cut_is_halved() {
+        let mut attempt = attempts();
+        for passed in 0..9 {
+            assert!(attempt.failed("500: ", passed, 1).is_none());
+        }
+        assert!(matches!(attempt.failed("500: ", 9, 1), Some(Outcome::Refused(_))));
+        let mut attempt = attempts();
+        assert!(attempt.failed("cut", 0, 50).is_none());
+        assert!(attempt.failed("cut", 1, 50).is_none());
+        assert!(matches!(attempt.failed("cut", 2, 50), Some(Outcome::CutOff)));
     }
 }

@@ -16,9 +16,11 @@ pub use config::Options;
 pub use delivery::Target;
 pub use stage::{Uploader, run};
 
-/// Stream and gzipped body of a row that shows whether a rule takes rows, for `cmsync check`.
-#[must_use]
-pub fn test_body(now: i64) -> (&'static str, bytes::Bytes) {
-    let body = body::test_row(now);
-    (body.stream, body.bytes)
+/// Streams and gzipped bodies of rows that show whether a rule takes rows, for `cmsync check`.
+pub fn test_bodies(now: i64) -> impl Iterator<Item = (&'static str, bytes::Bytes)> {
+    use cmsync_schemas::tables::{COLLECTION_STREAM, MEMBER_STREAM};
+    [COLLECTION_STREAM, MEMBER_STREAM].into_iter().map(move |stream| {
+        let body = body::test_row(stream, now);
+        (stream, body.bytes)
+    })
 }

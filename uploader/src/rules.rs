@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use crate::config::Options;
 
+/// A `Retry-After` of zero, or of a moment that has passed, asks for some time all the same.
+const SHORTEST_REST: Duration = Duration::from_millis(100);
+
 /// Why a rule rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Rest {
@@ -25,8 +28,10 @@ struct State {
     rest: Rest,
     until: Instant,
     policy: Policy,
+    /// Bodies that it was given.
+    given: u64,
     /// Bodies that it took.
-    taken: u64,
+    passed: u64,
 }
 
 /// All rules of one connection.
@@ -51,7 +56,8 @@ impl Rules {
             rest: Rest::No,
             until: Instant::now(),
             policy: Policy::new(options.probe_first, options.probe_max),
-            taken: 0,
+            given: 0,
+            passed: 0,
         };
         let states = Mutex::new(rules.iter().map(|_| state()).collect());
         let (paused, _) = watch::channel(None);
@@ -87,10 +93,10 @@ impl Rules {
                     .iter_mut()
                     .enumerate()
                     .filter(|(_, s)| is_free(s))
-                    .min_by_key(|(_, s)| s.taken);
+                    .min_by_key(|(_, s)| s.given);
                 if let Some((index, state)) = free {
                     // Counted when it is given out, so that bodies on their way spread too.
-                    state.taken += 1;
+                    state.given += 1;
                     match &mut state.rest {
                         Rest::Refused { is_probing, .. } => *is_probing = true,
                         Rest::No | Rest::Throttled => state.rest = Rest::No,
@@ -115,6 +121,7 @@ impl Rules {
     pub(crate) fn took(&self, index: usize) {
         if let Some(state) = self.states().get_mut(index) {
             state.rest = Rest::No;
+            state.passed += 1;
             state.policy.reset();
         }
         self.paused.send_if_modified(|p| p.take().is_some());
@@ -135,8 +142,10 @@ impl Rules {
     /// The rule asked for time, or is not to be had: every request of it rests.
     pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) {
         if let Some(state) = self.states().get_mut(index) {
-            let rest =
-                asked.map_or_else(|| state.policy.next_delay(), |a| a.min(self.retry_after_max));
+            let rest = asked.map_or_else(
+                || state.policy.next_delay(),
+                |a| a.min(self.retry_after_max).max(SHORTEST_REST),
+            );
             state.until = state.until.max(Instant::now() + rest);
             state.rest = Rest::Throttled;
         }
@@ -169,7 +178,7 @@ impl Rules {
     }
 
     /// Bodies that a rule took, to tell one that fails alone from a rule that fails.
-    pub(crate) fn taken(&self, index: usize) -> u64 {
-        self.states().get(index).map_or(0, |s| s.taken)
+    pub(crate) fn passed(&self, index: usize) -> u64 {
+        self.states().get(index).map_or(0, |s| s.passed)
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cmsync_queue::worker::{Gather, Gathered};
-use cmsync_queue::{Error, Queue};
+use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::tables::COLLECTION_STREAM;
 use cmsync_schemas::{Clock, DeadLetter, DecodeError, Health, RECORD_BATCH, Status, topics};
 use tokio::sync::watch;
@@ -28,6 +28,9 @@ use crate::runs::Runs;
 
 /// Messages that may be open at once: their rows are in bodies, so this bounds bookkeeping.
 const MAX_OPEN: usize = 4_096;
+
+/// A success is told when the last one told is older than this, in microseconds.
+const NEWS: i64 = 15_000_000;
 
 /// The uploader of one connection.
 pub struct Uploader {
@@ -69,6 +72,8 @@ pub(crate) struct Stage {
     /// Dead letters that are being replayed, with the key of what asked for it.
     pub(crate) replays: HashMap<u32, (DeadLetter, Bytes)>,
     pub(crate) next_replay: u32,
+    /// What ends the replays that have ended.
+    pub(crate) settled: Vec<Output>,
     /// Why a partition waits for a newer version of this program, if one does.
     pub(crate) held: Option<String>,
 }
@@ -153,6 +158,7 @@ impl Stage {
             on_their_way: JoinSet::new(),
             replays: HashMap::new(),
             next_replay: 0,
+            settled: Vec::new(),
             held: None,
         })
     }
@@ -220,9 +226,10 @@ impl Stage {
             Outcome::Delivered => {
                 let now = self.now();
                 self.status.send_if_modified(|status| {
-                    let is_news = status.state == Health::Starting;
+                    let is_news =
+                        status.state == Health::Starting || now - status.last_success > NEWS;
                     status.last_success = now;
-                    if is_news {
+                    if status.state == Health::Starting {
                         (status.state, status.since) = (Health::Working, now);
                     }
                     is_news
@@ -234,15 +241,16 @@ impl Stage {
                 let (left, right) = body.halves();
                 self.ready.splice(0..0, [left, right]);
             }
-            Outcome::Refused(_) if body.rows > 1 => {
+            Outcome::Refused(_) | Outcome::CutOff if body.rows > 1 => {
                 let (left, right) = body.halves();
                 self.ready.splice(0..0, [left, right]);
             }
-            Outcome::TooLarge => {
+            Outcome::TooLarge | Outcome::CutOff => {
                 self.set_aside(&body, "too_large", "a single record is larger than a body may be")
             }
             Outcome::Refused(error) => self.set_aside(&body, "refused", &error),
         }
+        self.letters.settle(std::mem::take(&mut self.settled)).await?;
         self.free_markers().await
     }
 

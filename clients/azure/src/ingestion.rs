@@ -25,8 +25,10 @@ pub struct Rule {
 pub enum Verdict {
     /// Taken.
     Accepted,
-    /// 413, or the upload was aborted for its size: send less at once.
+    /// 413: send less at once.
     TooLarge,
+    /// The service says that the upload was aborted, which a large body may be the reason of.
+    Aborted(String),
     /// 400: something in it is not accepted.
     BadBody(String),
     /// 401: the token is not accepted.
@@ -112,7 +114,7 @@ fn judge(answer: &cmsync_http::Answer) -> Verdict {
     match status.as_u16() {
         200..=299 => Verdict::Accepted,
         413 => Verdict::TooLarge,
-        _ if is_aborted => Verdict::TooLarge,
+        _ if is_aborted => Verdict::Aborted(text),
         // A 400 that is no answer of the service comes from something between.
         400 if failure.is_some() || answer.body.is_empty() => Verdict::BadBody(text),
         401 => Verdict::BadToken(text),

@@ -156,3 +156,16 @@ async fn metrics_live_and_ready_answer_and_show_no_secret() {
         assert!(!metrics.contains(secret.as_str()) && !rig.log().contains(secret.as_str()));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_once_a_record_that_was_set_aside_makes_the_exit_code_non_zero() {
+    let rig = Rig::new(cmsync_lab::world::Plan { devices: 3_000, ..small() }).await;
+    rig.lab.faults().bad_rows = Some(1_009);
+    let output = rig.once().await;
+    let text = crate::rig::stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("records were set aside"), "{text}");
+    // They are known now, and nothing new is wrong.
+    rig.lab.faults().bad_rows = None;
+    assert!(rig.once().await.status.success());
+}

@@ -55,6 +55,13 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
             && !inline.contains("very-secret"),
         "{inline}"
     );
+    let password =
+        refused(|text| text.replace("https://localhost", "http://svc:Passw0rd@localhost")).await;
+    assert!(
+        password.contains("admin_service[0]: must not hold a user name or a password")
+            && !password.contains("Passw0rd"),
+        "{password}"
+    );
     let ca = refused(|text| text.replace("/lab-ca.pem", "/cmsync.toml")).await;
     assert!(ca.contains("ca_file: ") && ca.contains("holds no PEM certificate"), "{ca}");
     let id = refused(|text| text.replace(r#"[{ name = "*" }]"#, r#"["All Systems"]"#)).await;

@@ -43,6 +43,11 @@ fn status(stage: &str) -> watch::Sender<Status> {
 }
 
 async fn queue() -> Arc<MemoryQueue> {
+    queue_with(u64::MAX).await
+}
+
+/// A queue whose dead letters may take this much.
+async fn queue_with(max_letters: u64) -> Arc<MemoryQueue> {
     let queue = Arc::new(MemoryQueue::open(MemoryStore::new()).unwrap());
     let topic =
         |name: String, partitions, kind| TopicSpec { name, partitions, kind, max_bytes: u64::MAX };
@@ -50,7 +55,10 @@ async fn queue() -> Arc<MemoryQueue> {
         .declare(&[
             topic(topics::changes("c"), PARTITIONS, TopicKind::Log),
             topic(topics::records("c"), PARTITIONS, TopicKind::Log),
-            topic(topics::dead_letters("c"), 1, TopicKind::Compacted),
+            TopicSpec {
+                max_bytes: max_letters,
+                ..topic(topics::dead_letters("c"), 1, TopicKind::Compacted)
+            },
             topic(topics::CONTROL.into(), 1, TopicKind::Compacted),
         ])
         .await
@@ -236,4 +244,39 @@ async fn the_uploader_sets_bad_ones_aside_alone_and_keeps_newer_ones() {
     lab.workspace.rows(0, |_, _| rows += 1, |_, _| {});
     assert_eq!(rows, 2);
     assert_eq!(queue.log(&records, topics::UPLOADER).await.unwrap()[1].position, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_dead_letters_full_it_waits_and_dropping_one_makes_room() {
+    let lab = Lab::start(options(small())).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    std::fs::write(&ca, &lab.ca_pem).unwrap();
+    let queue = queue_with(1).await;
+    let records = topics::records("c");
+    write(&*queue, records.clone(), 0, Bytes::from_static(b"first")).await;
+    let (uploader, _said) = uploader(&lab, &queue, &ca);
+    let stop = CancellationToken::new();
+    let task = tokio::spawn(cmsync_uploader::run(uploader, stop.clone()));
+    // An empty topic takes any message; the second finds it full and waits.
+    until_at(&*queue, &records, topics::UPLOADER, (0, 1)).await;
+    write(&*queue, records.clone(), 0, Bytes::from_static(b"second")).await;
+    let first = letters(&*queue).await.remove(0);
+    assert_eq!(first.payload, b"first");
+    let control = cmsync_schemas::Control {
+        connection: "c".into(),
+        subject: cmsync_schemas::Subject::DeadLetter,
+        item: first.id.clone(),
+        action: "drop".into(),
+        asked_at: 1,
+    };
+    let key = topics::control_key("c", control.subject, &first.id);
+    let value = Some(cmsync_schemas::CONTROL.encode(&control));
+    let topic = topics::CONTROL.to_owned();
+    queue.publish(vec![Output { topic, partition: 0, key: key.into(), value }]).await.unwrap();
+    until_at(&*queue, &records, topics::UPLOADER, (0, 2)).await;
+    let left: Vec<_> = letters(&*queue).await.into_iter().map(|l| l.payload).collect();
+    assert_eq!(left, [b"second".to_vec()]);
+    stop.cancel();
+    task.await.unwrap().unwrap();
 }
