@@ -88,3 +88,27 @@ pub fn percentile(delays: &[Duration], share: f64) -> Duration {
     let index = (delays.len().saturating_sub(1) as f64 * share).round();
     delays.get(index as usize).copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::{Lab, Options};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn nothing_changes_once_the_churn_was_stopped() {
+        let lab = Lab::start(Options::default()).await.expect("a lab");
+        for _ in 0..20 {
+            lab.start_churn(Duration::from_micros(50), 2);
+            while lab.churn().changes.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            lab.stop_churn();
+            let before = lab.churn().changes.len();
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(lab.churn().changes.len(), before);
+        }
+    }
+}

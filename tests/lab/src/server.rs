@@ -184,12 +184,16 @@ impl Lab {
             while lab.churning.load(Ordering::Relaxed) {
                 ticks.tick().await;
                 let (mut churn, mut world) = (lab.churn(), lab.world());
-                churn.step(&mut world, collections);
+                // Looked at under the lock, so that nothing changes once `stop_churn` has returned.
+                if lab.churning.load(Ordering::Relaxed) {
+                    churn.step(&mut world, collections);
+                }
             }
         });
     }
 
     pub fn stop_churn(&self) {
+        let _steps = self.churn();
         self.churning.store(false, Ordering::Relaxed);
     }
 

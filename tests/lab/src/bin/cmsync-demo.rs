@@ -79,7 +79,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     lab.stop_churn();
     let is_equal = wait_until_equal(&lab).await;
     stop(&mut cmsync)?;
-    tell(&lab);
+    let is_equal = tell(&lab) && is_equal;
     Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -97,8 +97,8 @@ async fn wait_until_equal(lab: &Arc<Lab>) -> bool {
     true
 }
 
-/// What happened, in a few lines.
-fn tell(lab: &Lab) {
+/// What happened, in a few lines; whether the workspace equals the site.
+fn tell(lab: &Lab) -> bool {
     let report = lab.compare(&lab.device_collections());
     let (counts, churn) = (lab.counts().clone(), lab.churn());
     let delays = churn.delays(&lab.workspace);
@@ -129,6 +129,7 @@ fn tell(lab: &Lab) {
         );
         report.differences.iter().for_each(|difference| println!("  {difference}"));
     }
+    report.equal
 }
 
 /// The release build beside this program.
