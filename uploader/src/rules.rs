@@ -182,3 +182,28 @@ impl Rules {
         self.states().get(index).map_or(0, |s| s.passed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_retry_after_is_obeyed_within_its_bounds_and_zero_is_no_busy_loop() {
+        let rule = Rule { endpoint: "https://localhost".parse().unwrap(), id: "dcr-1".into() };
+        let options = Options::default();
+        let rules = Rules::new(vec![rule], &options);
+        for (asked, rests) in [
+            (Duration::ZERO, SHORTEST_REST),
+            (Duration::from_secs(7), Duration::from_secs(7)),
+            (Duration::from_secs(86_400), options.retry_after_max),
+        ] {
+            let index = rules.turn().await.index;
+            let before = Instant::now();
+            rules.throttled(index, Some(asked));
+            rules.turn().await;
+            let waited = before.elapsed();
+            // The clock counts milliseconds, and wakes one late at most.
+            assert!((rests..rests + Duration::from_millis(2)).contains(&waited), "{waited:?}");
+        }
+    }
+}
