@@ -30,19 +30,8 @@ impl StatusBoard {
         if let Some(sender) = stages.get(&key) {
             return sender.clone();
         }
-        let (sender, receiver) = watch::channel(Status {
-            connection: connection.to_owned(),
-            stage: stage.to_owned(),
-            state: Health::Starting,
-            reason: String::new(),
-            since: (self.clock)(),
-            last_success: 0,
-            site_code: String::new(),
-            collections: 0,
-            members: 0,
-            holds: 0,
-            warnings: Vec::new(),
-        });
+        let (sender, receiver) =
+            watch::channel(Status::starting(connection, stage, (self.clock)()));
         stages.insert(key.clone(), sender.clone());
         tokio::spawn(publish(Arc::clone(&self.queue), key, receiver, self.shutdown.clone()));
         sender

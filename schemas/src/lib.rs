@@ -5,6 +5,7 @@
 mod framing;
 mod messages;
 mod metrics;
+mod status;
 pub mod tables;
 pub mod topics;
 mod versions;
@@ -13,6 +14,7 @@ use std::sync::LazyLock;
 
 pub use framing::{Codec, DecodeError};
 pub use messages::*;
+pub use status::{Health, Status};
 
 macro_rules! codecs {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $file:literal;)*) => {

@@ -252,53 +252,6 @@ pub struct Control {
     pub asked_at: i64,
 }
 
-/// A stage's health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Health {
-    /// Nothing was read or sent yet.
-    Starting,
-    /// All is well.
-    Working,
-    /// Waits for something outside, or for a person.
-    Paused,
-    /// Will not go on by itself.
-    Stopped,
-}
-
-/// A stage's health for one connection.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// The connection.
-    pub connection: String,
-    /// The stage.
-    pub stage: String,
-    /// How it is.
-    pub state: Health,
-    /// Why, and who must do what.
-    #[serde(default)]
-    pub reason: String,
-    /// Since when; microseconds since 1970.
-    pub since: i64,
-    /// Last poll or last accepted body; microseconds since 1970, 0 for never.
-    #[serde(default)]
-    pub last_success: i64,
-    /// The top-tier site's code, once known.
-    #[serde(default)]
-    pub site_code: String,
-    /// Collections kept.
-    #[serde(default)]
-    pub collections: i64,
-    /// Memberships kept.
-    #[serde(default)]
-    pub members: i64,
-    /// Removals that wait for a person.
-    #[serde(default)]
-    pub holds: i64,
-    /// What is not as it should be.
-    #[serde(default)]
-    pub warnings: Vec<String>,
-}
-
 /// What the producer remembers of a connection.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionState {

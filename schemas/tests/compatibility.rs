@@ -236,6 +236,15 @@ fn a_full_message_stays_below_the_limit() {
 }
 
 #[test]
+fn steady_successes_are_told_now_and_then_and_never_kept_from_whoever_looks() {
+    let mut status = Status::starting("c", "uploader", 1);
+    let told: Vec<i64> =
+        (0..60).map(|s| 5 + s * 1_000_000).filter(|t| status.note_success(*t)).collect();
+    assert_eq!(told, [5, 16_000_005, 32_000_005, 48_000_005]);
+    assert_eq!((status.state, status.since, status.last_success), (Health::Working, 5, 48_000_005));
+}
+
+#[test]
 fn kql_strings_hold_any_text() {
     assert_eq!(tables::kql_string("a'b\\c\nd\u{7}"), "'a\\'b\\\\c\\nd\\u0007'");
     assert_eq!(tables::format_time(1_700_000_000_000_002), "2023-11-14T22:13:20.000002Z");

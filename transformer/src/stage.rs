@@ -14,9 +14,6 @@ use tokio_util::sync::CancellationToken;
 use crate::mapping::{SetAside, map, record};
 use crate::metrics::Metrics;
 
-/// A success is told when the last one told is older than this, in microseconds.
-const NEWS: i64 = 15_000_000;
-
 /// Turns the changes of one connection into records.
 pub struct Transformer {
     connection: String,
@@ -123,15 +120,7 @@ impl Each for Transformer {
 
     fn committed(&mut self, _messages: usize) {
         let now = (self.clock)();
-        self.status.send_if_modified(|status| {
-            let is_first = status.state == Health::Starting;
-            let is_news = is_first || now - status.last_success > NEWS;
-            if is_first {
-                (status.state, status.since) = (Health::Working, now);
-            }
-            status.last_success = now;
-            is_news
-        });
+        self.status.send_if_modified(|status| status.note_success(now));
     }
 }
 

@@ -29,9 +29,6 @@ use crate::runs::Runs;
 /// Messages that may be open at once: their rows are in bodies, so this bounds bookkeeping.
 const MAX_OPEN: usize = 4_096;
 
-/// A success is told when the last one told is older than this, in microseconds.
-const NEWS: i64 = 15_000_000;
-
 /// The uploader of one connection.
 pub struct Uploader {
     /// The connection.
@@ -225,15 +222,7 @@ impl Stage {
         match outcome {
             Outcome::Delivered => {
                 let now = self.now();
-                self.status.send_if_modified(|status| {
-                    let is_news =
-                        status.state == Health::Starting || now - status.last_success > NEWS;
-                    status.last_success = now;
-                    if status.state == Health::Starting {
-                        (status.state, status.since) = (Health::Working, now);
-                    }
-                    is_news
-                });
+                self.status.send_if_modified(|status| status.note_success(now));
                 self.done(&body);
             }
             Outcome::TooLarge if body.rows > 1 => {

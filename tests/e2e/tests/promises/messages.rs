@@ -27,19 +27,7 @@ fn clock() -> Clock {
 }
 
 fn status(stage: &str) -> watch::Sender<Status> {
-    watch::Sender::new(Status {
-        connection: "c".into(),
-        stage: stage.into(),
-        state: Health::Starting,
-        reason: String::new(),
-        since: 0,
-        last_success: 0,
-        site_code: String::new(),
-        collections: 0,
-        members: 0,
-        holds: 0,
-        warnings: Vec::new(),
-    })
+    watch::Sender::new(Status::starting("c", stage, 0))
 }
 
 async fn queue() -> Arc<MemoryQueue> {
