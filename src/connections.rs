@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use cmsync_azure::{Credential, Ingestion, Query};
+use cmsync_azure::{Credential, Identity, Ingestion, Query};
 use cmsync_configmgr::{AdminService, Bearer};
-use cmsync_http::Client;
+use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
 use cmsync_queue::{TopicKind, TopicSpec};
 use cmsync_schemas::{tables, topics};
@@ -49,7 +49,8 @@ pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
 
 /// Tokens for a workspace.
 pub(crate) fn credential(workspace: &Workspace) -> Result<Arc<Credential>, cmsync_http::Error> {
-    let client = Client::new("token", &workspace.http)?;
+    let direct = matches!(workspace.identity, Identity::Managed(_));
+    let client = Client::new("token", &Settings { direct, ..workspace.http.clone() })?;
     let authority = workspace.endpoints.authority.clone();
     Ok(Arc::new(Credential::new(client, authority, workspace.identity.clone())))
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use cmsync_azure::{Endpoints, Identity, Rule};
-use cmsync_http::Secret;
+use cmsync_azure::{Endpoints, Rule};
 use cmsync_producer::{ConnectionConfig, Selection, Selector};
-use secrecy::SecretString;
 
 use super::checker::Checker;
+use super::identity::identity;
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
 /// Rows of one page, at most: an answer is held row by row, a request only so long.
@@ -206,19 +205,39 @@ fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize
     })
 }
 
-fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Workspace> {
-    let (authority, audience, query) = written.cloud.hosts();
-    let given = &written.endpoints;
-    let mut endpoint = |key: &str, text: &Option<String>, default: &str| {
-        let text = text.as_deref().unwrap_or(default);
-        checker.url(&format!("{path}.endpoints.{key}"), text, written.allow_insecure)
+fn endpoints(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Endpoints> {
+    let (given, hosts) = (&written.endpoints, written.cloud.hosts());
+    let mut endpoint = |key: &str, text: &Option<String>, default: Option<&str>| {
+        let at = format!("{path}.endpoints.{key}");
+        let Some(text) = text.as_deref().or(default) else {
+            checker
+                .wrong(&at, "is missing: with `cloud = \"custom\"` every endpoint must be given");
+            return None;
+        };
+        checker.url(&at, text, written.allow_insecure)
     };
-    let authority = endpoint("authority", &given.authority, authority);
-    let query = endpoint("query", &given.query, query);
+    let authority = endpoint("authority", &given.authority, hosts.map(|h| h.authority));
+    let resource_manager =
+        endpoint("resource_manager", &given.resource_manager, hosts.map(|h| h.resource_manager));
+    let audience = hosts.map(|h| h.ingestion_audience);
     let audience = endpoint("ingestion_audience", &given.ingestion_audience, audience);
+    let query = endpoint("query", &given.query, hosts.map(|h| h.query));
+    let graph = endpoint("graph", &given.graph, hosts.map(|h| h.graph));
+    Some(Endpoints {
+        authority: authority?,
+        resource_manager: resource_manager?,
+        ingestion_audience: audience?.as_str().trim_end_matches('/').to_owned(),
+        query: query?,
+        graph: graph?,
+    })
+}
+
+fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Workspace> {
+    let endpoints = endpoints(checker, path, written);
     let timeouts = (written.connect_timeout, written.read_timeout);
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
-    let identity = identity(checker, path, written);
+    let variable = |name: &str| std::env::var(name).ok();
+    let identity = identity(checker, path, written, variable);
     checker.require(
         !written.rules.is_empty(),
         &format!("{path}.rules"),
@@ -241,48 +260,12 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
             rules.push(new);
         }
     }
-    let ingestion_audience = audience?.as_str().trim_end_matches('/').to_owned();
-    let endpoints = Endpoints { authority: authority?, ingestion_audience, query: query? };
     Some(Workspace {
         http,
-        endpoints,
+        endpoints: endpoints?,
         identity: identity?,
         workspace_id: written.workspace_id.clone(),
         rules,
-    })
-}
-
-fn identity(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Identity> {
-    let ways = [
-        written.client_secret_file.is_some(),
-        written.client_secret.is_some(),
-        written.token_file.is_some(),
-    ];
-    if ways.iter().filter(|way| **way).count() != 1 {
-        checker.wrong(path, "exactly one of `client_secret_file`, `token_file` and, in the environment, `CLIENT_SECRET` must be given");
-        return None;
-    }
-    if let Some(file) = &written.token_file {
-        return Some(Identity::FixedToken(checker.secret(&format!("{path}.token_file"), file)));
-    }
-    checker.require(
-        !written.tenant_id.is_empty(),
-        &format!("{path}.tenant_id"),
-        "is missing: the directory (tenant) id",
-    );
-    checker.require(
-        !written.client_id.is_empty(),
-        &format!("{path}.client_id"),
-        "is missing: the application (client) id",
-    );
-    let secret = match (&written.client_secret_file, &written.client_secret) {
-        (Some(file), _) => checker.secret(&format!("{path}.client_secret_file"), file),
-        (None, given) => Secret::Given(SecretString::from(given.clone().unwrap_or_default())),
-    };
-    Some(Identity::ClientSecret {
-        tenant: written.tenant_id.clone(),
-        client: written.client_id.clone(),
-        secret,
     })
 }
 

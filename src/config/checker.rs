@@ -77,6 +77,7 @@ impl Checker {
         let settings = cmsync_http::Settings {
             ca_file: ca_file.cloned(),
             proxy: proxy.cloned(),
+            direct: false,
             connect_timeout_ms: millis(connect),
             read_timeout_ms: millis(read),
         };

@@ -2,6 +2,7 @@
 
 mod check;
 mod checker;
+mod identity;
 mod raw;
 mod read;
 

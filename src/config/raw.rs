@@ -200,6 +200,14 @@ pub(crate) struct Workspace {
     /// Given by the environment alone.
     #[serde(skip_serializing)]
     pub(crate) client_secret: Option<String>,
+    /// The application's certificate with its chain, PEM.
+    pub(crate) certificate_file: Option<PathBuf>,
+    /// Its key, where that has a file of its own.
+    pub(crate) certificate_key_file: Option<PathBuf>,
+    /// The machine's identity; `client_id` names one that a person assigned.
+    pub(crate) managed_identity: bool,
+    /// A token of another issuer, found by Azure's `AZURE_…` variables.
+    pub(crate) workload_identity: bool,
     /// File with a token that somebody else renews.
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) rules: Vec<Rule>,
@@ -223,6 +231,10 @@ impl Default for Workspace {
             client_id: String::new(),
             client_secret_file: None,
             client_secret: None,
+            certificate_file: None,
+            certificate_key_file: None,
+            managed_identity: false,
+            workload_identity: false,
             token_file: None,
             rules: Vec::new(),
             ca_file: None,
@@ -239,8 +251,10 @@ impl Default for Workspace {
 #[serde(default)]
 pub(crate) struct Endpoints {
     pub(crate) authority: Option<String>,
+    pub(crate) resource_manager: Option<String>,
     pub(crate) ingestion_audience: Option<String>,
     pub(crate) query: Option<String>,
+    pub(crate) graph: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -37,10 +37,16 @@ fn the_example_holds_every_option_at_its_default() {
         (workspace.cloud, workspace.connect_timeout, workspace.read_timeout),
         (wanted.cloud, wanted.connect_timeout, wanted.read_timeout)
     );
-    let (authority, audience, query) = wanted.cloud.hosts();
-    let given = workspace.endpoints;
-    let given = [given.authority, given.ingestion_audience, given.query];
-    assert_eq!(given.map(Option::unwrap), [authority, audience, query].map(ToOwned::to_owned));
+    let (hosts, given) = (wanted.cloud.hosts().unwrap(), workspace.endpoints);
+    for (written, own) in [
+        (given.authority, hosts.authority),
+        (given.resource_manager, hosts.resource_manager),
+        (given.ingestion_audience, hosts.ingestion_audience),
+        (given.query, hosts.query),
+        (given.graph, hosts.graph),
+    ] {
+        assert_eq!(written.unwrap(), own);
+    }
 }
 
 /// Every key of a table and of those in it.
@@ -70,11 +76,15 @@ fn the_example_leaves_no_option_out() {
         workspace: raw::Workspace {
             endpoints: raw::Endpoints {
                 authority: name(),
+                resource_manager: name(),
                 ingestion_audience: name(),
                 query: name(),
+                graph: name(),
             },
             workspace_id: name(),
             client_secret_file: path(),
+            certificate_file: path(),
+            certificate_key_file: path(),
             token_file: path(),
             ca_file: path(),
             proxy: name(),

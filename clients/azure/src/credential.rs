@@ -1,32 +1,25 @@
 //! Tokens from Microsoft Entra ID.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use cmsync_http::{Client, Method, Secret, StatusCode, header};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use cmsync_http::{Answer, Client, header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use crate::identity::Identity;
+use crate::managed_identity::number;
+use crate::{azure_cli, entra};
+
 /// A token is renewed this long before it ends.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
-
-/// Who asks for tokens.
-#[derive(Debug, Clone)]
-pub enum Identity {
-    /// An application with a secret.
-    ClientSecret {
-        /// Directory (tenant) id.
-        tenant: String,
-        /// Application (client) id.
-        client: String,
-        /// Its secret.
-        secret: Secret,
-    },
-    /// A token that somebody else renews.
-    FixedToken(Secret),
-}
+/// A token whose end is not told is asked for again after this.
+const UNTOLD: u64 = 600;
 
 /// Why there is no token, and who must do what.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +40,40 @@ pub enum TokenError {
         /// What to do.
         remedy: String,
     },
+    /// The certificate or its key cannot be used.
+    #[error("certificate `{}`: {detail}", .path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The machine's identity gives no token.
+    #[error("managed identity: {0}")]
+    ManagedIdentity(String),
+    /// The Azure CLI gives no token.
+    #[error("Azure CLI: {0}")]
+    AzureCli(String),
     /// The secret's file cannot be used.
     #[error(transparent)]
     Secret(#[from] cmsync_http::Error),
+}
+
+/// Whom a token speaks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct Principal {
+    /// Object id of the user or the service principal, which roles are assigned to.
+    #[serde(rename = "oid", default)]
+    pub object_id: String,
+    /// Directory (tenant) id.
+    #[serde(rename = "tid", default)]
+    pub tenant: String,
+    /// Application (client) id.
+    #[serde(rename = "appid", default)]
+    pub client: String,
+    /// What a person signs in as; empty for an application.
+    #[serde(rename = "upn", default)]
+    pub name: String,
 }
 
 /// Gives tokens, keeping each until shortly before it ends.
@@ -61,18 +85,36 @@ pub struct Credential {
     skew: Mutex<Option<i64>>,
 }
 
+/// A token as an endpoint grants it.
 #[derive(Deserialize)]
-struct Granted {
+pub(crate) struct Granted {
     access_token: SecretString,
-    expires_in: u64,
+    #[serde(default, deserialize_with = "number")]
+    expires_in: Option<u64>,
+    #[serde(default, deserialize_with = "number")]
+    expires_on: Option<u64>,
 }
 
-#[derive(Deserialize, Default)]
-struct Denied {
-    #[serde(default)]
-    error: String,
-    #[serde(default)]
-    error_codes: Vec<u64>,
+impl Granted {
+    /// Reads a token endpoint's answer, which is never shown.
+    pub(crate) fn parse(answer: &Answer) -> Result<Self, TokenError> {
+        serde_json::from_slice(&answer.body).map_err(|_| {
+            TokenError::Unavailable(format!("not a token answer: {}", no_secret(answer)))
+        })
+    }
+
+    pub(crate) fn until(access_token: SecretString, expires_on: Option<u64>) -> Self {
+        Self { access_token, expires_in: None, expires_on }
+    }
+
+    fn lasts(&self) -> Duration {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let left = self.expires_on.map(|end| end.saturating_sub(now));
+        let seconds = self.expires_in.or(left).unwrap_or(UNTOLD);
+        let lasts = Duration::from_secs(seconds);
+        // A token that lasts less than the margin is used for half its time.
+        lasts.saturating_sub(RENEW_BEFORE).max(lasts / 2)
+    }
 }
 
 impl Credential {
@@ -87,10 +129,6 @@ impl Credential {
     /// # Errors
     /// [`TokenError`] says whether waiting helps.
     pub async fn token(&self, audience: &str) -> Result<SecretString, TokenError> {
-        let (tenant, client, secret) = match &self.identity {
-            Identity::FixedToken(token) => return Ok(token.read()?),
-            Identity::ClientSecret { tenant, client, secret } => (tenant, client, secret),
-        };
         let kept =
             self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(audience).cloned();
         if let Some((token, until)) = kept
@@ -98,37 +136,36 @@ impl Credential {
         {
             return Ok(token);
         }
-        let secret = secret.read()?;
-        let mut url = self.authority.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/{tenant}/oauth2/v2.0/token"));
-        let scope = format!("{audience}/.default");
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", client),
-            ("client_secret", secret.expose_secret()),
-            ("scope", &scope),
-        ];
-        let sent = self
-            .client
-            .send_repeating(|| Ok(self.client.request(Method::POST, url.clone()).form(&form)));
-        let answer = sent.await.map_err(|e| TokenError::Unavailable(e.to_string()))?;
-        self.note_time(&answer);
-        if answer.status != StatusCode::OK {
-            return Err(refusal(tenant, client, &answer));
-        }
-        let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| {
-            TokenError::Unavailable(format!("not a token answer: {}", no_secret(&answer)))
-        })?;
-        let lasts = Duration::from_secs(granted.expires_in).saturating_sub(RENEW_BEFORE);
-        // A token that lasts less than the margin is used for half its time.
-        let lasts = lasts.max(Duration::from_secs(granted.expires_in) / 2);
-        let kept = (granted.access_token.clone(), Instant::now() + lasts);
+        let granted = match &self.identity {
+            Identity::FixedToken(token) => return Ok(token.read()?),
+            Identity::Managed(identity) => identity.ask(&self.client, audience).await?,
+            Identity::AzureCli { tenant } => azure_cli::ask(tenant.as_deref(), audience).await?,
+            Identity::Application { tenant, client, proof } => {
+                let url =
+                    crate::cloud::join(&self.authority, &format!("{tenant}/oauth2/v2.0/token"));
+                let application = entra::Application { tenant, client, proof };
+                let answer = application.ask(&self.client, &url, audience).await?;
+                self.note_time(&answer);
+                application.granted(&answer)?
+            }
+        };
+        let kept = (granted.access_token.clone(), Instant::now() + granted.lasts());
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(audience.to_owned(), kept);
         Ok(granted.access_token)
+    }
+
+    /// Whom tokens speak for, read from one for `audience`.
+    ///
+    /// # Errors
+    /// When there is no token; one that cannot be read gives an empty principal.
+    pub async fn principal(&self, audience: &str) -> Result<Principal, TokenError> {
+        let token = self.token(audience).await?;
+        let claims = token.expose_secret().split('.').nth(1).unwrap_or_default();
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).unwrap_or_default();
+        Ok(serde_json::from_slice(&claims).unwrap_or_default())
     }
 
     /// Forgets the token of an audience: the service refused it.
@@ -142,7 +179,7 @@ impl Credential {
         *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_time(&self, answer: &cmsync_http::Answer) {
+    fn note_time(&self, answer: &Answer) {
         let date = answer.headers.get(header::DATE).and_then(|d| d.to_str().ok());
         if let Some(theirs) = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
             let ahead = jiff::Timestamp::now().as_second() - theirs.timestamp().as_second();
@@ -152,31 +189,6 @@ impl Credential {
 }
 
 /// A body that should have held a token is never shown.
-fn no_secret(answer: &cmsync_http::Answer) -> String {
+pub(crate) fn no_secret(answer: &Answer) -> String {
     format!("{} with {} bytes", answer.status, answer.body.len())
-}
-
-fn refusal(tenant: &str, client: &str, answer: &cmsync_http::Answer) -> TokenError {
-    let denied: Denied = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let Some(number) = denied.error_codes.first() else {
-        let what = if denied.error.is_empty() { no_secret(answer) } else { denied.error };
-        return TokenError::Unavailable(format!("unexpected answer of the token endpoint: {what}"));
-    };
-    let remedy = match number {
-        7_000_222 => {
-            "the client secret has expired: make a new one and write it to `client_secret_file`"
-        }
-        7_000_215 => {
-            "the client secret is wrong: write the secret's value, not its id, to `client_secret_file`"
-        }
-        700_016 => "the application is unknown in this tenant: check `client_id` and `tenant_id`",
-        90_002 => "the tenant is unknown: check `tenant_id` and `cloud`",
-        _ => "see the code in Microsoft Entra's sign-in logs",
-    };
-    TokenError::Refused {
-        client: client.to_owned(),
-        tenant: tenant.to_owned(),
-        code: format!("AADSTS{number}"),
-        remedy: remedy.to_owned(),
-    }
 }

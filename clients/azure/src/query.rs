@@ -32,7 +32,7 @@ impl Query {
     /// The audience of a token for this endpoint.
     #[must_use]
     pub fn audience(&self) -> String {
-        self.endpoint.as_str().trim_end_matches('/').to_owned()
+        crate::cloud::audience(&self.endpoint)
     }
 
     /// The rows of a query's first table.
@@ -45,9 +45,7 @@ impl Query {
         token: &SecretString,
         kql: &str,
     ) -> Result<Vec<Vec<serde_json::Value>>, String> {
-        let mut url = self.endpoint.clone();
-        let base = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&format!("{base}/v1/workspaces/{workspace}/query"));
+        let url = crate::cloud::join(&self.endpoint, &format!("v1/workspaces/{workspace}/query"));
         let body = serde_json::json!({ "query": kql, "timespan": "P30D" });
         let sent = self.client.send_repeating(|| {
             let request = self.client.request(Method::POST, url.clone());

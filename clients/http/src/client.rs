@@ -31,6 +31,8 @@ pub struct Settings {
     /// Proxy, for example `http://proxy.contoso.com:3128`. Without it the usual environment
     /// variables count.
     pub proxy: Option<String>,
+    /// Never through a proxy, whatever the environment says: for addresses of the machine itself.
+    pub direct: bool,
     /// Time to connect, in milliseconds.
     pub connect_timeout_ms: u64,
     /// Longest silence while an answer is read, in milliseconds.
@@ -39,7 +41,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { ca_file: None, proxy: None, connect_timeout_ms: 10_000, read_timeout_ms: 60_000 }
+        Self {
+            ca_file: None,
+            proxy: None,
+            direct: false,
+            connect_timeout_ms: 10_000,
+            read_timeout_ms: 60_000,
+        }
     }
 }
 
@@ -100,7 +108,9 @@ impl Client {
                 .ok_or_else(|| fail("ca_file", format!("`{name}` holds no PEM certificate")))?;
             builder = builder.tls_certs_merge(authorities);
         }
-        if let Some(proxy) = &settings.proxy {
+        if settings.direct {
+            builder = builder.no_proxy();
+        } else if let Some(proxy) = &settings.proxy {
             let proxy = reqwest::Proxy::all(proxy).map_err(|e| fail("proxy", e.to_string()))?;
             builder = builder.proxy(proxy);
         }

@@ -1,4 +1,4 @@
-//! Entra's token endpoint, Logs Ingestion with its limits, and the one query that cmsync asks.
+//! Logs Ingestion with its limits, and the one query that cmsync asks.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -18,44 +18,9 @@ const BODY_LIMIT: usize = 1_048_576;
 pub(crate) type Reply = Option<Sent>;
 type Sent = (u16, Vec<(&'static str, String)>, String);
 
-fn failure(status: u16, code: &str, message: &str) -> Reply {
+pub(crate) fn failure(status: u16, code: &str, message: &str) -> Reply {
     let body = json!({"error": {"code": code, "message": message}}).to_string();
     Some((status, vec![("x-ms-error-code", code.to_owned())], body))
-}
-
-/// Answers a token request.
-pub(crate) fn token(lab: &Lab, tenant: &str, body: &[u8]) -> Reply {
-    lab.counts().tokens += 1;
-    let denied = |number: u32, text: &str| {
-        let body = json!({"error": "invalid_client", "error_description": format!("AADSTS{number}: {text}"), "error_codes": [number]});
-        Some((401, vec![], body.to_string()))
-    };
-    {
-        let faults = lab.faults();
-        if faults.token_down_until.is_some_and(|until| Instant::now() < until) {
-            return Some((503, vec![], "<html>Service unavailable</html>".into()));
-        }
-        if faults.secret_expired {
-            return denied(7_000_222, "The provided client secret keys are expired.");
-        }
-    }
-    let form: HashMap<String, String> = form(body);
-    let get = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    if tenant != lab.options.tenant {
-        return denied(90_002, "Tenant not found.");
-    }
-    if get("client_id") != lab.options.client_id {
-        return denied(700_016, "Application not found in the directory.");
-    }
-    if get("client_secret") != lab.options.client_secret {
-        return denied(7_000_215, "Invalid client secret provided.");
-    }
-    let Some(audience) = get("scope").strip_suffix("/.default") else {
-        return denied(70_011, "The provided value for scope is not valid.");
-    };
-    let token = lab.issue_token(audience);
-    let body = json!({"token_type": "Bearer", "expires_in": lab.options.token_lifetime, "access_token": token});
-    Some((200, vec![], body.to_string()))
 }
 
 /// Parses a form or a query string.
@@ -89,12 +54,16 @@ pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
 }
 
 /// Whether the bearer token of a request is good for an audience.
-fn bearer(lab: &Lab, headers: &HeaderMap<HeaderValue>, audience: &str) -> Result<(), Reply> {
+pub(crate) fn bearer(
+    lab: &Lab,
+    headers: &HeaderMap<HeaderValue>,
+    audience: &str,
+) -> Result<(), Reply> {
     let value = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let Some(token) = value.strip_prefix("Bearer ") else {
         return Err(failure(401, "InvalidToken", "No token"));
     };
-    match lab.audience_of(token) {
+    match lab.issued(token).map(|(audience, _)| audience) {
         None => Err(failure(401, "TokenExpired", "The token has expired.")),
         Some(found) if found.trim_end_matches('/') != audience => {
             Err(failure(401, "InvalidAudience", "The audience of the token is not valid."))

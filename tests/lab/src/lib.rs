@@ -11,6 +11,7 @@ mod admin_service;
 mod captures;
 pub mod churn;
 mod classes;
+mod entra;
 pub mod faults;
 mod filter;
 mod ingestion;

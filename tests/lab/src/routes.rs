@@ -11,8 +11,8 @@ use hyper::{Request, Response};
 
 use crate::admin_service::{self, Ask, web_page};
 use crate::faults::Faults;
-use crate::ingestion;
 use crate::server::Lab;
+use crate::{entra, ingestion};
 
 pub(crate) type Answer = Response<BoxBody<Bytes, io::Error>>;
 
@@ -37,15 +37,19 @@ fn full(
 pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<Answer, io::Error> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
+    let query = head.uri.query().unwrap_or_default().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     if let [service @ ("AdminService" | "AdminService_TokenAuth"), "wmi", class] = parts[..] {
-        let query = head.uri.query().unwrap_or_default();
-        return site(&lab, service, class, query, &head.headers).await;
+        return site(&lab, service, class, &query, &head.headers).await;
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let latency = lab.faults().latency;
     let reply = match parts[..] {
-        [tenant, "oauth2", "v2.0", "token"] => ingestion::token(&lab, tenant, &body),
+        [tenant, "oauth2", "v2.0", "token"] => entra::token(&lab, tenant, &body),
+        ["metadata", "identity", "oauth2", "token"] => {
+            entra::machine(&lab, &query, &head.headers, false)
+        }
+        ["arc", "token"] => entra::machine(&lab, &query, &head.headers, true),
         ["dataCollectionRules", rule, "streams", stream] => {
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;

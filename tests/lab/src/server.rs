@@ -19,6 +19,9 @@ use crate::faults::{Counts, Faults};
 use crate::workspace::{Report, Workspace};
 use crate::world::{Plan, World};
 
+/// What stands in the key file of Azure Arc's agent.
+pub const ARC_KEY: &str = "key-of-the-arc-agent";
+
 /// What the lab serves.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -31,6 +34,14 @@ pub struct Options {
     pub client_secret: String,
     /// Seconds that a token lasts.
     pub token_lifetime: u64,
+    /// Of the application's service principal.
+    pub object_id: String,
+    /// The certificate that the application has, PEM.
+    pub certificate: Option<String>,
+    /// A token of another issuer that the application trusts.
+    pub federated_token: Option<String>,
+    /// Where Azure Arc's agent keeps its key.
+    pub arc_key_file: PathBuf,
     pub audience: String,
     pub rules: Vec<String>,
     /// Port to listen on; 0 takes a free one.
@@ -47,6 +58,10 @@ impl Default for Options {
             client_id: "99999999-8888-7777-6666-555555555555".into(),
             client_secret: "secret-of-the-lab~Q".into(),
             token_lifetime: 3_599,
+            object_id: "0b1ec700-0000-4000-8000-00000000a001".into(),
+            certificate: None,
+            federated_token: None,
+            arc_key_file: PathBuf::new(),
             audience: "https://monitor.azure.com".into(),
             rules: vec!["dcr-00000000000000000000000000000001".into()],
             port: 0,
@@ -66,7 +81,7 @@ pub struct Lab {
     counts: Mutex<Counts>,
     churn: Mutex<Churn>,
     churning: AtomicBool,
-    tokens: Mutex<HashMap<String, String>>,
+    tokens: Mutex<HashMap<String, (String, String)>>,
     next_token: AtomicU64,
 }
 
@@ -165,14 +180,22 @@ impl Lab {
         200
     }
 
-    pub(crate) fn issue_token(&self, audience: &str) -> String {
-        let token = format!("token-{}", self.next_token.fetch_add(1, Ordering::Relaxed));
-        lock(&self.tokens).insert(token.clone(), audience.to_owned());
+    pub(crate) fn issue_token(&self, audience: &str, object_id: &str) -> String {
+        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = crate::entra::shape(self, number, audience, object_id);
+        let kept = (audience.to_owned(), object_id.to_owned());
+        lock(&self.tokens).insert(token.clone(), kept);
         token
     }
 
-    pub(crate) fn audience_of(&self, token: &str) -> Option<String> {
+    /// Audience and object id of a token that was issued.
+    pub(crate) fn issued(&self, token: &str) -> Option<(String, String)> {
         lock(&self.tokens).get(token).cloned()
+    }
+
+    /// What tokens are granted for.
+    pub(crate) fn audiences(&self) -> Vec<String> {
+        vec![self.options.audience.clone(), self.url(), "https://management.azure.com".into()]
     }
 
     /// Changes memberships every `interval` until [`Lab::stop_churn`].

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cmsync_azure::{Credential, Identity, Ingestion, Rule};
+use cmsync_azure::{Credential, Identity, Ingestion, Proof, Rule};
 use cmsync_http::{Client, Secret};
 use cmsync_lab::Lab;
 use cmsync_queue::memory::{MemoryQueue, MemoryStore};
@@ -163,10 +163,10 @@ fn uploader(
     let settings = cmsync_http::Settings { ca_file: Some(ca.to_owned()), ..Default::default() };
     let url = Url::parse(&lab.url()).unwrap();
     let secret = SecretString::from(lab.options.client_secret.clone());
-    let identity = Identity::ClientSecret {
+    let identity = Identity::Application {
         tenant: lab.options.tenant.clone(),
         client: lab.options.client_id.clone(),
-        secret: Secret::Given(secret),
+        proof: Proof::Secret(Secret::Given(secret)),
     };
     let credential =
         Credential::new(Client::new("token", &settings).unwrap(), url.clone(), identity);
