@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use cmsync_azure::{Credential, Identity, Ingestion, Query};
+use cmsync_azure::{Credential, Identity, Ingestion, Query, ResourceManager, WorkspaceId};
 use cmsync_configmgr::{AdminService, Bearer};
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
 use cmsync_queue::{TopicKind, TopicSpec};
 use cmsync_schemas::{tables, topics};
 use cmsync_uploader::Target;
+use cmsync_uploader::groups::{InAzure, SavedSearches};
 
 use crate::config::{Connection, Site, Workspace};
 
@@ -66,6 +67,18 @@ pub(crate) fn target(
         audience: workspace.endpoints.ingestion_audience.clone(),
         rules: workspace.rules.clone(),
     })
+}
+
+/// Where a connection's computer groups are kept.
+pub(crate) fn searches(
+    workspace: &Workspace,
+    id: &WorkspaceId,
+    credential: Arc<Credential>,
+) -> Result<Arc<dyn SavedSearches>, cmsync_http::Error> {
+    let client = Client::new("resource-manager", &workspace.http)?;
+    let endpoint = workspace.endpoints.resource_manager.clone();
+    let manager = ResourceManager::new(client, endpoint, credential);
+    Ok(Arc::new(InAzure { manager, workspace: id.clone() }))
 }
 
 /// Asks the workspace for the highest seq that it holds.

@@ -10,6 +10,7 @@ use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::EmbeddedQueue;
 use cmsync_schemas::{Health, topics};
+use cmsync_uploader::groups::{GroupsWriter, Progress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -39,6 +40,8 @@ pub(crate) struct Supervisor {
     pub(crate) stage: Option<StageName>,
     pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
     pub(crate) workers: HashMap<String, Worker>,
+    /// How far the writers of computer groups are.
+    groups: HashMap<String, watch::Receiver<Option<Progress>>>,
     pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) config: Config,
@@ -54,8 +57,9 @@ impl Supervisor {
         jobs: watch::Sender<BTreeMap<String, Job>>,
         shutdown: CancellationToken,
     ) -> Self {
-        let (workers, tasks, config) = (HashMap::new(), JoinSet::new(), config.clone());
-        Self { queue, board, stage, jobs, workers, tasks, shutdown, config, refused: Vec::new() }
+        let (workers, groups, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
+        let (config, refused) = (config.clone(), Vec::new());
+        Self { queue, board, stage, jobs, workers, groups, tasks, shutdown, config, refused }
     }
 
     fn share(&self, connections: usize) -> u64 {
@@ -112,6 +116,7 @@ impl Supervisor {
     fn stop(&mut self, name: &str) {
         if let Some(worker) = self.workers.remove(name) {
             worker.stop.cancel();
+            self.groups.remove(name);
             self.jobs.send_modify(|jobs| drop(jobs.remove(name)));
         }
     }
@@ -149,6 +154,7 @@ impl Supervisor {
             self.tasks.spawn(run.instrument(span));
         }
         if self.has(StageName::Uploader) {
+            self.start_groups(name, connection, &credential, &stop)?;
             let uploader = cmsync_uploader::Uploader {
                 connection: name.to_owned(),
                 queue,
@@ -175,6 +181,36 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Starts the writer of computer groups, where they are kept.
+    fn start_groups(
+        &mut self,
+        name: &str,
+        connection: &Connection,
+        credential: &Arc<Credential>,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Some((id, options)) = &connection.groups else {
+            return Ok(());
+        };
+        let uploader = &self.config.uploader;
+        let writer = GroupsWriter {
+            connection: name.to_owned(),
+            queue: Arc::clone(&self.queue) as Arc<dyn Queue>,
+            target: connections::searches(&connection.workspace, id, Arc::clone(credential))?,
+            options: options.clone(),
+            rests: (uploader.probe_first, uploader.probe_max),
+            clock: clock(),
+            status: self.board.stage(name, "groups"),
+            progress: watch::Sender::new(None),
+        };
+        self.groups.insert(name.to_owned(), writer.progress.subscribe());
+        let (name, stop) = (name.to_owned(), stop.clone());
+        let span = tracing::info_span!("groups", connection = name);
+        let run = async move { (name, cmsync_uploader::groups::run(writer, stop).await) };
+        self.tasks.spawn(run.instrument(span));
+        Ok(())
+    }
+
     /// A transformer or uploader ended: by order, or for a reason that ends the process.
     pub(crate) fn ended(
         &self,
@@ -193,37 +229,67 @@ impl Supervisor {
         Ok(count)
     }
 
+    /// Messages and computer groups that wait for any workspace.
+    async fn open(&self) -> anyhow::Result<u64> {
+        let mut open = 0;
+        for name in self.config.connections.keys() {
+            for (topic, group) in [
+                (topics::changes(name), topics::TRANSFORMER),
+                (topics::records(name), topics::UPLOADER),
+            ] {
+                for log in self.queue.log(&topic, group).await? {
+                    open += log.end - log.position.map_or(log.start, |p| p.offset);
+                }
+            }
+            if let Some(progress) = self.groups.get(name) {
+                let changes = *self.queue.watch(&topics::groups(name))?.borrow();
+                open += match *progress.borrow() {
+                    // What may not be written yet is not waited for.
+                    Some(progress) if progress.seen == changes && progress.is_spent => 0,
+                    Some(progress) if progress.seen == changes => progress.behind as u64,
+                    _ => 1,
+                };
+            }
+        }
+        Ok(open)
+    }
+
+    /// Whether every computer group is written; says how many are not.
+    fn groups_are_written(&self) -> bool {
+        let behind = self.groups.iter().filter_map(|(name, progress)| {
+            progress.borrow().filter(|p| p.behind > 0).map(|p| (name, p.behind))
+        });
+        let behind: Vec<_> = behind.collect();
+        for (name, count) in &behind {
+            eprintln!(
+                "cmsync: {name}: {count} computer groups wait for the write budget; the next run goes on"
+            );
+        }
+        behind.is_empty()
+    }
+
     /// Waits until nothing waits for any workspace; false when one takes nothing for too long.
     pub(crate) async fn wait_delivered(&self) -> anyhow::Result<bool> {
         let mut waited = Duration::ZERO;
         let tick = Duration::from_millis(100);
         let mut before = u64::MAX;
         loop {
-            let mut open = 0;
-            for name in self.config.connections.keys() {
-                for (topic, group) in [
-                    (topics::changes(name), topics::TRANSFORMER),
-                    (topics::records(name), topics::UPLOADER),
-                ] {
-                    for log in self.queue.log(&topic, group).await? {
-                        open += log.end - log.position.map_or(log.start, |p| p.offset);
-                    }
-                }
-            }
+            let open = self.open().await?;
             if open == 0 {
-                return Ok(true);
+                return Ok(self.groups_are_written());
             }
             waited = if open < before { Duration::ZERO } else { waited + tick };
             before = open;
             if waited > ONCE_PATIENCE || self.shutdown.is_cancelled() {
                 for name in self.config.connections.keys() {
-                    if let Some(status) =
-                        self.board.get(name, "uploader").filter(|s| !s.reason.is_empty())
-                    {
+                    let stages = ["uploader", "groups"].map(|stage| self.board.get(name, stage));
+                    for status in stages.iter().flatten().filter(|s| !s.reason.is_empty()) {
                         eprintln!("cmsync: {name}: {}", status.reason);
                     }
                 }
-                eprintln!("cmsync: {open} messages were not delivered; they stay in the queue");
+                eprintln!(
+                    "cmsync: {open} messages and computer groups were not delivered; they stay in the queue"
+                );
                 return Ok(false);
             }
             tokio::time::sleep(tick).await;

@@ -1,5 +1,6 @@
 //! The producer's options.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -53,6 +54,31 @@ impl Default for Options {
     }
 }
 
+/// Which computer groups carry their members' names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StaticGroups {
+    /// Those with up to so many members.
+    pub up_to: u64,
+    /// Collections whose groups do, whatever their size.
+    pub always: BTreeSet<String>,
+    /// Collections whose groups never do.
+    pub never: BTreeSet<String>,
+}
+
+impl Default for StaticGroups {
+    fn default() -> Self {
+        Self { up_to: 1_000, always: BTreeSet::new(), never: BTreeSet::new() }
+    }
+}
+
+impl StaticGroups {
+    /// Whether the group of a collection with so many members is static.
+    pub(crate) fn are(&self, collection: &str, members: u64) -> bool {
+        let is_wanted = members <= self.up_to || self.always.contains(collection);
+        is_wanted && !self.never.contains(collection)
+    }
+}
+
 /// What is particular to one connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConnectionConfig {
@@ -60,6 +86,8 @@ pub struct ConnectionConfig {
     pub name: String,
     /// Which collections to keep.
     pub selection: Selection,
+    /// Which of its groups carry names.
+    pub statics: StaticGroups,
     /// Whether to read the site at all.
     pub import: bool,
     /// Hours (local, from–to) in which the site is left alone.

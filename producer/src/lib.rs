@@ -20,7 +20,7 @@ mod stage;
 mod state;
 mod sweep;
 
-pub use config::{ConnectionConfig, Options};
+pub use config::{ConnectionConfig, Options, StaticGroups};
 
 pub use error::Error;
 pub use selection::{Selection, Selector};

@@ -11,6 +11,7 @@ use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, Clock, Device, GROUP, Group};
 use roaring::RoaringBitmap;
 
+use crate::config::StaticGroups;
 use crate::devices::DeviceTable;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -18,8 +19,6 @@ use crate::state::{Entries, Kept, Memory};
 
 /// Messages of one commit: enough to share its fsync, few enough not to weigh in memory.
 pub(crate) const MESSAGES: usize = 32;
-/// Computer groups up to this size carry their members' names.
-const STATIC_GROUP: u64 = 1_000;
 
 /// Publishes for one connection.
 pub(crate) struct Publisher {
@@ -34,6 +33,7 @@ pub(crate) struct Publisher {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) devices: Arc<RwLock<DeviceTable>>,
+    pub(crate) statics: StaticGroups,
 }
 
 /// What a collection's state becomes with the last message of a delta.
@@ -173,22 +173,33 @@ impl Publisher {
     /// What the computer group of a collection is now; a tombstone when it is gone.
     pub(crate) fn group(&self, memory: &Memory, id: &str, kept: Option<&Kept>) -> Output {
         let value = kept.map(|kept| {
-            let is_static = kept.members.len() <= STATIC_GROUP;
-            let members = if is_static { self.devices_of(&kept.members) } else { Vec::new() };
-            GROUP.encode(&Group {
-                connection: self.connection.clone(),
-                site_code: memory.connection.site_code.clone(),
-                collection_id: id.to_owned(),
-                name: kept.state.name.clone(),
-                folder: kept.state.folder.clone(),
-                members: i64::try_from(kept.members.len()).unwrap_or(i64::MAX),
-                is_static,
-                computers: members.into_iter().map(|d| d.fqdn.unwrap_or(d.netbios_name)).collect(),
-                seq: memory.connection.last_seq,
-            })
+            let is_static = self.statics.are(id, kept.members.len());
+            let full = GROUP.encode(&self.group_of(memory, id, kept, is_static));
+            // Names that pass what a message may have stay in the tables.
+            if full.len() <= topics::MAX_MESSAGE_BYTES {
+                full
+            } else {
+                GROUP.encode(&self.group_of(memory, id, kept, false))
+            }
         });
         let topic = topics::groups(&self.connection);
         Output { topic, partition: 0, key: Bytes::copy_from_slice(id.as_bytes()), value }
+    }
+
+    fn group_of(&self, memory: &Memory, id: &str, kept: &Kept, is_static: bool) -> Group {
+        let members = if is_static { self.devices_of(&kept.members) } else { Vec::new() };
+        Group {
+            connection: self.connection.clone(),
+            site_code: memory.connection.site_code.clone(),
+            collection_id: id.to_owned(),
+            name: kept.state.name.clone(),
+            folder: kept.state.folder.clone(),
+            members: i64::try_from(kept.members.len()).unwrap_or(i64::MAX),
+            is_static,
+            netbios_names: members.iter().map(|d| d.netbios_name.clone()).collect(),
+            computers: members.into_iter().map(|d| d.fqdn.unwrap_or(d.netbios_name)).collect(),
+            seq: memory.connection.last_seq,
+        }
     }
 
     pub(crate) fn devices_of(&self, ids: &RoaringBitmap) -> Vec<Device> {

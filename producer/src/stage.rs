@@ -259,6 +259,7 @@ impl Stage {
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&metrics),
             devices: Arc::clone(&devices),
+            statics: job.config.statics.clone(),
         };
         Connection {
             config: job.config.clone(),

@@ -3,6 +3,7 @@
 //! `avro/*.avsc` is the contract; the types here are its Rust form. No I/O happens in this crate.
 
 mod framing;
+pub mod kql;
 mod messages;
 mod metrics;
 mod status;

@@ -184,8 +184,11 @@ pub struct Group {
     pub members: i64,
     /// Whether `computers` holds them all.
     pub is_static: bool,
-    /// Computer names, where static.
+    /// FQDN of each computer, or its NetBIOS name, where static.
     pub computers: Vec<String>,
+    /// NetBIOS names, in the order of `computers`.
+    #[serde(default)]
+    pub netbios_names: Vec<String>,
     /// Grows with each version of the group.
     pub seq: i64,
 }

@@ -118,7 +118,8 @@ fn messages_of_version_1_are_read_back_as_they_were_written() {
         folder: "/".into(),
         members: 2,
         is_static: true,
-        computers: vec!["a".into(), "b".into()],
+        computers: vec!["a.contoso.com".into(), "B".into()],
+        netbios_names: vec!["A".into(), "B".into()],
         seq: 9,
     };
     check("group", &GROUP, &group);

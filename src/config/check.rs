@@ -6,6 +6,7 @@ use cmsync_azure::{Endpoints, Rule};
 use cmsync_producer::{ConnectionConfig, Selection, Selector};
 
 use super::checker::Checker;
+use super::groups::groups;
 use super::identity::identity;
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
@@ -169,13 +170,16 @@ fn connection(
     });
     let site = site(checker, &format!("{path}.site"), &written.site, file.producer.page_size);
     let workspace = workspace(checker, &format!("{path}.workspace"), &written.workspace);
+    let (statics, groups) = groups(checker, &path, written, file.producer.snapshot_interval);
     let producer = ConnectionConfig {
         name: name.to_owned(),
         selection: selection?,
+        statics,
         import: written.import,
         quiet_hours,
     };
-    Some(Connection { producer, site: site?, workspace: workspace?, written: written.clone() })
+    let (site, workspace, written) = (site?, workspace?, written.clone());
+    Some(Connection { producer, site, workspace, groups, written })
 }
 
 fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize) -> Option<Site> {

@@ -2,6 +2,7 @@
 
 mod check;
 mod checker;
+mod groups;
 mod identity;
 mod raw;
 mod read;
@@ -12,9 +13,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cmsync_azure::{Endpoints, Identity, Rule};
+use cmsync_azure::{Endpoints, Identity, Rule, WorkspaceId};
 use cmsync_http::Secret;
 use cmsync_producer::ConnectionConfig;
+use cmsync_uploader::groups::GroupOptions;
 
 pub(crate) use raw::LogFormat;
 
@@ -59,6 +61,8 @@ pub(crate) struct Connection {
     pub(crate) producer: ConnectionConfig,
     pub(crate) site: Site,
     pub(crate) workspace: Workspace,
+    /// Where and how computer groups are kept, if they are.
+    pub(crate) groups: Option<(WorkspaceId, GroupOptions)>,
     /// The file's own words, to see whether they changed.
     written: raw::Connection,
 }

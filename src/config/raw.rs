@@ -1,12 +1,13 @@
 //! The configuration file as it is written, before it is checked. Everything has a default, so that
 //! what is missing is told together with what is wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 use cmsync_azure::Cloud;
+use cmsync_schemas::kql::Names;
 use serde::{Deserialize, Serialize};
 
 /// The whole file.
@@ -122,6 +123,7 @@ pub(crate) struct Connection {
     pub(crate) quiet_hours: Option<String>,
     pub(crate) site: Site,
     pub(crate) workspace: Workspace,
+    pub(crate) groups: Groups,
 }
 
 impl Default for Connection {
@@ -133,6 +135,7 @@ impl Default for Connection {
             quiet_hours: None,
             site: Site::default(),
             workspace: Workspace::default(),
+            groups: Groups::default(),
         }
     }
 }
@@ -144,6 +147,54 @@ pub(crate) enum Selector {
     Id(String),
     Name { name: String },
     Folder { folder: String },
+}
+
+/// Computer groups in the workspace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Groups {
+    pub(crate) kind: GroupKind,
+    /// With `automatic`, groups with up to so many members are static.
+    pub(crate) static_up_to: u64,
+    /// Collections whose groups are static, whatever their size.
+    #[serde(rename = "static")]
+    pub(crate) always_static: BTreeSet<String>,
+    /// Collections whose groups are functions, whatever their size.
+    #[serde(rename = "function")]
+    pub(crate) always_function: BTreeSet<String>,
+    pub(crate) names: Names,
+    /// How far back a function looks.
+    #[serde(with = "humantime_serde")]
+    pub(crate) window: Duration,
+    pub(crate) writes_per_hour: u32,
+}
+
+impl Default for Groups {
+    fn default() -> Self {
+        Self {
+            kind: GroupKind::Automatic,
+            static_up_to: 1_000,
+            always_static: BTreeSet::new(),
+            always_function: BTreeSet::new(),
+            names: Names::Both,
+            window: Duration::from_secs(7 * 86_400),
+            writes_per_hour: cmsync_uploader::groups::WRITES_PER_HOUR,
+        }
+    }
+}
+
+/// What groups are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupKind {
+    /// Static up to a size, else a function.
+    Automatic,
+    /// Their members' names.
+    Static,
+    /// Read from the tables.
+    Function,
+    /// Not kept.
+    None,
 }
 
 /// A site.
@@ -194,6 +245,8 @@ pub(crate) struct Workspace {
     pub(crate) endpoints: Endpoints,
     /// Workspace id (a GUID), to ask it for what it holds.
     pub(crate) workspace_id: Option<String>,
+    /// The workspace's resource id, to keep computer groups in it.
+    pub(crate) resource_id: Option<String>,
     pub(crate) tenant_id: String,
     pub(crate) client_id: String,
     pub(crate) client_secret_file: Option<PathBuf>,
@@ -227,6 +280,7 @@ impl Default for Workspace {
             cloud: Cloud::Public,
             endpoints: Endpoints::default(),
             workspace_id: None,
+            resource_id: None,
             tenant_id: String::new(),
             client_id: String::new(),
             client_secret_file: None,

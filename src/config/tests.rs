@@ -32,6 +32,11 @@ fn the_example_holds_every_option_at_its_default() {
         (site.connect_timeout, site.read_timeout, site.allow_insecure),
         (default.site.connect_timeout, default.site.read_timeout, default.site.allow_insecure)
     );
+    let groups = connection.groups;
+    assert_eq!(
+        raw::Groups { always_static: BTreeSet::new(), always_function: BTreeSet::new(), ..groups },
+        default.groups
+    );
     let wanted = default.workspace;
     assert_eq!(
         (workspace.cloud, workspace.connect_timeout, workspace.read_timeout),
@@ -82,6 +87,7 @@ fn the_example_leaves_no_option_out() {
                 graph: name(),
             },
             workspace_id: name(),
+            resource_id: name(),
             client_secret_file: path(),
             certificate_file: path(),
             certificate_key_file: path(),

@@ -7,6 +7,7 @@ mod config;
 mod dead_letters;
 mod delivery;
 mod filling;
+pub mod groups;
 mod metrics;
 mod rules;
 mod runs;

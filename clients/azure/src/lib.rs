@@ -1,4 +1,4 @@
-//! Azure as cmsync uses it: clouds, credentials, Logs Ingestion, Logs Query.
+//! Azure as cmsync uses it: clouds, credentials, Resource Manager, Logs Ingestion, Logs Query.
 
 mod azure_cli;
 mod certificate;
@@ -9,6 +9,7 @@ mod identity;
 mod ingestion;
 mod managed_identity;
 mod query;
+mod resource_manager;
 
 pub use certificate::{Certificate, CertificateFile};
 pub use cloud::{Cloud, Endpoints, Hosts};
@@ -17,3 +18,6 @@ pub use identity::{Identity, Proof};
 pub use ingestion::{Ingestion, Rule, Verdict};
 pub use managed_identity::ManagedIdentity;
 pub use query::Query;
+pub use resource_manager::{
+    ArmError, Refusal, ResourceManager, SavedSearch, Tag, Workspace, WorkspaceId,
+};

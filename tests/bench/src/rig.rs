@@ -66,7 +66,8 @@ impl Rig {
         let listen = "[http]\nlisten = \"127.0.0.1:19464\"\n";
         let text =
             text.replace("[producer]\n", "[producer]\npage_size = 50000\nmax_backlog = \"1GiB\"\n");
-        std::fs::write(&config, format!("{text}\n{}{listen}", plan.extra))?;
+        let groups = "[connections.lab.groups]\nkind = \"none\"\n";
+        std::fs::write(&config, format!("{text}\n{}{listen}{groups}", plan.extra))?;
         Ok(Self { lab, directory, client, url })
     }
 

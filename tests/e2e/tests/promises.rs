@@ -7,6 +7,8 @@
 mod captures;
 #[path = "promises/commands.rs"]
 mod commands;
+#[path = "promises/computer_groups.rs"]
+mod computer_groups;
 #[path = "promises/configuration.rs"]
 mod configuration;
 #[path = "promises/crashes.rs"]

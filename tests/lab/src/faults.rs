@@ -50,6 +50,12 @@ pub struct Faults {
     pub token_down_until: Option<Instant>,
     /// The application's secret is taken for expired.
     pub secret_expired: bool,
+    /// Roles that the application lacks.
+    pub missing_roles: HashSet<String>,
+    /// Writes that Resource Manager takes within a span; 1,200 within an hour unless it is changed.
+    pub arm_writes: Option<(usize, Duration)>,
+    /// Ids of saved searches that are refused.
+    pub refused_searches: HashSet<String>,
     /// Time that an ingestion request takes.
     pub latency: Duration,
 }
@@ -78,4 +84,7 @@ pub struct Counts {
     pub refused: HashMap<u16, u64>,
     /// Token requests.
     pub tokens: u64,
+    /// Writes that Resource Manager refused with 429.
+    #[serde(default)]
+    pub arm_throttled: u64,
 }

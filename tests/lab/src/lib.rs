@@ -8,12 +8,14 @@
 #![expect(clippy::expect_used, reason = "the lab is a test tool: it stops where it cannot go on")]
 
 mod admin_service;
+pub mod arm;
 mod captures;
 pub mod churn;
 mod classes;
 mod entra;
 pub mod faults;
 mod filter;
+mod groups;
 mod ingestion;
 mod routes;
 mod rows;

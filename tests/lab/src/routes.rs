@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 use crate::admin_service::{self, Ask, web_page};
 use crate::faults::Faults;
 use crate::server::Lab;
-use crate::{entra, ingestion};
+use crate::{arm, entra, ingestion};
 
 pub(crate) type Answer = Response<BoxBody<Bytes, io::Error>>;
 
@@ -57,6 +57,10 @@ pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<A
             ingestion::ingest(&lab, rule, stream, &head.headers, body)
         }
         ["v1", "workspaces", _, "query"] => ingestion::query(&lab, &head.headers, &body),
+        ["subscriptions", ..] => {
+            let (method, headers) = (head.method.as_str(), &head.headers);
+            arm::answer(&lab, &arm::Ask { method, path: &path, headers, body: &body })
+        }
         ["lab", "report"] => Some((200, vec![], lab.report_json())),
         ["lab", "counts"] => Some((200, vec![], serde_json::to_string(&*lab.counts())?)),
         ["lab", "faults"] => Some((lab.set_faults(&body), vec![], String::new())),

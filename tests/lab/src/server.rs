@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::arm::{Resources, WORKSPACE};
 use crate::captures::Captures;
 use crate::churn::{Churn, percentile};
 use crate::faults::{Counts, Faults};
@@ -81,6 +82,7 @@ pub struct Lab {
     counts: Mutex<Counts>,
     churn: Mutex<Churn>,
     churning: AtomicBool,
+    resources: Mutex<Resources>,
     tokens: Mutex<HashMap<String, (String, String)>>,
     next_token: AtomicU64,
 }
@@ -107,6 +109,7 @@ impl Lab {
             counts: Mutex::default(),
             churn: Mutex::default(),
             churning: AtomicBool::new(false),
+            resources: Mutex::default(),
             tokens: Mutex::default(),
             next_token: AtomicU64::new(1),
             options,
@@ -150,6 +153,15 @@ impl Lab {
 
     pub fn counts(&self) -> MutexGuard<'_, Counts> {
         lock(&self.counts)
+    }
+
+    pub fn resources(&self) -> MutexGuard<'_, Resources> {
+        lock(&self.resources)
+    }
+
+    /// Where resources are managed, which is the audience of its tokens too.
+    pub(crate) fn resource_manager(&self) -> String {
+        self.url()
     }
 
     pub fn churn(&self) -> MutexGuard<'_, Churn> {
@@ -294,7 +306,8 @@ authentication = {{ bearer_token_file = "{token}" }}
 account = "CONTOSO\\svc-cmsync"
 
 [connections.lab.workspace]
-endpoints = {{ authority = "{url}", ingestion_audience = "{audience}", query = "{url}" }}
+endpoints = {{ authority = "{url}", ingestion_audience = "{audience}", query = "{url}", resource_manager = "{url}", graph = "{url}" }}
+resource_id = "{WORKSPACE}"
 ca_file = "{ca}"
 workspace_id = "lab-workspace"
 tenant_id = "{tenant}"

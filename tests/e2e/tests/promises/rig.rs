@@ -189,6 +189,24 @@ impl Rig {
         }
     }
 
+    /// Waits until a stage says that it is so; what it says then.
+    pub(crate) async fn until_status(&mut self, stage: &str, state: &str) -> serde_json::Value {
+        let started = std::time::Instant::now();
+        loop {
+            let status = self.json(&["status"]).await;
+            let stages = status[0]["stages"].as_array().cloned().unwrap_or_default();
+            let found = stages.into_iter().find(|s| s["stage"] == stage && s["state"] == state);
+            if let Some(found) = found {
+                return found;
+            }
+            assert!(started.elapsed() < PATIENCE, "{stage} is never {state}: {status:#}");
+            drop(
+                tokio::time::timeout(Duration::from_millis(200), std::future::pending::<()>())
+                    .await,
+            );
+        }
+    }
+
     /// Whether another body was taken within a moment.
     async fn is_busy(&self, taken: &mut tokio::sync::watch::Receiver<u64>) -> bool {
         tokio::time::timeout(Duration::from_millis(60), taken.changed()).await.is_ok()

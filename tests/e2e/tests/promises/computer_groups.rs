@@ -1,0 +1,110 @@
+//! Computer groups in the workspace are those of the site.
+
+use std::sync::Arc;
+
+use crate::rig::{Rig, options, small, stderr};
+
+const ROLE: &str = "Log Analytics Contributor";
+
+impl Rig {
+    /// Waits until the computer groups are those of the site's visible collections.
+    async fn until_groups_equal(&mut self) {
+        let lab = Arc::clone(&self.lab);
+        let equal = move || lab.compare_groups(&lab.device_collections()).is_empty().then_some(());
+        self.until(equal).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_collection_is_a_computer_group_and_follows_its_collection() {
+    let groups = "[producer]\ndevice_sweep_interval = \"1s\"\n[connections.lab.groups]\nstatic_up_to = 100\n";
+    let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, groups).await;
+    rig.start();
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+    let is_static = |rig: &Rig, id: &str| {
+        let resources = rig.lab.resources();
+        let search = resources.by_alias(&format!("CMG_CAS_{id}")).unwrap();
+        search["query"].as_str().unwrap().starts_with("datatable")
+    };
+    let ids = rig.lab.device_collections();
+    let (statics, functions): (Vec<_>, Vec<_>) =
+        ids.iter().partition(|id| is_static(&rig, id.as_str()));
+    assert!(!statics.is_empty() && !functions.is_empty(), "{statics:?}");
+
+    // All that could end a literal or turn a line around.
+    let odd = "It's \\ \"quoted\" | take 1; // /* \t";
+    rig.lab.world().collection_mut(statics[0]).name = odd.trim_end().into();
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+
+    let first = *rig.lab.world().computers(statics[0]).keys().next().unwrap();
+    rig.lab.world().rename_device(first, "RENAMED");
+    rig.until_groups_equal().await;
+
+    rig.lab.start_churn(std::time::Duration::from_millis(100), 2);
+    rig.two_polls().await;
+    rig.lab.stop_churn();
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_is_no_longer_chosen_takes_its_group_away() {
+    let chosen = r#"["PS100003", "PS100004"]"#;
+    let mut rig = Rig::with(options(small()), chosen, "").await;
+    rig.start();
+    let both = ["PS100003".to_owned(), "PS100004".to_owned()];
+    rig.until_equal(&both).await;
+    let lab = Arc::clone(&rig.lab);
+    let kept = both.clone();
+    rig.until(move || lab.compare_groups(&kept).is_empty().then_some(())).await;
+    rig.lab.world().collections.remove("PS100004").unwrap();
+    let lab = Arc::clone(&rig.lab);
+    rig.until(move || lab.compare_groups(&both[..1]).is_empty().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn missing_rights_on_the_workspace_hold_up_groups_and_no_row() {
+    let mut rig = Rig::new(small()).await;
+    rig.lab.faults().missing_roles.insert(ROLE.into());
+    rig.start();
+    rig.until_all_equal().await;
+    let status = rig.until_status("groups", "Paused").await;
+    let reason = status["reason"].as_str().unwrap();
+    for part in ["AuthorizationFailed", ROLE, "az role assignment create", "lab-workspace"] {
+        assert!(reason.contains(part), "{reason}");
+    }
+    rig.lab.faults().missing_roles.clear();
+    rig.until_groups_equal().await;
+    rig.until_status("groups", "Working").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_run_writes_every_group_and_another_writes_none() {
+    let rig = Rig::new(small()).await;
+    let output = rig.once().await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(rig.lab.compare_groups(&rig.lab.device_collections()), Vec::<String>::new());
+    let writes = rig.lab.resources().writes.len();
+    assert!(rig.once().await.status.success());
+    assert_eq!(rig.lab.resources().writes.len(), writes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_search_of_somebody_else_is_left_alone_and_named() {
+    let mut rig = Rig::new(small()).await;
+    let theirs = serde_json::json!({"category": "Mine", "displayName": "Mine", "query": "Heartbeat", "functionAlias": "CMG_CAS_PS100003"});
+    rig.lab.resources().insert("mine", &theirs);
+    rig.start();
+    rig.until_all_equal().await;
+    let lab = Arc::clone(&rig.lab);
+    rig.until(move || lab.resources().by_alias("CMG_CAS_PS100004").map(|_| ())).await;
+    let found = rig.lab.resources().by_alias("CMG_CAS_PS100003").cloned();
+    assert_eq!(found, Some(theirs));
+    let warnings = rig.json(&["status"]).await[0]["warnings"].to_string();
+    assert!(
+        warnings.contains("`CMG_CAS_PS100003`") && warnings.contains("rename it"),
+        "{warnings}"
+    );
+}

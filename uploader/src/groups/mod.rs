@@ -1,0 +1,86 @@
+//! Computer groups in the workspace: one saved search for each collection, kept equal to what the
+//! producer says, within what Azure lets one write.
+
+mod budget;
+mod metrics;
+mod plan;
+mod texts;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cmsync_azure::{ArmError, ResourceManager, SavedSearch, WorkspaceId};
+use cmsync_schemas::kql::Names;
+
+pub use budget::WRITES_PER_HOUR;
+pub use writer::{GroupsWriter, Progress, run};
+
+/// How the groups of one connection are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// Which names a group gives.
+    pub names: Names,
+    /// How far back a group that is read from the tables looks, in days.
+    pub days: u32,
+    /// Writes within an hour, at most.
+    pub writes_per_hour: u32,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        Self { names: Names::Both, days: 7, writes_per_hour: WRITES_PER_HOUR }
+    }
+}
+
+/// A workspace's saved searches.
+#[async_trait]
+pub trait SavedSearches: Send + Sync {
+    /// All of them, whoever made them.
+    ///
+    /// # Errors
+    /// See [`ArmError`].
+    async fn list(&self) -> Result<Vec<SavedSearch>, ArmError>;
+
+    /// Makes or replaces one.
+    ///
+    /// # Errors
+    /// See [`ArmError`].
+    async fn put(&self, search: &SavedSearch) -> Result<(), ArmError>;
+
+    /// Deletes one.
+    ///
+    /// # Errors
+    /// See [`ArmError`].
+    async fn delete(&self, id: &str) -> Result<(), ArmError>;
+}
+
+/// Those of a workspace in Azure.
+pub struct InAzure {
+    /// Resource Manager.
+    pub manager: ResourceManager,
+    /// The workspace.
+    pub workspace: WorkspaceId,
+}
+
+#[async_trait]
+impl SavedSearches for InAzure {
+    async fn list(&self) -> Result<Vec<SavedSearch>, ArmError> {
+        self.manager.saved_searches(&self.workspace).await
+    }
+
+    async fn put(&self, search: &SavedSearch) -> Result<(), ArmError> {
+        self.manager.put_saved_search(&self.workspace, search).await
+    }
+
+    async fn delete(&self, id: &str) -> Result<(), ArmError> {
+        self.manager.delete_saved_search(&self.workspace, id).await
+    }
+}
+
+/// What the writer is given besides its options.
+pub type Target = Arc<dyn SavedSearches>;
+
+/// Names that are taken, by others than this connection.
+type Taken = BTreeSet<String>;

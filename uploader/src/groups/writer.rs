@@ -1,0 +1,315 @@
+//! The writer: looks at what is wanted and what is there, and writes what differs, one at a time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cmsync_azure::ArmError;
+use cmsync_http::Policy;
+use cmsync_queue::{Error, Queue};
+use cmsync_schemas::{Clock, GROUP, Health, Status, topics};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Budget;
+use super::metrics::Metrics;
+use super::plan::{Planner, Present, Write};
+use super::texts::{all_groups, searches};
+use super::{GroupOptions, Target};
+
+/// How often the workspace is asked what it has, so that what somebody deleted comes back.
+const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
+/// A group that this process never saw wanted goes after this time: a queue that is new, or a first
+/// synchronisation, does not know all groups at once.
+const GRACE: Duration = Duration::from_secs(3_600);
+/// Looking through all groups takes at most a tenth of the time.
+const SHARE: u32 = 10;
+/// The shortest time between two looks.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// The writer of one connection's groups.
+pub struct GroupsWriter {
+    /// The connection.
+    pub connection: String,
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// Where groups are kept.
+    pub target: Target,
+    /// Options.
+    pub options: GroupOptions,
+    /// First and longest rest after a failure.
+    pub rests: (Duration, Duration),
+    /// Wall time.
+    pub clock: Clock,
+    /// Where it says how it is.
+    pub status: watch::Sender<Status>,
+    /// Where it says what of the topic it has looked at, and how many searches differed then.
+    pub progress: watch::Sender<Option<Progress>>,
+}
+
+/// How far the writer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// The topic's number of changes at the last look.
+    pub seen: u64,
+    /// Searches that were not as they should be then, less those that were refused for themselves.
+    pub behind: usize,
+    /// Whether no more may be written for now.
+    pub is_spent: bool,
+}
+
+struct Stage {
+    writer: GroupsWriter,
+    topic: String,
+    metrics: Metrics,
+    present: Option<(Present, Instant)>,
+    budget: Budget,
+    policy: Policy,
+    /// What is to be written, as of the last look.
+    writes: VecDeque<Write>,
+    seen: BTreeSet<String>,
+    unwanted_since: BTreeMap<String, Instant>,
+    /// Searches that were refused for themselves, with when to try them again.
+    refused: BTreeMap<String, (Instant, Policy, String)>,
+    warnings: Vec<String>,
+    /// The topic's number of changes.
+    looking_at: u64,
+}
+
+/// Writes groups until `shutdown`. What is not written then is written by the next process.
+///
+/// # Errors
+/// When the queue is closed or breaks its contract.
+pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<(), Error> {
+    let topic = topics::groups(&writer.connection);
+    let mut changes = writer.queue.watch(&topic)?;
+    let mut stage = Stage::new(writer, topic);
+    let mut rest = Duration::ZERO;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(rest) => {}
+        }
+        stage.looking_at = *changes.borrow_and_update();
+        rest = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            rest = stage.turn() => match rest? {
+                Some(rest) => rest,
+                None => {
+                    tokio::select! {
+                        () = shutdown.cancelled() => return Ok(()),
+                        Ok(()) = changes.changed() => {}
+                        () = tokio::time::sleep(stage.next_look()) => {}
+                    }
+                    SHORTEST
+                }
+            },
+        };
+    }
+}
+
+impl Stage {
+    fn new(writer: GroupsWriter, topic: String) -> Self {
+        Self {
+            topic,
+            metrics: Metrics::new(&writer.connection),
+            present: None,
+            budget: Budget::new(writer.options.writes_per_hour),
+            policy: Policy::new(writer.rests.0, writer.rests.1),
+            writes: VecDeque::new(),
+            seen: BTreeSet::new(),
+            unwanted_since: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            warnings: Vec::new(),
+            looking_at: 0,
+            writer,
+        }
+    }
+
+    /// When something is to be done though nothing changes.
+    fn next_look(&self) -> Duration {
+        let now = Instant::now();
+        let look = self.present.as_ref().map_or(now, |(_, at)| *at + LOOK_AGAIN);
+        let retries = self.refused.values().map(|(at, ..)| *at);
+        let graces = self.unwanted_since.values().map(|since| *since + GRACE);
+        retries.chain(graces).fold(look, Instant::min).saturating_duration_since(now)
+    }
+
+    /// Does one thing; how long to rest, or `None` when there is nothing to do.
+    async fn turn(&mut self) -> Result<Option<Duration>, Error> {
+        let Some(site) = self.site().await? else {
+            self.tell(0);
+            return Ok(None);
+        };
+        let is_old = self.present.as_ref().is_none_or(|(_, at)| at.elapsed() >= LOOK_AGAIN);
+        if is_old {
+            match self.writer.target.list().await {
+                Ok(found) => self.present = Some((Present::new(&found, &site), Instant::now())),
+                Err(error) => return Ok(Some(self.failed(&error))),
+            }
+        }
+        let started = Instant::now();
+        self.plan().await?;
+        let looked = started.elapsed() * SHARE;
+        if self.writes.is_empty() {
+            self.say(Health::Working, "");
+            return Ok(None);
+        }
+        // Looking costs more than writing, so several are written between two looks.
+        while let Some(write) = self.writes.pop_front() {
+            if self.budget.next() > Instant::now() {
+                tokio::time::sleep_until(self.budget.next()).await;
+                // Something newer may be wanted by now.
+                return Ok(Some(Duration::ZERO));
+            }
+            self.budget.spend();
+            let target = &self.writer.target;
+            let outcome = match &write {
+                Write::Put(search) => target.put(search).await,
+                Write::Delete(id) => target.delete(id).await,
+            };
+            match outcome {
+                Ok(()) => self.did(&write),
+                Err(ArmError::Refused(refusal)) if !refusal.is_general() => {
+                    self.postpone(write.id(), refusal.to_string());
+                }
+                Err(error) => return Ok(Some(self.failed(&error))),
+            }
+            if started.elapsed() > SHORTEST.max(looked) {
+                break;
+            }
+        }
+        Ok(Some(Duration::ZERO))
+    }
+
+    /// The site whose groups these are; `None` while there is no group.
+    async fn site(&self) -> Result<Option<String>, Error> {
+        for entry in self.writer.queue.scan(&self.topic).await? {
+            if let Ok(group) = GROUP.decode(&entry?.1) {
+                return Ok(Some(group.site_code));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks through what is wanted, and notes what differs.
+    async fn plan(&mut self) -> Result<(), Error> {
+        let Some((present, _)) = &self.present else { return Ok(()) };
+        let mut planner = Planner::new(present);
+        let (now, refused) = (Instant::now(), &self.refused);
+        let may_go = |id: &str| refused.get(id).is_none_or(|(at, ..)| *at <= now);
+        planner.want(all_groups(&self.writer.options), may_go);
+        let (mut groups, mut unreadable) = (0_u32, 0_u32);
+        for entry in self.writer.queue.scan(&self.topic).await? {
+            let Ok(group) = GROUP.decode(&entry?.1) else {
+                unreadable += 1;
+                continue;
+            };
+            groups += 1;
+            for search in searches(&group, &self.writer.options, !present.has_other_site) {
+                self.seen.insert(search.id.clone());
+                planner.want(search, may_go);
+            }
+        }
+        let (writes, differing, foreign) = planner.finish();
+        self.warnings = foreign
+            .into_iter()
+            .map(|alias| {
+                format!("a saved search that cmsync did not make has the name `{alias}`: rename it")
+            })
+            .chain(self.refused.values().map(|(_, _, why)| why.clone()))
+            .collect();
+        if unreadable > 0 {
+            self.warnings.push(format!("{unreadable} groups were written by a newer version"));
+        }
+        self.metrics.groups.set(f64::from(groups));
+        self.metrics.behind.set(differing as f64);
+        // What is early, or refused for itself, is not waited for.
+        let early = differing - writes.len().min(differing);
+        self.writes = self.due(writes, unreadable > 0);
+        self.tell(if self.writes.is_empty() { 0 } else { self.writes.len() + early });
+        Ok(())
+    }
+
+    fn tell(&self, behind: usize) {
+        let is_spent = self.budget.next() > Instant::now();
+        let progress = Progress { seen: self.looking_at, behind, is_spent };
+        self.writer.progress.send_replace(Some(progress));
+    }
+
+    /// Leaves out deletions that it is too early for.
+    fn due(&mut self, writes: VecDeque<Write>, keeps_all: bool) -> VecDeque<Write> {
+        let now = Instant::now();
+        let is_deleted = |write: &Write| matches!(write, Write::Delete(_));
+        let unwanted: BTreeSet<&str> =
+            writes.iter().filter(|w| is_deleted(w)).map(Write::id).collect();
+        self.unwanted_since.retain(|id, _| unwanted.contains(id.as_str()));
+        for id in unwanted {
+            self.unwanted_since.entry(id.to_owned()).or_insert(now);
+        }
+        let is_due = |write: &Write| {
+            let id = write.id();
+            let since = self.unwanted_since.get(id).copied().unwrap_or(now);
+            !keeps_all && (self.seen.contains(id) || since + GRACE <= now)
+        };
+        writes.into_iter().filter(|write| !is_deleted(write) || is_due(write)).collect()
+    }
+
+    fn did(&mut self, write: &Write) {
+        if let Some((present, _)) = &mut self.present {
+            present.did(write);
+        }
+        self.refused.remove(write.id());
+        if let Write::Delete(id) = write {
+            self.seen.remove(id);
+            self.unwanted_since.remove(id);
+        }
+        self.policy.reset();
+        self.metrics.writes.increment(1);
+        let now = (self.writer.clock)();
+        self.writer.status.send_if_modified(|status| status.note_success(now));
+        self.say(Health::Working, "");
+    }
+
+    /// One search is refused: the others go on.
+    fn postpone(&mut self, id: &str, why: String) {
+        tracing::warn!(search = id, why, "a computer group is refused");
+        self.metrics.failures.increment(1);
+        let (first, longest) = self.writer.rests;
+        let fresh = || (Instant::now(), Policy::new(first, longest), String::new());
+        let (at, policy, reason) = self.refused.entry(id.to_owned()).or_insert_with(fresh);
+        *at = Instant::now() + policy.next_delay();
+        *reason = why;
+    }
+
+    /// Nothing can be written now: how long to rest.
+    fn failed(&mut self, error: &ArmError) -> Duration {
+        self.metrics.failures.increment(1);
+        let rest = match error {
+            ArmError::Throttled(asked) => (*asked).max(SHORTEST),
+            _ => self.policy.next_delay(),
+        };
+        // What is there may have been changed by whoever mends it.
+        if !error.is_transient() {
+            self.present = None;
+        }
+        self.say(Health::Paused, &format!("computer groups: {error}"));
+        rest
+    }
+
+    fn say(&self, state: Health, reason: &str) {
+        let now = (self.writer.clock)();
+        self.writer.status.send_if_modified(|status| {
+            let is_news = status.state != state
+                || status.reason != reason
+                || status.warnings != self.warnings;
+            if status.state != state {
+                (status.state, status.since) = (state, now);
+            }
+            reason.clone_into(&mut status.reason);
+            status.warnings.clone_from(&self.warnings);
+            is_news
+        });
+    }
+}
