@@ -6,11 +6,11 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-INGESTION_CLIENT := azure-monitor-ingestion==1.1.0
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 'duckdb-kql[duckdb]==1.1.2'
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 
-.PHONY: help demo test unit e2e python-client lint slow-lint bench faults build clean
+.PHONY: help demo test unit kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,7 +22,7 @@ build: ## Build the release binary and the lab
 demo: build ## Show the main job working: a lab hierarchy with churn, synced for half a minute
 	KEEP=$(KEEP) target/release/cmsync-demo
 
-test: lint unit e2e python-client ## Run every test, set-up included
+test: lint unit kql e2e python-client ## Run every test, set-up included
 
 unit: ## Unit, property and contract tests
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
@@ -30,13 +30,25 @@ unit: ## Unit, property and contract tests
 e2e: build ## The real binary against the lab
 	$(CARGO) test --locked --release -p cmsync-e2e
 
-python-client: build $(TOOLS)/python/.ready ## Azure's own client for Python against the lab
+python-client: build $(TOOLS)/python/.ready ## Azure's own clients for Python against the lab
 	$(PYTHON) tests/clients/azure_ingestion.py
+	$(PYTHON) tests/clients/azure_saved_searches.py
+
+kql: $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
+	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json
+	CMSYNC_NODE_MODULES=$(CURDIR)/$(TOOLS)/node/node_modules node tests/kql/check.js $(TOOLS)/kql.json
+	$(PYTHON) tests/kql/evaluate.py $(TOOLS)/kql.json
+
+$(TOOLS)/node/.ready: tests/kql/package.json tests/kql/package-lock.json
+	@command -v npm >/dev/null || { echo "Node.js with npm is needed (Debian: apt-get install nodejs npm)"; exit 1; }
+	rm -rf $(TOOLS)/node && mkdir -p $(TOOLS)/node && cp $^ $(TOOLS)/node
+	cd $(TOOLS)/node && npm ci --no-audit --no-fund --silent
+	touch $@
 
 $(TOOLS)/python/.ready: Makefile
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || { echo "Python 3 with venv is needed (Debian: apt-get install python3-venv)"; exit 1; }
 	rm -rf $(TOOLS)/python && python3 -m venv $(TOOLS)/python
-	$(PYTHON) -m pip install --quiet $(INGESTION_CLIENT)
+	$(PYTHON) -m pip install --quiet $(PYTHON_PACKAGES)
 	touch $@
 
 lint: ## Format, clippy without warnings, sizes and arrows

@@ -1,44 +1,17 @@
 """Azure's own ingestion client against the lab: a pretend service that only its own client can talk
 to proves nothing. The client must meet the lab's answers as it would meet Azure's."""
 
-import os
-import pathlib
-import subprocess
 import sys
-import tempfile
 import time
 
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import HttpResponseError
 from azure.monitor.ingestion import LogsIngestionClient
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-LAB = ROOT / "target/release/cmsync-lab"
+import lab
+
 RULE = "dcr-00000000000000000000000000000001"
 STREAM = "Custom-ConfigMgrCollectionMember"
-
-
-class Tokens:
-    """Tokens from the lab's Entra, through the same request as any application's."""
-
-    def __init__(self, url, authority, directory):
-        self.url, self.authority, self.directory = url, authority, directory
-        self.asked = 0
-
-    def get_token(self, *scopes, **_):
-        import requests
-
-        self.asked += 1
-        form = {
-            "grant_type": "client_credentials",
-            "client_id": "99999999-8888-7777-6666-555555555555",
-            "client_secret": (self.directory / "client-secret").read_text(),
-            "scope": scopes[0],
-        }
-        tenant = "11111111-2222-3333-4444-555555555555"
-        answer = requests.post(f"{self.url}/{tenant}/oauth2/v2.0/token", form, verify=self.authority)
-        answer.raise_for_status()
-        return AccessToken(answer.json()["access_token"], int(time.time()) + 3600)
 
 
 def rows(count, width=10):
@@ -81,47 +54,35 @@ def refused(status, upload):
 
 def main():
     checks = 0
-    with tempfile.TemporaryDirectory() as name:
-        directory = pathlib.Path(name)
-        lab = subprocess.Popen([LAB, "--directory", directory, "--devices", "10", "--collections", "1", "--memberships", "5"], stderr=subprocess.DEVNULL)
-        try:
-            while not (directory / "lab-url").exists():
-                assert lab.poll() is None, "the lab ended"
-            url = (directory / "lab-url").read_text()
-            authority = str(directory / "lab-ca.pem")
-            os.environ["REQUESTS_CA_BUNDLE"] = authority
-            tokens = Tokens(url, authority, directory)
-            client = LogsIngestionClient(url, tokens, connection_verify=authority, retry_total=3, retry_backoff_factor=0.1)
+    with lab.running() as (url, authority, tokens):
+        client = LogsIngestionClient(url, tokens, connection_verify=authority, retry_total=3, retry_backoff_factor=0.1)
 
-            client.upload(RULE, STREAM, rows(20_000))
-            taken = counts(url, authority)
-            assert taken["bodies"] >= 4 and not taken["refused"], taken
-            checks += 1
+        client.upload(RULE, STREAM, rows(20_000))
+        taken = counts(url, authority)
+        assert taken["bodies"] >= 4 and not taken["refused"], taken
+        checks += 1
 
-            faults(url, authority, throttle_next=2)
-            client.upload(RULE, STREAM, rows(5))
-            assert counts(url, authority)["refused"] == {"429": 2}
-            checks += 1
+        faults(url, authority, throttle_next=2)
+        client.upload(RULE, STREAM, rows(5))
+        assert counts(url, authority)["refused"] == {"429": 2}
+        checks += 1
 
-            faults(url, authority, body_limit=500)
-            error = refused(413, lambda: client.upload(RULE, STREAM, rows(2_000)))
-            assert "ContentLengthLimitExceeded" in str(error), error
-            faults(url, authority, body_limit=0)
-            checks += 1
+        faults(url, authority, body_limit=500)
+        error = refused(413, lambda: client.upload(RULE, STREAM, rows(2_000)))
+        assert "ContentLengthLimitExceeded" in str(error), error
+        faults(url, authority, body_limit=0)
+        checks += 1
 
-            faults(url, authority, expire_tokens=True)
-            asked = tokens.asked
-            refused(401, lambda: LogsIngestionClient(url, Fixed("old"), connection_verify=authority).upload(RULE, STREAM, rows(1)))
-            assert tokens.asked == asked
-            checks += 1
+        faults(url, authority, expire_tokens=True)
+        asked = tokens.asked
+        refused(401, lambda: LogsIngestionClient(url, Fixed("old"), connection_verify=authority).upload(RULE, STREAM, rows(1)))
+        assert tokens.asked == asked
+        checks += 1
 
-            wrong = LogsIngestionClient(url, tokens, credential_scopes=["https://management.azure.com/.default"], connection_verify=authority)
-            assert "InvalidAudience" in str(refused(401, lambda: wrong.upload(RULE, STREAM, rows(1))))
-            refused(404, lambda: LogsIngestionClient(url, tokens, connection_verify=authority).upload("dcr-unknown", STREAM, rows(1)))
-            checks += 2
-        finally:
-            lab.kill()
-            lab.wait()
+        wrong = LogsIngestionClient(url, tokens, credential_scopes=["https://management.azure.com/.default"], connection_verify=authority)
+        assert "InvalidAudience" in str(refused(401, lambda: wrong.upload(RULE, STREAM, rows(1))))
+        refused(404, lambda: LogsIngestionClient(url, tokens, connection_verify=authority).upload("dcr-unknown", STREAM, rows(1)))
+        checks += 2
     print(f"{checks} passed, 0 failed")
 
 
