@@ -136,6 +136,13 @@ pub(crate) enum DeadLettersCommand {
 pub(crate) enum GroupsCommand {
     /// List them
     List,
+    /// List the groups of one computer
+    Of {
+        /// The connection
+        connection: String,
+        /// Its FQDN or NetBIOS name, in any case
+        computer: String,
+    },
     /// List the members of one
     Members {
         /// The connection

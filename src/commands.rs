@@ -61,6 +61,9 @@ pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::
             Question::DecideDeadLetter { id, replay: false }
         }
         Command::Groups(GroupsCommand::List) => Question::Groups,
+        Command::Groups(GroupsCommand::Of { connection, computer }) => {
+            Question::GroupsOf { connection, computer }
+        }
         Command::Groups(GroupsCommand::Members { connection, collection }) => {
             Question::Members { connection, collection }
         }

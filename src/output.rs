@@ -1,6 +1,6 @@
 //! Answers as people read them.
 
-use cmsync_control::{Answer, ConnectionView, RemovalView};
+use cmsync_control::{Answer, ConnectionView, GroupsView, RemovalView};
 
 /// Prints an answer; false when it was a refusal.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
@@ -40,22 +40,12 @@ fn text(answer: &Answer) -> String {
             });
             table(&["id", "stage", "reason", "since", "error"], rows, "no dead letters")
         }
-        Answer::Groups(views) => {
-            let rows = views.iter().map(|g| {
-                vec![
-                    g.connection.clone(),
-                    g.collection.clone(),
-                    g.name.clone(),
-                    g.folder.clone(),
-                    g.members.to_string(),
-                    since(g.last_snapshot),
-                ]
+        Answer::Groups(view) => groups(view),
+        Answer::GroupsOf(views) => {
+            let rows = views.iter().map(|m| {
+                vec![m.collection.clone(), m.name.clone(), m.alias.clone(), m.computer.clone()]
             });
-            table(
-                &["connection", "collection", "name", "folder", "members", "sent whole"],
-                rows,
-                "no groups yet",
-            )
+            table(&["collection", "name", "function", "computer"], rows, "in no group")
         }
         Answer::Members(views) => {
             let rows = views.iter().map(|m| {
@@ -71,6 +61,26 @@ fn text(answer: &Answer) -> String {
         Answer::Taken(then) => then.clone(),
         Answer::Refused(reason) => reason.clone(),
     }
+}
+
+fn groups(view: &GroupsView) -> String {
+    let rows = view.groups.iter().map(|g| {
+        vec![
+            g.connection.clone(),
+            g.collection.clone(),
+            g.name.clone(),
+            g.folder.clone(),
+            g.members.to_string(),
+            g.alias.clone(),
+            if g.is_static { "static" } else { "function" }.to_owned(),
+            since(g.last_snapshot),
+        ]
+    });
+    let titles =
+        ["connection", "collection", "name", "folder", "members", "function", "kind", "sent whole"];
+    let GroupsView { collections, computers, .. } = view;
+    let all = table(&titles, rows, "no groups yet");
+    format!("{all}\n\n{collections} collections, {computers} computers with memberships")
 }
 
 fn removals(views: &[RemovalView]) -> String {

@@ -10,7 +10,7 @@ use cmsync_schemas::{
 
 use crate::state;
 use crate::views::{
-    Answer, ConnectionView, DeadLetterView, GroupView, MemberView, Question, RemovalView, StageView,
+    Answer, ConnectionView, DeadLetterView, MemberView, Question, RemovalView, StageView,
 };
 
 /// Answers questions over a queue.
@@ -55,7 +55,13 @@ impl Desk {
             }
             Question::DeadLetters => self.dead_letters().await,
             Question::DecideDeadLetter { id, replay } => self.decide_dead_letter(&id, replay).await,
-            Question::Groups => self.groups().await,
+            Question::Groups => crate::groups::all(&*self.queue, &self.connections()).await,
+            Question::GroupsOf { connection, .. } if !self.connections().contains(&connection) => {
+                Ok(refused_connection(&connection))
+            }
+            Question::GroupsOf { connection, computer } => {
+                crate::groups::of(&*self.queue, &connection, &computer).await
+            }
             Question::Members { connection, collection } => {
                 self.members(&connection, &collection).await
             }
@@ -269,23 +275,6 @@ impl Desk {
         Ok(Answer::Refused(format!(
             "there is no dead letter `{id}`; see `cmsync dead-letters list`"
         )))
-    }
-
-    async fn groups(&self) -> Result<Answer, Error> {
-        let collections = state::collections(&*self.queue).await?;
-        let view =
-            |((connection, collection), s): ((String, String), cmsync_schemas::CollectionState)| {
-                GroupView {
-                    connection,
-                    collection,
-                    name: s.name,
-                    folder: s.folder,
-                    members: s.members,
-                    last_read: s.last_read,
-                    last_snapshot: s.started_at,
-                }
-            };
-        Ok(Answer::Groups(collections.into_iter().map(view).collect()))
     }
 
     async fn members(&self, connection: &str, collection: &str) -> Result<Answer, Error> {

@@ -5,11 +5,13 @@
 //! without one, the commands open the queue themselves and ask [`Desk`] directly.
 
 mod desk;
+mod groups;
 pub mod local_api;
 mod state;
 mod views;
 
 pub use desk::Desk;
 pub use views::{
-    Answer, ConnectionView, DeadLetterView, GroupView, MemberView, Question, RemovalView, StageView,
+    Answer, ConnectionView, DeadLetterView, GroupView, GroupsView, MemberView, MembershipView,
+    Question, RemovalView, StageView,
 };

@@ -65,3 +65,60 @@ pub(crate) async fn members(
     .await?;
     Ok(Some(devices))
 }
+
+/// How many computers are members of one collection or more, of each connection together.
+pub(crate) async fn computers(queue: &dyn Queue) -> Result<u64, Error> {
+    let mut members: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
+    entries(queue, |connection, key, value| {
+        if let (StateKey::Members(_), Ok(more)) = (key, RoaringBitmap::deserialize_from(value)) {
+            *members.entry(connection.to_owned()).or_default() |= more;
+        }
+    })
+    .await?;
+    Ok(members.values().map(RoaringBitmap::len).sum())
+}
+
+/// The devices whose FQDN or NetBIOS name is this, in any case.
+pub(crate) async fn devices_named(
+    queue: &dyn Queue,
+    connection: &str,
+    name: &str,
+) -> Result<Vec<Device>, Error> {
+    let is_it = |d: &Device| {
+        let is_fqdn = d.fqdn.as_deref().is_some_and(|fqdn| fqdn.eq_ignore_ascii_case(name));
+        is_fqdn || d.netbios_name.eq_ignore_ascii_case(name)
+    };
+    let mut devices = Vec::new();
+    entries(queue, |of, key, value| {
+        if of == connection
+            && matches!(key, StateKey::Devices(_))
+            && let Ok(chunk) = DEVICE_CHUNK.decode(value)
+        {
+            devices.extend(chunk.devices.into_iter().filter(is_it));
+        }
+    })
+    .await?;
+    Ok(devices)
+}
+
+/// Collections that hold any of these devices, with the device.
+pub(crate) async fn memberships(
+    queue: &dyn Queue,
+    connection: &str,
+    devices: &[Device],
+) -> Result<Vec<(String, i64)>, Error> {
+    let mut found = Vec::new();
+    entries(queue, |of, key, value| {
+        if of == connection
+            && let (StateKey::Members(id), Ok(members)) =
+                (key, RoaringBitmap::deserialize_from(value))
+        {
+            let is_member =
+                |d: &&Device| u32::try_from(d.resource_id).is_ok_and(|n| members.contains(n));
+            let held = devices.iter().filter(is_member);
+            found.extend(held.map(|d| (id.clone(), d.resource_id)));
+        }
+    })
+    .await?;
+    Ok(found)
+}

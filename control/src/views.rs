@@ -47,6 +47,13 @@ pub enum Question {
     },
     /// Computer groups.
     Groups,
+    /// The groups of one computer.
+    GroupsOf {
+        /// The connection.
+        connection: String,
+        /// Its FQDN or NetBIOS name, in any case.
+        computer: String,
+    },
     /// Members of one.
     Members {
         /// The connection.
@@ -67,7 +74,9 @@ pub enum Answer {
     /// To [`Question::DeadLetters`].
     DeadLetters(Vec<DeadLetterView>),
     /// To [`Question::Groups`].
-    Groups(Vec<GroupView>),
+    Groups(GroupsView),
+    /// To [`Question::GroupsOf`].
+    GroupsOf(Vec<MembershipView>),
     /// To [`Question::Members`].
     Members(Vec<MemberView>),
     /// An order was taken: what happens now, in words.
@@ -160,6 +169,32 @@ pub struct DeadLetterView {
     pub payload: String,
 }
 
+/// All computer groups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupsView {
+    /// Collections that are kept.
+    pub collections: u64,
+    /// Computers that are in one or more of them.
+    pub computers: u64,
+    /// The groups.
+    pub groups: Vec<GroupView>,
+}
+
+/// A group that a computer is in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MembershipView {
+    /// The collection.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// What queries call the group.
+    pub alias: String,
+    /// The computer.
+    pub computer: String,
+    /// `ResourceID`.
+    pub resource_id: i64,
+}
+
 /// A computer group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupView {
@@ -171,6 +206,11 @@ pub struct GroupView {
     pub name: String,
     /// Its folder.
     pub folder: String,
+    /// What queries call the group; empty before its first message.
+    pub alias: String,
+    /// Whether its text holds the names: it then works in an alert rule with any window. Otherwise the
+    /// window must hold a whole snapshot.
+    pub is_static: bool,
     /// Computers in it.
     pub members: i64,
     /// When it was last read; microseconds since 1970.

@@ -108,3 +108,41 @@ async fn a_saved_search_of_somebody_else_is_left_alone_and_named() {
         "{warnings}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_are_listed_with_their_functions_and_a_computer_with_its_groups() {
+    let groups = "[connections.lab.groups]\nstatic_up_to = 100\n";
+    let rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, groups).await;
+    assert!(rig.once().await.status.success());
+    let listed = rig.json(&["groups", "list"]).await;
+    let ids = rig.lab.device_collections();
+    let members: Vec<_> = {
+        let world = rig.lab.world();
+        ids.iter().map(|id| world.computers(id)).collect()
+    };
+    let all: std::collections::BTreeSet<u32> =
+        members.iter().flat_map(|m| m.keys().copied()).collect();
+    assert_eq!(listed["collections"], ids.len());
+    assert_eq!(listed["computers"], all.len());
+    for (id, members) in ids.iter().zip(&members) {
+        let groups = listed["groups"].as_array().unwrap();
+        let group = groups.iter().find(|g| g["collection"] == **id).unwrap();
+        assert_eq!(group["alias"], format!("CMG_CAS_{id}"));
+        assert_eq!(group["members"], members.len());
+        assert_eq!(group["is_static"], members.len() <= 100);
+    }
+    let (first, device) = members[0].iter().next().unwrap();
+    let wanted: Vec<&String> =
+        ids.iter().zip(&members).filter(|(_, m)| m.contains_key(first)).map(|(id, _)| id).collect();
+    for name in [device.name.to_lowercase(), device.fqdn().unwrap_or(device.name.clone())] {
+        let found = rig.json(&["groups", "of", "lab", &name]).await;
+        let found: Vec<_> = found.as_array().unwrap().iter().map(|g| &g["collection"]).collect();
+        assert_eq!(found, wanted, "{name}");
+    }
+    let unknown = rig.run(&["groups", "of", "lab", "NOBODY"]).await;
+    assert!(!unknown.status.success() && stderr(&unknown).contains("no computer `NOBODY`"));
+    let unknown = rig.run(&["groups", "of", "other", "X"]).await;
+    assert!(stderr(&unknown).contains("no connection `other`"), "{}", stderr(&unknown));
+    let text = String::from_utf8(rig.run(&["groups", "list"]).await.stdout).unwrap();
+    assert!(text.contains("computers with memberships") && text.contains("CMG_CAS_PS100003"));
+}
