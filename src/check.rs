@@ -1,7 +1,9 @@
 //! `cmsync check`: whether everything that a run needs is there, said in the order in which one
 //! would mend it.
 
-use cmsync_azure::{Ingestion, Verdict};
+use std::sync::Arc;
+
+use cmsync_azure::{Ingestion, ResourceManager, Verdict, WorkspaceId};
 use cmsync_configmgr::Site as _;
 use cmsync_http::Client;
 use serde::Serialize;
@@ -148,5 +150,41 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
             },
         );
     }
+    if let Some((id, _)) = &connection.groups {
+        let manager = connections::manager(workspace, Arc::clone(&credential))?;
+        groups(&manager, id, workspace.workspace_id.as_deref(), note).await;
+    }
     Ok(())
+}
+
+/// Whether the workspace is the one that is meant, and its computer groups can be read.
+async fn groups(
+    manager: &ResourceManager,
+    id: &WorkspaceId,
+    workspace_id: Option<&str>,
+    note: Note<'_>,
+) {
+    match manager.workspace(id).await {
+        Err(error) => return note("workspace", Err(error.to_string())),
+        Ok(None) => {
+            let text = format!("{id} does not exist, or was deleted: check `resource_id`");
+            return note("workspace", Err(text));
+        }
+        Ok(Some(found)) => {
+            let (own, location) = (&found.properties.customer_id, &found.location);
+            note("workspace", Ok(format!("{} in {location}", id.name)));
+            if workspace_id.is_some_and(|given| !given.eq_ignore_ascii_case(own)) {
+                note("workspace", Err(format!("its id is {own}: `workspace_id` names another")));
+            }
+            let access = found.properties.public_network_access_for_ingestion.as_deref();
+            if access == Some("Disabled") {
+                let text = "takes rows through Private Link alone: the rule needs a data \
+                            collection endpoint, whose address stands in `rules`";
+                note("workspace", Err(text.into()));
+            }
+        }
+    }
+    let found = manager.saved_searches(id).await;
+    let outcome = found.map(|all| format!("{} saved searches can be read", all.len()));
+    note("groups", outcome.map_err(|e| e.to_string()));
 }

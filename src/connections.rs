@@ -75,10 +75,18 @@ pub(crate) fn searches(
     id: &WorkspaceId,
     credential: Arc<Credential>,
 ) -> Result<Arc<dyn SavedSearches>, cmsync_http::Error> {
+    let manager = manager(workspace, credential)?;
+    Ok(Arc::new(InAzure { manager, workspace: id.clone() }))
+}
+
+/// Resource Manager, as a connection's identity may use it.
+pub(crate) fn manager(
+    workspace: &Workspace,
+    credential: Arc<Credential>,
+) -> Result<ResourceManager, cmsync_http::Error> {
     let client = Client::new("resource-manager", &workspace.http)?;
     let endpoint = workspace.endpoints.resource_manager.clone();
-    let manager = ResourceManager::new(client, endpoint, credential);
-    Ok(Arc::new(InAzure { manager, workspace: id.clone() }))
+    Ok(ResourceManager::new(client, endpoint, credential))
 }
 
 /// Asks the workspace for the highest seq that it holds.

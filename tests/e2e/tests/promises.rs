@@ -15,6 +15,8 @@ mod configuration;
 mod crashes;
 #[path = "promises/guard.rs"]
 mod guard;
+#[path = "promises/identities.rs"]
+mod identities;
 #[path = "promises/ingestion_faults.rs"]
 mod ingestion_faults;
 #[path = "promises/life_of_a_group.rs"]

@@ -137,3 +137,26 @@ async fn a_collection_that_does_not_exist_or_is_a_user_collection_is_said_and_ho
         "{status}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clouds_workspaces_groups_and_identities_that_cannot_be_are_refused() {
+    let custom = refused(|text| {
+        text.replace("endpoints = {", "cloud = \"custom\"\nendpoints = {")
+            .replace("graph = ", "authority_2 = ")
+    })
+    .await;
+    assert!(custom.contains("endpoints.graph: is missing: with `cloud = \"custom\"`"), "{custom}");
+    let workspace = refused(|text| text.replace("/workspaces/", "/somethings/")).await;
+    assert!(workspace.contains("resource_id: `/subscriptions/"), "{workspace}");
+    let window =
+        "\n[connections.lab.groups]\nwindow = \"1h\"\nstatic = [\"A\"]\nfunction = [\"A\"]\n";
+    let groups = refused(|text| text.to_owned() + window).await;
+    assert!(
+        groups.contains("groups.window: must be four snapshot intervals or longer")
+            && groups.contains("groups.static: `A` stands in `function` too"),
+        "{groups}"
+    );
+    let ways =
+        refused(|text| text.replace("tenant_id = ", "managed_identity = true\ntenant_id = ")).await;
+    assert!(ways.contains("exactly one of `client_secret_file`, `certificate_file`"), "{ways}");
+}

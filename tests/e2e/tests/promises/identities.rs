@@ -1,0 +1,78 @@
+//! Each identity towards Azure carries a whole run, rows and computer groups.
+
+use std::path::Path;
+
+use cmsync_lab::Options;
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
+
+use crate::rig::{Rig, options, small, stderr};
+
+/// The rig's configuration with another way to sign in.
+async fn rig(options: Options, identity: impl Fn(&Path) -> String) -> Rig {
+    let rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
+    let written = std::fs::read_to_string(&rig.config).unwrap();
+    let line = written.lines().find(|line| line.starts_with("client_secret_file")).unwrap();
+    let text = written.replace(line, &identity(rig.directory.path()));
+    std::fs::write(&rig.config, text).unwrap();
+    rig
+}
+
+/// One run with these variables; it must end well and leave the workspace equal to the site.
+async fn syncs(rig: &Rig, variables: &[(&str, String)]) {
+    let mut command = rig.command(&["run", "--once"]);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(rig.report().equal, "{:?}", rig.report().differences);
+    assert_eq!(rig.lab.compare_groups(&rig.lab.device_collections()), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_carries_a_run() {
+    let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let params = CertificateParams::new(vec!["cmsync".into()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
+    let one_file = certificate.clone() + &key.serialize_pem();
+    let options = Options { certificate: Some(certificate), ..options(small()) };
+    let rig = rig(options, |directory| {
+        let path = directory.join("application.pem");
+        std::fs::write(&path, &one_file).unwrap();
+        format!("certificate_file = \"{}\"", path.display())
+    })
+    .await;
+    syncs(&rig, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_identity_carries_a_run() {
+    let options = Options { federated_token: Some("of-the-cluster".into()), ..options(small()) };
+    let rig = rig(options, |_| "workload_identity = true".into()).await;
+    let token = rig.directory.path().join("federated");
+    std::fs::write(&token, "of-the-cluster\n").unwrap();
+    syncs(&rig, &[("AZURE_FEDERATED_TOKEN_FILE", token.display().to_string())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_managed_identity_carries_a_run() {
+    let rig = rig(options(small()), |_| "managed_identity = true".into()).await;
+    syncs(&rig, &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", rig.lab.url())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_which_role_the_workspace_lacks_and_what_it_is() {
+    let rig = Rig::new(small()).await;
+    let fine = rig.run(&["check"]).await;
+    let text = String::from_utf8_lossy(&fine.stdout).into_owned();
+    assert!(fine.status.success(), "{text}");
+    assert!(
+        text.contains("lab-workspace in westeurope") && text.contains("saved searches"),
+        "{text}"
+    );
+    rig.lab.faults().missing_roles.insert("Log Analytics Reader".into());
+    let output = rig.run(&["check"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success(), "{text}");
+    for part in ["FAILED lab: workspace", "Log Analytics Reader", "az role assignment create"] {
+        assert!(text.contains(part), "`{part}` is missing from: {text}");
+    }
+}
