@@ -315,3 +315,21 @@ async fn a_new_queue_deletes_no_group_before_it_can_know_all() {
     tokio::time::sleep(HOUR).await;
     assert!(!rig.queries().contains_key("CMG_CAS_PS100009"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_deletion_rests_between_its_attempts() {
+    let mut rig = Rig::new(GroupOptions::default(), State::default()).await;
+    let (kept, gone) = (group(1, &["a"]), group(2, &["b"]));
+    rig.publish(&[kept, gone.clone()]).await;
+    rig.settled().await;
+    let before = rig.writes();
+    rig.workspace.0.lock().unwrap().refused = vec!["cmsync-cmg_cas_ps100002".into()];
+    rig.remove(&gone).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let attempts = rig.writes() - before;
+    assert!((5..40).contains(&attempts), "{attempts}");
+    assert!(!rig.queries().contains_key("CMG_PS100002"));
+    rig.workspace.0.lock().unwrap().refused.clear();
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert!(!rig.queries().contains_key("CMG_CAS_PS100002"));
+}

@@ -133,6 +133,7 @@ impl Stage {
         let look = self.present.as_ref().map_or(now, |(_, at)| *at + LOOK_AGAIN);
         let retries = self.refused.values().map(|(at, ..)| *at);
         let graces = self.unwanted_since.values().map(|since| *since + GRACE);
+        let graces = graces.filter(|at| *at > now);
         retries.chain(graces).fold(look, Instant::min).saturating_duration_since(now)
     }
 
@@ -238,22 +239,27 @@ impl Stage {
         self.writer.progress.send_replace(Some(progress));
     }
 
-    /// Leaves out deletions that it is too early for.
+    /// Leaves out deletions that it is too early for, and what was refused a moment ago.
     fn due(&mut self, writes: VecDeque<Write>, keeps_all: bool) -> VecDeque<Write> {
         let now = Instant::now();
-        let is_deleted = |write: &Write| matches!(write, Write::Delete(_));
+        let ids: BTreeSet<&str> = writes.iter().map(Write::id).collect();
+        // What is wanted no longer, or was written, is not waited for.
+        self.refused.retain(|id, (at, ..)| *at > now || ids.contains(id.as_str()));
+        let is_deleted = |write: &&Write| matches!(write, Write::Delete(_));
         let unwanted: BTreeSet<&str> =
-            writes.iter().filter(|w| is_deleted(w)).map(Write::id).collect();
+            writes.iter().filter(is_deleted).map(Write::id).filter(|_| !keeps_all).collect();
         self.unwanted_since.retain(|id, _| unwanted.contains(id.as_str()));
         for id in unwanted {
             self.unwanted_since.entry(id.to_owned()).or_insert(now);
         }
         let is_due = |write: &Write| {
             let id = write.id();
-            let since = self.unwanted_since.get(id).copied().unwrap_or(now);
-            !keeps_all && (self.seen.contains(id) || since + GRACE <= now)
+            let is_allowed = self.refused.get(id).is_none_or(|(at, ..)| *at <= now);
+            let is_late = self.unwanted_since.get(id).is_some_and(|since| *since + GRACE <= now);
+            let is_known = !keeps_all && (self.seen.contains(id) || is_late);
+            is_allowed && (is_known || matches!(write, Write::Put(_)))
         };
-        writes.into_iter().filter(|write| !is_deleted(write) || is_due(write)).collect()
+        writes.into_iter().filter(is_due).collect()
     }
 
     fn did(&mut self, write: &Write) {
