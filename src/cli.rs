@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Computer groups
     #[command(subcommand)]
     Groups(GroupsCommand),
+    /// The credential that a connection signs in to Azure with
+    #[command(subcommand)]
+    Secret(SecretCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -75,6 +78,20 @@ pub(crate) enum ConnectionCommand {
     },
     /// Read it again
     Resume {
+        /// The connection
+        connection: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretCommand {
+    /// Show what it is and when it ends, never the secret
+    Show {
+        /// The connection
+        connection: String,
+    },
+    /// Ask for a token with it
+    Verify {
         /// The connection
         connection: String,
     },

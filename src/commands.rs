@@ -13,7 +13,7 @@ use crate::cli::{
     RemovalsCommand,
 };
 use crate::config::Config;
-use crate::{check, logging, output, pipeline};
+use crate::{check, logging, output, pipeline, secret};
 
 /// How long a queue that another process holds is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -33,6 +33,7 @@ pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::
         }
         Command::Check { stage } => return check::run(&config, stage, cli.json).await,
         Command::Completions { .. } => return Ok(true),
+        Command::Secret(command) => return secret::run(&config, command, cli.json).await,
         Command::DeadLetters(DeadLettersCommand::Show { id }) => {
             return show_dead_letter(&config, id, cli.json).await;
         }

@@ -5,11 +5,13 @@ mod cli;
 mod commands;
 mod config;
 mod connections;
+mod expiry;
 mod logging;
 mod output;
 mod pipeline;
 mod progress;
 mod reload;
+mod secret;
 mod status_board;
 mod supervisor;
 

@@ -19,6 +19,7 @@ use tracing::Instrument as _;
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::connections::{self, WorkspaceSeq};
+use crate::expiry;
 use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
 
@@ -155,6 +156,9 @@ impl Supervisor {
         }
         if self.has(StageName::Uploader) {
             self.start_groups(name, connection, &credential, &stop)?;
+            let (workspace, status) =
+                (connection.workspace.clone(), self.board.stage(name, "uploader"));
+            tokio::spawn(expiry::keep(name.to_owned(), workspace, status, stop.clone()));
             let uploader = cmsync_uploader::Uploader {
                 connection: name.to_owned(),
                 queue,

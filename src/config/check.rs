@@ -7,7 +7,7 @@ use cmsync_producer::{ConnectionConfig, Selection, Selector};
 
 use super::checker::Checker;
 use super::groups::groups;
-use super::identity::identity;
+use super::identity::{identity, secret_expires};
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
 /// Rows of one page, at most: an answer is held row by row, a request only so long.
@@ -242,6 +242,7 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
     let variable = |name: &str| std::env::var(name).ok();
     let identity = identity(checker, path, written, variable);
+    let secret_expires = secret_expires(checker, path, written);
     checker.require(
         !written.rules.is_empty(),
         &format!("{path}.rules"),
@@ -269,6 +270,7 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
         endpoints: endpoints?,
         identity: identity?,
         workspace_id: written.workspace_id.clone(),
+        secret_expires,
         rules,
     })
 }

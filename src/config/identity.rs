@@ -60,6 +60,22 @@ pub(super) fn identity(
     Some(Identity::Application { tenant, client, proof })
 }
 
+/// The day on which a secret ends, as its last second.
+pub(super) fn secret_expires(
+    checker: &mut Checker,
+    path: &str,
+    written: &Workspace,
+) -> Option<i64> {
+    let text = written.client_secret_expires.as_deref()?;
+    let day = text.parse::<jiff::civil::Date>();
+    let end = day.ok().and_then(|d| d.at(23, 59, 59, 0).in_tz("UTC").ok());
+    if end.is_none() {
+        let message = format!("`{text}` is no day, for example 2027-01-31");
+        checker.wrong(&format!("{path}.client_secret_expires"), message);
+    }
+    end.map(|at| at.timestamp().as_second())
+}
+
 fn proof(
     checker: &mut Checker,
     path: &str,

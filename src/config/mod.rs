@@ -88,6 +88,8 @@ pub(crate) struct Workspace {
     pub(crate) endpoints: Endpoints,
     pub(crate) identity: Identity,
     pub(crate) workspace_id: Option<String>,
+    /// When the client secret ends, in seconds since 1970, where that was given.
+    pub(crate) secret_expires: Option<i64>,
     pub(crate) rules: Vec<Rule>,
 }
 

@@ -253,6 +253,8 @@ pub(crate) struct Workspace {
     /// Given by the environment alone.
     #[serde(skip_serializing)]
     pub(crate) client_secret: Option<String>,
+    /// The day on which the secret ends, to be told in time.
+    pub(crate) client_secret_expires: Option<String>,
     /// The application's certificate with its chain, PEM.
     pub(crate) certificate_file: Option<PathBuf>,
     /// Its key, where that has a file of its own.
@@ -285,6 +287,7 @@ impl Default for Workspace {
             client_id: String::new(),
             client_secret_file: None,
             client_secret: None,
+            client_secret_expires: None,
             certificate_file: None,
             certificate_key_file: None,
             managed_identity: false,

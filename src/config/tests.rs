@@ -89,6 +89,7 @@ fn the_example_leaves_no_option_out() {
             workspace_id: name(),
             resource_id: name(),
             client_secret_file: path(),
+            client_secret_expires: name(),
             certificate_file: path(),
             certificate_key_file: path(),
             token_file: path(),

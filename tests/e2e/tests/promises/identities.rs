@@ -76,3 +76,33 @@ async fn check_tells_which_role_the_workspace_lacks_and_what_it_is() {
         assert!(text.contains(part), "`{part}` is missing from: {text}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_ends_soon_is_told_and_never_shown() {
+    let end = jiff::Zoned::now().date().checked_add(jiff::Span::new().days(10)).unwrap();
+    let mut rig = rig(options(small()), |directory| {
+        let file = directory.join("client-secret");
+        format!("client_secret_file = \"{}\"\nclient_secret_expires = \"{end}\"", file.display())
+    })
+    .await;
+    let shown = rig.json(&["secret", "show", "lab"]).await;
+    assert_eq!(
+        (&shown["kind"], &shown["client"]),
+        (&"client secret".into(), &rig.lab.options.client_id.clone().into())
+    );
+    assert!(shown["detail"].as_str().unwrap().contains(&format!("ends on {end}")), "{shown}");
+    assert!(!shown.to_string().contains(&rig.lab.options.client_secret));
+    assert_eq!(rig.json(&["secret", "verify", "lab"]).await["is_accepted"], true);
+    rig.start();
+    rig.until_all_equal().await;
+    let status = rig.json(&["status"]).await[0]["warnings"].to_string();
+    assert!(status.contains(&format!("the client secret ends on {end}")), "{status}");
+    assert!(rig.log().contains("the client secret ends on"), "{}", rig.log());
+
+    rig.lab.faults().secret_expired = true;
+    let expired = rig.run(&["secret", "verify", "lab"]).await;
+    let text = String::from_utf8_lossy(&expired.stdout).into_owned();
+    assert!(!expired.status.success() && text.contains("the client secret has expired"), "{text}");
+    let unknown = rig.run(&["secret", "show", "other"]).await;
+    assert!(stderr(&unknown).contains("no connection `other`"));
+}

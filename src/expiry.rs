@@ -1,0 +1,94 @@
+//! When the credentials of a connection end: told weeks before, where it can be known.
+
+use std::time::Duration;
+
+use cmsync_azure::{Identity, Proof};
+use cmsync_schemas::Status;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Workspace;
+
+/// From so many days before the end, it is told.
+const TOLD_BEFORE: i64 = 30;
+const DAY: i64 = 86_400;
+/// How often it is looked at: a certificate's file may be renewed at any time.
+const LOOK: Duration = Duration::from_secs(3_600);
+
+/// What ends, and when in seconds since 1970; `None` where it cannot be known, or does not end.
+pub(crate) fn of(workspace: &Workspace) -> Option<(&'static str, i64)> {
+    match &workspace.identity {
+        Identity::Application { proof: Proof::Certificate(file), .. } => {
+            file.read().ok().map(|certificate| ("certificate", certificate.not_after))
+        }
+        Identity::Application { proof: Proof::Secret(_), .. } => {
+            workspace.secret_expires.map(|at| ("client secret", at))
+        }
+        _ => None,
+    }
+}
+
+/// What to tell of an end, if it is time to.
+pub(crate) fn warning(what: &str, at: i64, now: i64) -> Option<String> {
+    let days = (at - now).div_euclid(DAY);
+    let date = jiff::Timestamp::from_second(at).ok()?.strftime("%Y-%m-%d");
+    match days {
+        ..0 => Some(format!("the {what} ended on {date}: renew it")),
+        0..=TOLD_BEFORE => Some(format!("the {what} ends on {date}, in {days} days: renew it")),
+        _ => None,
+    }
+}
+
+/// Keeps the metric and the warning of a connection until `stop`.
+pub(crate) async fn keep(
+    connection: String,
+    workspace: Workspace,
+    status: watch::Sender<Status>,
+    stop: CancellationToken,
+) {
+    metrics::describe_gauge!(
+        "cmsync_credential_expiry_timestamp_seconds",
+        "When the Azure credential of the connection ends, in seconds since 1970; absent where unknown."
+    );
+    let mut told: Option<(String, i64)> = None;
+    loop {
+        let now = jiff::Timestamp::now().as_second();
+        let found = of(&workspace);
+        if let Some((_, at)) = found {
+            let labels = [("connection", connection.clone())];
+            metrics::gauge!("cmsync_credential_expiry_timestamp_seconds", &labels).set(at as f64);
+        }
+        let text = found.and_then(|(what, at)| warning(what, at, now));
+        if let Some(text) = &text
+            && told.as_ref().is_none_or(|(before, at)| before != text || now - at >= DAY)
+        {
+            tracing::warn!(connection, "{text}");
+            told = Some((text.clone(), now));
+        }
+        let warnings: Vec<String> = text.into_iter().collect();
+        status.send_if_modified(|status| {
+            let is_news = status.warnings != warnings;
+            status.warnings = warnings;
+            is_news
+        });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_told_from_thirty_days_before() {
+        let at = 1_800_000_000;
+        assert_eq!(warning("client secret", at, at - 31 * DAY), None);
+        let soon = warning("client secret", at, at - 30 * DAY).unwrap();
+        assert_eq!(soon, "the client secret ends on 2027-01-15, in 30 days: renew it");
+        let late = warning("certificate", at, at + 1).unwrap();
+        assert_eq!(late, "the certificate ended on 2027-01-15: renew it");
+    }
+}
