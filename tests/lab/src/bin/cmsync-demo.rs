@@ -109,6 +109,11 @@ fn tell(lab: &Lab) -> bool {
         "bodies                 {}, the largest {} bytes on the wire",
         counts.bodies, counts.max_body
     );
+    let (functions, writes) = {
+        let resources = lab.resources();
+        (resources.aliases().len(), resources.writes.len())
+    };
+    println!("computer groups        {functions} functions, {writes} writes");
     println!(
         "membership changes     {}, the way of {} measured",
         churn.changes.len(),
