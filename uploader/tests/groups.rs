@@ -333,3 +333,14 @@ async fn a_refused_deletion_rests_between_its_attempts() {
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(!rig.queries().contains_key("CMG_CAS_PS100002"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_last_collection_takes_its_group_away_too() {
+    let mut rig = Rig::new(GroupOptions::default(), State::default()).await;
+    let only = group(1, &["a"]);
+    rig.publish(std::slice::from_ref(&only)).await;
+    rig.settled().await;
+    rig.remove(&only).await;
+    rig.settled().await;
+    assert_eq!(rig.queries().into_keys().collect::<Vec<_>>(), ["ConfigMgrComputerGroup"]);
+}

@@ -66,8 +66,10 @@ struct Stage {
     present: Option<(Present, Instant)>,
     budget: Budget,
     policy: Policy,
-    /// What is to be written, as of the last look.
-    writes: VecDeque<Write>,
+    /// The site whose groups these are; `None` until there was a group.
+    site: Option<String>,
+    /// How long the last look asks to rest before the next.
+    rest: Duration,
     seen: BTreeSet<String>,
     unwanted_since: BTreeMap<String, Instant>,
     /// Searches that were refused for themselves, with when to try them again.
@@ -102,7 +104,7 @@ pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<()
                         Ok(()) = changes.changed() => {}
                         () = tokio::time::sleep(stage.next_look()) => {}
                     }
-                    SHORTEST
+                    stage.rest
                 }
             },
         };
@@ -117,7 +119,8 @@ impl Stage {
             present: None,
             budget: Budget::new(writer.options.writes_per_hour),
             policy: Policy::new(writer.rests.0, writer.rests.1),
-            writes: VecDeque::new(),
+            site: None,
+            rest: SHORTEST,
             seen: BTreeSet::new(),
             unwanted_since: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -139,26 +142,29 @@ impl Stage {
 
     /// Does one thing; how long to rest, or `None` when there is nothing to do.
     async fn turn(&mut self) -> Result<Option<Duration>, Error> {
-        let Some(site) = self.site().await? else {
+        if self.site.is_none() {
+            self.site = self.find_site().await?;
+        }
+        let Some(site) = &self.site else {
             self.tell(0);
             return Ok(None);
         };
         let is_old = self.present.as_ref().is_none_or(|(_, at)| at.elapsed() >= LOOK_AGAIN);
         if is_old {
             match self.writer.target.list().await {
-                Ok(found) => self.present = Some((Present::new(&found, &site), Instant::now())),
+                Ok(found) => self.present = Some((Present::new(&found, site), Instant::now())),
                 Err(error) => return Ok(Some(self.failed(&error))),
             }
         }
         let started = Instant::now();
-        self.plan().await?;
-        let looked = started.elapsed() * SHARE;
-        if self.writes.is_empty() {
+        let mut writes = self.plan().await?;
+        self.rest = SHORTEST.max(started.elapsed() * SHARE);
+        if writes.is_empty() {
             self.say(Health::Working, "");
             return Ok(None);
         }
         // Looking costs more than writing, so several are written between two looks.
-        while let Some(write) = self.writes.pop_front() {
+        while let Some(write) = writes.pop_front() {
             if self.budget.next() > Instant::now() {
                 tokio::time::sleep_until(self.budget.next()).await;
                 // Something newer may be wanted by now.
@@ -177,15 +183,14 @@ impl Stage {
                 }
                 Err(error) => return Ok(Some(self.failed(&error))),
             }
-            if started.elapsed() > SHORTEST.max(looked) {
+            if started.elapsed() > self.rest {
                 break;
             }
         }
         Ok(Some(Duration::ZERO))
     }
 
-    /// The site whose groups these are; `None` while there is no group.
-    async fn site(&self) -> Result<Option<String>, Error> {
+    async fn find_site(&self) -> Result<Option<String>, Error> {
         for entry in self.writer.queue.scan(&self.topic).await? {
             if let Ok(group) = GROUP.decode(&entry?.1) {
                 return Ok(Some(group.site_code));
@@ -194,9 +199,9 @@ impl Stage {
         Ok(None)
     }
 
-    /// Looks through what is wanted, and notes what differs.
-    async fn plan(&mut self) -> Result<(), Error> {
-        let Some((present, _)) = &self.present else { return Ok(()) };
+    /// Looks through what is wanted: what is to be written of what differs.
+    async fn plan(&mut self) -> Result<VecDeque<Write>, Error> {
+        let Some((present, _)) = &self.present else { return Ok(VecDeque::new()) };
         let mut planner = Planner::new(present);
         let (now, refused) = (Instant::now(), &self.refused);
         let may_go = |id: &str| refused.get(id).is_none_or(|(at, ..)| *at <= now);
@@ -226,11 +231,11 @@ impl Stage {
         }
         self.metrics.groups.set(f64::from(groups));
         self.metrics.behind.set(differing as f64);
-        // What is early, or refused for itself, is not waited for.
-        let early = differing - writes.len().min(differing);
-        self.writes = self.due(writes, unreadable > 0);
-        self.tell(if self.writes.is_empty() { 0 } else { self.writes.len() + early });
-        Ok(())
+        let beyond_held = differing - writes.len().min(differing);
+        let due = self.due(writes, unreadable > 0);
+        // What is too early, or was refused for itself, is not waited for.
+        self.tell(if due.is_empty() { 0 } else { due.len() + beyond_held });
+        Ok(due)
     }
 
     fn tell(&self, behind: usize) {
