@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 
 use cmsync_queue::{Error, Queue};
+use cmsync_schemas::kql::group_alias;
 use cmsync_schemas::{CollectionState, GROUP, Group, topics};
 
 use crate::state;
 use crate::views::{Answer, GroupView, GroupsView, MembershipView};
-
-/// What queries call a collection's group.
-fn alias(site: &str, collection: &str) -> String {
-    format!("CMG_{site}_{collection}")
-}
 
 /// What the writer was told of each group, by connection and collection.
 async fn told(
@@ -38,7 +34,7 @@ pub(crate) async fn all(queue: &dyn Queue, connections: &[String]) -> Result<Ans
     let view = |((connection, collection), s): ((String, String), CollectionState)| {
         let group = told.get(&(connection.clone(), collection.clone()));
         GroupView {
-            alias: group.map(|g| alias(&g.site_code, &collection)).unwrap_or_default(),
+            alias: group.map(|g| group_alias(&g.site_code, &collection)).unwrap_or_default(),
             is_static: group.is_some_and(|g| g.is_static),
             connection,
             collection,
@@ -74,7 +70,10 @@ pub(crate) async fn of(
         let device = devices.iter().find(|d| d.resource_id == resource_id);
         views.push(MembershipView {
             name: collections.get(&key).map(|s| s.name.clone()).unwrap_or_default(),
-            alias: told.get(&key).map(|g| alias(&g.site_code, &collection)).unwrap_or_default(),
+            alias: told
+                .get(&key)
+                .map(|g| group_alias(&g.site_code, &collection))
+                .unwrap_or_default(),
             computer: device
                 .map(|d| d.fqdn.clone().unwrap_or_else(|| d.netbios_name.clone()))
                 .unwrap_or_default(),

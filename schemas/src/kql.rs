@@ -68,6 +68,12 @@ pub fn group_of_names<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     format!("datatable(Computer:string)[{}] | distinct Computer", literals.join(","))
 }
 
+/// What queries call a collection's group.
+#[must_use]
+pub fn group_alias(site_code: &str, group_id: &str) -> String {
+    format!("CMG_{site_code}_{group_id}")
+}
+
 /// The same group by another name.
 #[must_use]
 pub fn group_of_group(alias: &str) -> String {

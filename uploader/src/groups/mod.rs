@@ -7,7 +7,6 @@ mod plan;
 mod texts;
 mod writer;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -81,6 +80,3 @@ impl SavedSearches for InAzure {
 
 /// What the writer is given besides its options.
 pub type Target = Arc<dyn SavedSearches>;
-
-/// Names that are taken, by others than this connection.
-type Taken = BTreeSet<String>;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use cmsync_azure::SavedSearch;
 
-use super::Taken;
 use super::texts::{OWNER_TAG, SHARED, fingerprint};
 
 /// Texts that are held at once: the others are looked up when these are written.
@@ -32,7 +31,7 @@ pub(super) struct Present {
     /// This connection's, with what each says.
     ours: BTreeMap<String, u64>,
     /// Ids and aliases of everyone else's.
-    taken: Taken,
+    taken: BTreeSet<String>,
     /// Whether another hierarchy has groups there.
     pub(super) has_other_site: bool,
 }

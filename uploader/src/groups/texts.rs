@@ -54,7 +54,7 @@ pub(super) fn searches(group: &Group, options: &GroupOptions, is_alone: bool) ->
     } else {
         kql::group_from_tables(site, id, options.days, options.names)
     };
-    let alias = format!("CMG_{site}_{id}");
+    let alias = kql::group_alias(site, id);
     let name = shown(&group.name);
     let search = |alias: &str, display_name: String, query: String| SavedSearch {
         id: format!("cmsync-{}", alias.to_ascii_lowercase()),

@@ -9,7 +9,7 @@ mod workspace;
 
 use std::sync::Arc;
 
-use cmsync_http::{Answer, Client, Method, StatusCode};
+use cmsync_http::{Answer, Client, Method, RequestBuilder, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -110,46 +110,40 @@ impl ResourceManager {
         wish: Wish<'_>,
     ) -> Result<Answer, ArmError> {
         let url = self.url(path, version);
-        let method = if body.is_some() { Method::PUT } else { Method::DELETE };
-        let mut answer = None;
-        // A token that was taken back is noticed by the first 401; the second answer counts.
-        for _ in 0..2 {
-            let token = self.credential.token(&audience(&self.endpoint)).await?;
-            let mut request = self.http.request(method.clone(), url.clone());
-            request = request.bearer_auth(token.expose_secret());
-            if let Some(body) = body {
-                request = request.json(body);
-            }
-            let found = self.http.send(request).await?;
-            let is_stale = found.status == StatusCode::UNAUTHORIZED;
-            answer = Some(found);
-            if !is_stale {
-                break;
-            }
-            self.credential.forget(&audience(&self.endpoint));
-        }
-        match answer {
-            Some(gone) if body.is_none() && gone.status == StatusCode::NOT_FOUND => Ok(gone),
-            Some(answer) => succeeded(answer, wish),
-            None => {
-                Err(ArmError::Unreadable { what: wish.what.into(), detail: "no answer".into() })
-            }
-        }
+        let request = || match body {
+            Some(body) => self.http.request(Method::PUT, url.clone()).json(body),
+            None => self.http.request(Method::DELETE, url.clone()),
+        };
+        let answer = self.send(request, false).await?;
+        let is_gone = body.is_none() && answer.status == StatusCode::NOT_FOUND;
+        if is_gone { Ok(answer) } else { succeeded(answer, wish) }
     }
 
     async fn read(&self, url: &Url) -> Result<Answer, ArmError> {
+        self.send(|| self.http.request(Method::GET, url.clone()), true).await
+    }
+
+    /// Sends with a token. One that was taken back is noticed by the first 401; the second answer
+    /// counts.
+    async fn send(
+        &self,
+        request: impl Fn() -> RequestBuilder,
+        is_repeated: bool,
+    ) -> Result<Answer, ArmError> {
+        let audience = audience(&self.endpoint);
         let mut is_second = false;
         loop {
-            let token = self.credential.token(&audience(&self.endpoint)).await?;
-            let sent = self.http.send_repeating(|| {
-                let request = self.http.request(Method::GET, url.clone());
-                Ok(request.bearer_auth(token.expose_secret()))
-            });
-            let answer = sent.await?;
+            let token = self.credential.token(&audience).await?;
+            let authorized = || request().bearer_auth(token.expose_secret());
+            let answer = if is_repeated {
+                self.http.send_repeating(|| Ok(authorized())).await?
+            } else {
+                self.http.send(authorized()).await?
+            };
             if answer.status != StatusCode::UNAUTHORIZED || is_second {
                 return Ok(answer);
             }
-            self.credential.forget(&audience(&self.endpoint));
+            self.credential.forget(&audience);
             is_second = true;
         }
     }

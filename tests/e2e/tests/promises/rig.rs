@@ -191,6 +191,7 @@ impl Rig {
 
     /// Waits until a stage says that it is so; what it says then.
     pub(crate) async fn until_status(&mut self, stage: &str, state: &str) -> serde_json::Value {
+        let mut taken = self.lab.workspace.taken();
         let started = std::time::Instant::now();
         loop {
             let status = self.json(&["status"]).await;
@@ -200,10 +201,7 @@ impl Rig {
                 return found;
             }
             assert!(started.elapsed() < PATIENCE, "{stage} is never {state}: {status:#}");
-            drop(
-                tokio::time::timeout(Duration::from_millis(200), std::future::pending::<()>())
-                    .await,
-            );
+            drop(tokio::time::timeout(Duration::from_millis(200), taken.changed()).await);
         }
     }
 
