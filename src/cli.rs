@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::connect::ConnectArgs;
+
 /// Keeps Configuration Manager's device collections present in a Log Analytics workspace.
 #[derive(Debug, Parser)]
 #[command(name = "cmsync", version, about)]
@@ -35,6 +37,8 @@ pub(crate) enum Command {
         #[arg(long)]
         stage: Option<StageName>,
     },
+    /// Set up a connection, by questions or by answers given
+    Connect(Box<ConnectArgs>),
     /// Show how everything is
     Status,
     /// Stop or go on reading a site

@@ -12,8 +12,8 @@ use crate::cli::{
     Cli, CollectionsCommand, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand,
     RemovalsCommand,
 };
-use crate::config::Config;
-use crate::{check, logging, output, pipeline, secret};
+use crate::config::{self, Config};
+use crate::{check, connect, logging, output, pipeline, secret};
 
 /// How long a queue that another process holds is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -25,14 +25,18 @@ pub(crate) fn default_config() -> PathBuf {
 }
 
 /// Executes a command; false when it failed and has said why.
-pub(crate) async fn execute(cli: Cli, config: Config, path: PathBuf) -> anyhow::Result<bool> {
+pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
+    if let Command::Connect(args) = &cli.command {
+        return connect::run(args, &path).await;
+    }
+    let config = config::load(&path)?;
     let question = match cli.command {
         Command::Run { once, stage } => {
             logging::start(config.log_format, &config.log_level);
             return pipeline::run(config, path, once, stage).await;
         }
         Command::Check { stage } => return check::run(&config, stage, cli.json).await,
-        Command::Completions { .. } => return Ok(true),
+        Command::Connect(_) | Command::Completions { .. } => return Ok(true),
         Command::Secret(command) => return secret::run(&config, command, cli.json).await,
         Command::DeadLetters(DeadLettersCommand::Show { id }) => {
             return show_dead_letter(&config, id, cli.json).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cmsync_azure::{Credential, Identity, Ingestion, Query, ResourceManager, WorkspaceId};
+use cmsync_azure::{
+    Credential, Endpoints, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
+};
 use cmsync_configmgr::{AdminService, Bearer};
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
@@ -50,10 +52,18 @@ pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
 
 /// Tokens for a workspace.
 pub(crate) fn credential(workspace: &Workspace) -> Result<Arc<Credential>, cmsync_http::Error> {
-    let direct = matches!(workspace.identity, Identity::Managed(_));
-    let client = Client::new("token", &Settings { direct, ..workspace.http.clone() })?;
-    let authority = workspace.endpoints.authority.clone();
-    Ok(Arc::new(Credential::new(client, authority, workspace.identity.clone())))
+    credential_of(&workspace.http, &workspace.endpoints, workspace.identity.clone())
+}
+
+/// Tokens for an identity.
+pub(crate) fn credential_of(
+    http: &Settings,
+    endpoints: &Endpoints,
+    identity: Identity,
+) -> Result<Arc<Credential>, cmsync_http::Error> {
+    let direct = matches!(identity, Identity::Managed(_));
+    let client = Client::new("token", &Settings { direct, ..http.clone() })?;
+    Ok(Arc::new(Credential::new(client, endpoints.authority.clone(), identity)))
 }
 
 /// The workspace behind a connection, for its uploader.
@@ -89,10 +99,18 @@ pub(crate) fn manager(
     Ok(ResourceManager::new(client, endpoint, credential))
 }
 
+/// The workspace, as a connection's identity may ask it.
+pub(crate) fn query(
+    workspace: &Workspace,
+    credential: Arc<Credential>,
+) -> Result<Query, cmsync_http::Error> {
+    let client = Client::new("query", &workspace.http)?;
+    Ok(Query::new(client, workspace.endpoints.query.clone(), credential))
+}
+
 /// Asks the workspace for the highest seq that it holds.
 pub(crate) struct WorkspaceSeq {
     query: Option<(Query, String)>,
-    credential: Arc<Credential>,
     connection: String,
 }
 
@@ -102,10 +120,9 @@ impl WorkspaceSeq {
         credential: Arc<Credential>,
     ) -> Result<Self, cmsync_http::Error> {
         let workspace = &connection.workspace;
-        let client = Client::new("query", &workspace.http)?;
-        let query = Query::new(client, workspace.endpoints.query.clone());
+        let query = query(workspace, credential)?;
         let query = workspace.workspace_id.clone().map(|id| (query, id));
-        Ok(Self { query, credential, connection: connection.producer.name.clone() })
+        Ok(Self { query, connection: connection.producer.name.clone() })
     }
 }
 
@@ -113,18 +130,13 @@ impl WorkspaceSeq {
 impl HighestSeq for WorkspaceSeq {
     async fn highest_seq(&self, site_code: &str) -> Option<i64> {
         let (query, workspace) = self.query.as_ref()?;
-        let asked = async {
-            let token =
-                self.credential.token(&query.audience()).await.map_err(|e| e.to_string())?;
-            query.rows(workspace, &token, &tables::highest_seq_query(site_code)).await
-        };
-        match asked.await {
+        match query.rows(workspace, &tables::highest_seq_query(site_code)).await {
             Ok(rows) => rows.first()?.first()?.as_i64(),
             Err(error) => {
                 let connection = &self.connection;
                 tracing::warn!(
                     connection,
-                    error,
+                    %error,
                     "cannot ask the workspace what it holds; an old copy of the queue would not be noticed"
                 );
                 None

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use cmsync_azure::{Identity, Proof};
 use cmsync_schemas::Status;
+use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,21 @@ pub(crate) fn of(workspace: &Workspace) -> Option<(&'static str, i64)> {
         }
         _ => None,
     }
+}
+
+/// When the secret that a connection holds ends, as the directory knows it: of the application's
+/// secrets with the same beginning, the last.
+pub(crate) fn of_secret(
+    workspace: &Workspace,
+    application: &cmsync_azure::Application,
+) -> Option<jiff::Timestamp> {
+    let Identity::Application { proof: Proof::Secret(secret), .. } = &workspace.identity else {
+        return None;
+    };
+    let held = secret.read().ok()?;
+    let begins = |hint: &String| held.expose_secret().starts_with(hint.as_str());
+    let ours = application.password_credentials.iter();
+    ours.filter(|p| p.hint.as_ref().is_some_and(begins)).filter_map(|p| p.end_date_time).max()
 }
 
 /// What to tell of an end, if it is time to.

@@ -4,6 +4,7 @@ mod check;
 mod cli;
 mod commands;
 mod config;
+mod connect;
 mod connections;
 mod expiry;
 mod logging;
@@ -34,13 +35,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let path = cli.config.clone().unwrap_or_else(commands::default_config);
-    let config = match config::load(&path) {
-        Ok(config) => config,
-        Err(mistakes) => {
-            eprintln!("cmsync: {mistakes}");
-            return ExitCode::from(BAD_USE);
-        }
-    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -48,12 +42,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::execute(cli, config, path)) {
+    match runtime.block_on(commands::execute(cli, path)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cmsync: {error:#}");
-            ExitCode::FAILURE
+            let is_bad_use = error.downcast_ref::<config::Mistakes>().is_some();
+            if is_bad_use { ExitCode::from(BAD_USE) } else { ExitCode::FAILURE }
         }
     }
 }

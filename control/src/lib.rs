@@ -7,6 +7,7 @@
 mod desk;
 mod groups;
 pub mod local_api;
+pub mod setup;
 mod state;
 mod views;
 

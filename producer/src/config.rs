@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
-use crate::selection::Selection;
+use cmsync_configmgr::Selection;
 
 /// Options that all connections share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -14,7 +14,6 @@ mod metrics;
 mod publish;
 mod reading;
 mod schedule;
-mod selection;
 mod snapshot;
 mod stage;
 mod state;
@@ -23,5 +22,4 @@ mod sweep;
 pub use config::{ConnectionConfig, Options, StaticGroups};
 
 pub use error::Error;
-pub use selection::{Selection, Selector};
 pub use stage::{Context, HighestSeq, Job, Outcome, run};

@@ -95,3 +95,11 @@ pub fn all_groups(days: u32, names: Names) -> String {
          | project Computer, Group, GroupFullName, GroupId, GroupSource = 'SCCM', GroupSourceName = SiteCode, TimeGenerated"
     )
 }
+
+/// The names under which computers sent heartbeats within a day.
+#[must_use]
+pub fn heartbeats() -> String {
+    "// cmsync: heartbeats\nunion isfuzzy=true (datatable(TimeGenerated:datetime, Computer:string)[]), Heartbeat\n\
+     | where TimeGenerated > ago(1d) and isnotempty(Computer) | distinct Computer"
+        .to_owned()
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use cmsync_azure::{Endpoints, Rule};
-use cmsync_producer::{ConnectionConfig, Selection, Selector};
+use cmsync_configmgr::{Selection, Selector};
+use cmsync_producer::ConnectionConfig;
 
 use super::checker::Checker;
 use super::groups::groups;
@@ -124,7 +125,8 @@ fn options(checker: &mut Checker, file: &raw::File) {
     );
 }
 
-fn connection(
+/// Checks one connection.
+pub(super) fn connection(
     checker: &mut Checker,
     name: &str,
     written: &raw::Connection,
@@ -144,12 +146,7 @@ fn connection(
         &format!("{path}.collections"),
         "is empty: name at least one collection",
     );
-    let selectors = written.collections.iter().map(|s| match s {
-        raw::Selector::Id(id) => Selector::Id(id.clone()),
-        raw::Selector::Name { name } => Selector::Name(name.clone()),
-        raw::Selector::Folder { folder } => Selector::Folder(folder.clone()),
-    });
-    let selection = match Selection::new(selectors.collect()) {
+    let selection = match selection(&written.collections) {
         Ok(selection) => Some(selection),
         Err((index, message)) => {
             checker.wrong(&format!("{path}.collections[{index}]"), message);
@@ -182,7 +179,22 @@ fn connection(
     Some(Connection { producer, site, workspace, groups, written })
 }
 
-fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize) -> Option<Site> {
+/// The collections that a list selects; the error names the entry that cannot be used.
+pub(crate) fn selection(written: &[raw::Selector]) -> Result<Selection, (usize, String)> {
+    let selectors = written.iter().map(|s| match s {
+        raw::Selector::Id(id) => Selector::Id(id.clone()),
+        raw::Selector::Name { name } => Selector::Name(name.clone()),
+        raw::Selector::Folder { folder } => Selector::Folder(folder.clone()),
+    });
+    Selection::new(selectors.collect())
+}
+
+pub(super) fn site(
+    checker: &mut Checker,
+    path: &str,
+    written: &raw::Site,
+    page_size: usize,
+) -> Option<Site> {
     checker.require(!written.admin_service.is_empty(), &format!("{path}.admin_service"), "is empty: give the URL of the administration service, for example https://cm01.contoso.com/AdminService");
     let mut providers = Vec::new();
     for (index, text) in written.admin_service.iter().enumerate() {
@@ -209,7 +221,11 @@ fn site(checker: &mut Checker, path: &str, written: &raw::Site, page_size: usize
     })
 }
 
-fn endpoints(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Endpoints> {
+pub(super) fn endpoints(
+    checker: &mut Checker,
+    path: &str,
+    written: &raw::Workspace,
+) -> Option<Endpoints> {
     let (given, hosts) = (&written.endpoints, written.cloud.hosts());
     let mut endpoint = |key: &str, text: &Option<String>, default: Option<&str>| {
         let at = format!("{path}.endpoints.{key}");

@@ -2,9 +2,10 @@
 
 mod check;
 mod checker;
+mod draft;
 mod groups;
 mod identity;
-mod raw;
+pub(crate) mod raw;
 mod read;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,10 @@ use cmsync_http::Secret;
 use cmsync_producer::ConnectionConfig;
 use cmsync_uploader::groups::GroupOptions;
 
+pub(crate) use check::selection;
+pub(crate) use draft::{
+    check_connection, check_endpoints, check_site, parse_connection, value_of, written,
+};
 pub(crate) use raw::LogFormat;
 
 /// Something that cannot be used, where it stands, and what to do.

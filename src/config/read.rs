@@ -38,7 +38,7 @@ pub(super) fn read(
 }
 
 /// Secrets have files of their own, which can be guarded and renewed.
-fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
+pub(super) fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
     let connections = table.get("connections").and_then(Value::as_table);
     for (name, connection) in connections.into_iter().flatten() {
         if connection.get("workspace").and_then(|w| w.get("client_secret")).is_some() {
@@ -52,8 +52,7 @@ fn refuse_secrets(table: &Table, mistakes: &mut Vec<Mistake>) {
 
 /// Sets `a__b__c` to a value: TOML where it parses as such, else text.
 fn override_with(table: &mut Table, keys: &str, text: &str) {
-    let parsed = format!("v = {text}").parse::<Table>().ok().and_then(|mut t| t.remove("v"));
-    let value = parsed.unwrap_or_else(|| Value::String(text.to_owned()));
+    let value = super::value_of(text);
     let mut levels: Vec<&str> = keys.split("__").collect();
     let Some(last) = levels.pop() else { return };
     let mut at = table;
@@ -70,7 +69,7 @@ fn override_with(table: &mut Table, keys: &str, text: &str) {
 
 /// Parses until nothing is wrong any longer: each value that cannot be used is noted and taken out,
 /// so that the next shows up.
-fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
+pub(super) fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
     let mut value = Value::Table(table);
     loop {
         let mut unknown = Vec::new();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cmsync_azure::{ArmError, Refusal, SavedSearch, Tag};
+use cmsync_azure::{AzureError, Refusal, SavedSearch, Tag};
 use cmsync_queue::memory::{MemoryQueue, MemoryStore};
 use cmsync_queue::{Output, Queue, TopicKind, TopicSpec};
 use cmsync_schemas::{GROUP, Group, Health, Status, topics};
@@ -33,14 +33,14 @@ struct State {
 #[derive(Default)]
 struct InMemory(Mutex<State>);
 
-fn refusal(status: u16) -> ArmError {
+fn refusal(status: u16) -> AzureError {
     let (what, scope, code) = ("write".into(), "workspace".into(), "Code".into());
     let (message, remedy) = ("refused".into(), String::new());
-    ArmError::Refused(Box::new(Refusal { what, scope, status, code, message, remedy }))
+    AzureError::Refused(Box::new(Refusal { what, scope, status, code, message, remedy }))
 }
 
 impl InMemory {
-    fn write(&self, id: &str, search: Option<&SavedSearch>) -> Result<(), ArmError> {
+    fn write(&self, id: &str, search: Option<&SavedSearch>) -> Result<(), AzureError> {
         let mut state = self.0.lock().unwrap();
         let now = Instant::now();
         state.writes.push(now);
@@ -48,7 +48,7 @@ impl InMemory {
             return Err(refusal(403));
         }
         if let Some(until) = state.throttled_until.filter(|until| now < *until) {
-            return Err(ArmError::Throttled(until - now));
+            return Err(AzureError::Throttled(until - now));
         }
         if state.refused.iter().any(|refused| refused == id) {
             return Err(refusal(400));
@@ -63,7 +63,7 @@ impl InMemory {
 
 #[async_trait]
 impl SavedSearches for InMemory {
-    async fn list(&self) -> Result<Vec<SavedSearch>, ArmError> {
+    async fn list(&self) -> Result<Vec<SavedSearch>, AzureError> {
         let state = self.0.lock().unwrap();
         if state.forbidden {
             return Err(refusal(403));
@@ -71,11 +71,11 @@ impl SavedSearches for InMemory {
         Ok(state.searches.values().cloned().collect())
     }
 
-    async fn put(&self, search: &SavedSearch) -> Result<(), ArmError> {
+    async fn put(&self, search: &SavedSearch) -> Result<(), AzureError> {
         self.write(&search.id, Some(search))
     }
 
-    async fn delete(&self, id: &str) -> Result<(), ArmError> {
+    async fn delete(&self, id: &str) -> Result<(), AzureError> {
         self.write(id, None)
     }
 }

@@ -15,8 +15,12 @@ use url::Url;
 use crate::authentication::Authenticate;
 use crate::error::Error;
 use crate::query::{Query, answer, host};
-use crate::rows::{Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System};
-use crate::site::{Collection, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site};
+use crate::rows::{
+    Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System, SystemRole,
+};
+use crate::site::{
+    Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site,
+};
 
 /// Most requests at one provider at once; the service is no high-throughput one.
 const MAX_REQUESTS: usize = 8;
@@ -214,6 +218,19 @@ impl AdminService {
         }
     }
 
+    /// Its properties are lazy: the rows are read whole.
+    async fn read_connection_point(
+        &self,
+        provider: &Url,
+    ) -> Result<Option<ConnectionPoint>, Error> {
+        let filter = "RoleName eq 'SMS Dmp Connector'".to_owned();
+        let query = Query { class: "SMS_SCI_SysResUse", options: vec![("$filter", filter)] };
+        let rows = self.collect(provider, &query, |row| {
+            serde_json::from_slice::<SystemRole>(row).map(|r| Some(r.into_connection_point()))
+        });
+        Ok(rows.await?.into_iter().next())
+    }
+
     async fn read_account(&self, provider: &Url, account: &str) -> Result<Option<String>, Error> {
         let filter = format!("LogonName eq '{}'", account.replace('\'', "''"));
         let query = Query { class: "SMS_Admin", options: vec![("$filter", filter)] };
@@ -342,6 +359,13 @@ impl Site for AdminService {
             }
         };
         failover!(self, provider => self.read_devices(provider, &filter))
+    }
+
+    async fn connection_point(&self) -> Result<Option<ConnectionPoint>, Error> {
+        match failover!(self, provider => self.read_connection_point(provider)) {
+            Err(Error::Denied { .. } | Error::Query { .. } | Error::NoProvider { .. }) => Ok(None),
+            other => other,
+        }
     }
 
     async fn account(&self) -> Result<Option<String>, Error> {

@@ -8,12 +8,15 @@ mod authentication;
 mod error;
 mod query;
 mod rows;
+mod selection;
 mod site;
 mod split;
 
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
 pub use error::Error;
+pub use selection::{Selection, Selector};
 pub use site::{
-    Collection, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink, Site, SiteInfo,
+    Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink,
+    Site, SiteInfo,
 };

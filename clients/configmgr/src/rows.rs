@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::site::{Collection, DeviceRow, Link, MemberRow, SiteInfo};
+use crate::site::{Collection, ConnectionPoint, DeviceRow, Link, MemberRow, SiteInfo};
 
 /// A number, whatever it is written as; -1 for null.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -290,6 +290,36 @@ pub(crate) struct Admin {
     scopes: serde_json::Value,
     #[serde(rename = "CollectionNames", default)]
     collections: serde_json::Value,
+}
+
+/// A role of a site system (`SMS_SCI_SysResUse`).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(crate) struct SystemRole {
+    #[serde(rename = "NetworkOSPath", default)]
+    server: String,
+    #[serde(default)]
+    props: Option<Vec<Property>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Property {
+    property_name: String,
+    #[serde(default)]
+    value: Option<i64>,
+}
+
+impl SystemRole {
+    /// `OfflineMode` 0 is online.
+    pub(crate) fn into_connection_point(self) -> ConnectionPoint {
+        let mut props = self.props.into_iter().flatten();
+        let mode = props.find(|p| p.property_name.eq_ignore_ascii_case("OfflineMode"));
+        ConnectionPoint {
+            server: self.server.trim_start_matches('\\').to_owned(),
+            is_online: mode.and_then(|p| p.value).map(|value| value == 0),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -78,6 +78,15 @@ impl Hierarchy {
     }
 }
 
+/// The site's service connection point (`SMS_SCI_SysResUse`, role `SMS Dmp Connector`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectionPoint {
+    /// The server that it is on.
+    pub server: String,
+    /// Whether it is in online mode; `None` where the site does not say.
+    pub is_online: Option<bool>,
+}
+
 /// A device collection as a poll shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Collection {
@@ -180,6 +189,14 @@ pub trait Site: Send + Sync {
     /// # Errors
     /// When the rows did not come whole.
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error>;
+
+    /// The service connection point; `None` where there is none or it cannot be read.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    async fn connection_point(&self) -> Result<Option<ConnectionPoint>, Error> {
+        Ok(None)
+    }
 
     /// The account's own administrative user as one text to compare; `None` where it cannot be read.
     ///

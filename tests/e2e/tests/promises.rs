@@ -11,6 +11,8 @@ mod commands;
 mod computer_groups;
 #[path = "promises/configuration.rs"]
 mod configuration;
+#[path = "promises/connect.rs"]
+mod connect;
 #[path = "promises/crashes.rs"]
 mod crashes;
 #[path = "promises/guard.rs"]

@@ -79,6 +79,7 @@ fn fill(
         "ReportingSiteCode" => sites(world, page),
         "LinkStatus" => links(world, page),
         "AdminID" => admins(faults, page),
+        "NetworkOSPath" => system_roles(world, faults, page),
         _ => page.row(&[Cell::Number(1), Cell::Text(&world.plan.site)]),
     }
     None
@@ -252,6 +253,17 @@ fn admins(faults: &Faults, page: &mut Page<'_>) {
         Cell::List(&all),
         Cell::Text("CONTOSO\\svc-cmsync"),
         Cell::List(&roles),
+    ]);
+}
+
+fn system_roles(world: &World, faults: &Faults, page: &mut Page<'_>) {
+    let offline = i64::from(faults.is_offline);
+    let props = serde_json::json!([{"PropertyName": "OfflineMode", "Value": offline, "Value1": "", "Value2": ""}]);
+    page.row(&[
+        Cell::Text("\\\\CM01"),
+        Cell::Json(&props),
+        Cell::Text("SMS Dmp Connector"),
+        Cell::Text(&world.plan.site),
     ]);
 }
 

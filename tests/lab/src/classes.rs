@@ -11,6 +11,7 @@ pub(crate) enum Cell<'a> {
     Number(i64),
     Bool(bool),
     List(&'a [String]),
+    Json(&'a Value),
 }
 
 /// Columns of a class in the order in which rows show them.
@@ -96,6 +97,12 @@ pub(crate) const ADMIN: Class = Class {
 pub(crate) const IDENTIFICATION: Class =
     Class { columns: &["SiteNumber", "ThisSiteCode"], keys: &["ThisSiteCode"], lazy: &[] };
 
+pub(crate) const SYSTEM_ROLE: Class = Class {
+    columns: &["NetworkOSPath", "Props", "RoleName", "SiteCode"],
+    keys: &["NetworkOSPath"],
+    lazy: &["Props"],
+};
+
 impl Class {
     /// The class of a name, in any casing.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
@@ -106,6 +113,7 @@ impl Class {
             "sms_site" => &SITE,
             "sms_replicationlinksummary" => &LINK,
             "sms_admin" => &ADMIN,
+            "sms_sci_sysresuse" => &SYSTEM_ROLE,
             "sms_identification" => &IDENTIFICATION,
             _ => return None,
         })
@@ -136,7 +144,7 @@ impl Page<'_> {
                 Cell::Maybe(text) => text.map(|t| Literal::Text(t.into())),
                 Cell::Number(number) => Some(Literal::Number(number)),
                 Cell::Bool(b) => Some(Literal::Number(i64::from(b))),
-                Cell::List(_) => None,
+                Cell::List(_) | Cell::Json(_) => None,
             }
         };
         if self.is_full() || self.filter.is_some_and(|f| !f.passes(&literal)) {
@@ -176,6 +184,7 @@ impl Page<'_> {
                 Cell::Number(number) => serde_json::to_writer(body, number),
                 Cell::Bool(b) => serde_json::to_writer(body, b),
                 Cell::List(list) => serde_json::to_writer(body, list),
+                Cell::Json(value) => serde_json::to_writer(body, value),
             };
             written.expect("writing to memory");
         }

@@ -26,8 +26,7 @@ pub(crate) fn token(lab: &Lab, tenant: &str, body: &[u8]) -> Reply {
         return Some((503, vec![], "<html>Service unavailable</html>".into()));
     }
     match judge(lab, tenant, &form(body)) {
-        Ok(audience) => {
-            let principal = lab.options.object_id.clone();
+        Ok((audience, principal)) => {
             let token = lab.issue_token(&audience, &principal);
             let body = json!({"token_type": "Bearer", "expires_in": lab.options.token_lifetime, "access_token": token});
             Some((200, vec![], body.to_string()))
@@ -39,16 +38,19 @@ pub(crate) fn token(lab: &Lab, tenant: &str, body: &[u8]) -> Reply {
     }
 }
 
-/// The audience that a token is granted for.
-fn judge(lab: &Lab, tenant: &str, form: &HashMap<String, String>) -> Result<String, Refusal> {
+/// The audience that a token is granted for, and for whom.
+fn judge(
+    lab: &Lab,
+    tenant: &str,
+    form: &HashMap<String, String>,
+) -> Result<(String, String), Refusal> {
     let get = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let options = &lab.options;
     if tenant != options.tenant {
         return Err((90_002, "Tenant not found."));
     }
-    if get("client_id") != options.client_id {
-        return Err((700_016, "Application not found in the directory."));
-    }
+    let application = lab.directory().application(get("client_id")).cloned();
+    let application = application.ok_or((700_016, "Application not found in the directory."))?;
     if form.contains_key("client_assertion") {
         if get("client_assertion_type") != ASSERTION_TYPE {
             return Err((900_144, "The request body must contain 'client_assertion_type'."));
@@ -58,8 +60,18 @@ fn judge(lab: &Lab, tenant: &str, form: &HashMap<String, String>) -> Result<Stri
         if lab.faults().secret_expired {
             return Err((7_000_222, "The provided client secret keys are expired."));
         }
-        if get("client_secret") != options.client_secret {
-            return Err((7_000_215, "Invalid client secret provided."));
+        let given = get("client_secret");
+        match application.secrets.iter().find(|s| s.value == given) {
+            Some(secret) if secret.end < jiff::Timestamp::now() => {
+                return Err((7_000_222, "The provided client secret keys are expired."));
+            }
+            Some(_) => {}
+            None => {
+                return Err((
+                    7_000_215,
+                    "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.",
+                ));
+            }
         }
     }
     let audience = get("scope").strip_suffix("/.default");
@@ -67,7 +79,7 @@ fn judge(lab: &Lab, tenant: &str, form: &HashMap<String, String>) -> Result<Stri
     if !lab.audiences().iter().any(|known| known == audience.trim_end_matches('/')) {
         return Err((500_011, "The resource principal was not found in the tenant."));
     }
-    Ok(audience.to_owned())
+    Ok((audience.to_owned(), application.principal_id))
 }
 
 /// Judges an assertion: one that another issuer signed, or the application's certificate.
@@ -89,7 +101,7 @@ fn assertion(lab: &Lab, text: &str) -> Result<(), Refusal> {
     let key = DecodingKey::from_rsa_der(&certificate.public_key().subject_public_key.data);
     let mut validation = Validation::new(Algorithm::RS256);
     let tenant = &lab.options.tenant;
-    validation.set_audience(&[format!("{}/{tenant}/oauth2/v2.0/token", lab.url())]);
+    validation.set_audience(&[format!("{}/{tenant}/oauth2/v2.0/token", lab.authority())]);
     validation.set_issuer(&[&lab.options.client_id]);
     validation.set_required_spec_claims(&["exp", "nbf", "aud", "iss", "sub"]);
     validation.sub = Some(lab.options.client_id.clone());
@@ -145,6 +157,13 @@ pub(crate) fn machine(
 pub(crate) fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> String {
     let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let options = &lab.options;
-    let claims = json!({"aud": audience, "oid": object_id, "tid": options.tenant, "appid": options.client_id, "jti": number});
+    let client = lab
+        .directory()
+        .applications
+        .iter()
+        .find(|a| a.principal_id == object_id)
+        .map(|a| a.client_id.clone());
+    let name = client.is_none().then_some("ada@contoso.com");
+    let claims = json!({"aud": audience, "oid": object_id, "tid": options.tenant, "appid": client.unwrap_or_default(), "upn": name.unwrap_or_default(), "jti": number});
     format!("{}.{}.lab", part(json!({"typ": "JWT", "alg": "RS256"})), part(claims))
 }

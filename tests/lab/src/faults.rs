@@ -28,6 +28,8 @@ pub struct Faults {
     pub unreadable: HashSet<String>,
     /// The account's own row is not shown.
     pub hides_account: bool,
+    /// The service connection point is in offline mode.
+    pub is_offline: bool,
     /// The account's role, which a change of rights changes.
     pub role: String,
     /// Every nth ingestion request gets 429, with this Retry-After.
@@ -54,6 +56,8 @@ pub struct Faults {
     pub missing_roles: HashSet<String>,
     /// Writes that Resource Manager takes within a span; 1,200 within an hour unless it is changed.
     pub arm_writes: Option<(usize, Duration)>,
+    /// The write with this number is taken and never answered by Resource Manager.
+    pub hangs_after_write: Option<usize>,
     /// Ids of saved searches that are refused.
     pub refused_searches: HashSet<String>,
     /// Time that an ingestion request takes.

@@ -1,12 +1,13 @@
-//! Logs Ingestion with its limits, and the one query that cmsync asks.
+//! Logs Ingestion with its limits.
 
 use std::collections::HashMap;
 use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::arm;
 use crate::faults::Faults;
 use crate::server::Lab;
 use crate::workspace::Body;
@@ -53,22 +54,22 @@ pub(crate) fn form(body: &[u8]) -> HashMap<String, String> {
         .collect()
 }
 
-/// Whether the bearer token of a request is good for an audience.
+/// Whom the bearer token of a request speaks for, if it is good for an audience.
 pub(crate) fn bearer(
     lab: &Lab,
     headers: &HeaderMap<HeaderValue>,
     audience: &str,
-) -> Result<(), Reply> {
+) -> Result<String, Reply> {
     let value = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let Some(token) = value.strip_prefix("Bearer ") else {
         return Err(failure(401, "InvalidToken", "No token"));
     };
-    match lab.issued(token).map(|(audience, _)| audience) {
+    match lab.issued(token) {
         None => Err(failure(401, "TokenExpired", "The token has expired.")),
-        Some(found) if found.trim_end_matches('/') != audience => {
+        Some((found, _)) if found.trim_end_matches('/') != audience => {
             Err(failure(401, "InvalidAudience", "The audience of the token is not valid."))
         }
-        Some(_) => Ok(()),
+        Some((_, principal)) => Ok(principal),
     }
 }
 
@@ -112,24 +113,28 @@ fn judge(
     headers: &HeaderMap<HeaderValue>,
     body: &[u8],
 ) -> Reply {
-    if let Err(refusal) = bearer(lab, headers, &lab.options.audience) {
-        return refusal;
-    }
-    let mut faults = lab.faults();
-    if !lab.options.rules.iter().any(|known| known == rule) {
-        return failure(
-            404,
-            "NotFound",
-            &format!("Data collection rule with immutable Id '{rule}' not found."),
-        );
-    }
-    if faults.refused_rules.contains(rule) {
+    let principal = match bearer(lab, headers, &lab.ingestion_audience()) {
+        Ok(principal) => principal,
+        Err(refusal) => return refusal,
+    };
+    let (id, table) = {
+        let resources = lab.resources();
+        let Some(found) = resources.rule(rule) else {
+            let text = format!("Data collection rule with immutable Id '{rule}' not found.");
+            return failure(404, "NotFound", &text);
+        };
+        let id = found["id"].as_str().unwrap_or_default().to_owned();
+        (id, arm::table_of(&resources, found, stream))
+    };
+    let is_refused = lab.faults().refused_rules.contains(rule);
+    if is_refused || arm::check(lab, &principal, arm::INGEST, &id).is_err() {
         return failure(
             403,
             "OperationFailed",
             "The authentication token provided does not have access to ingest data for the data collection rule.",
         );
     }
+    let mut faults = lab.faults();
     if let Some(reply) = misbehave(&mut faults, number) {
         return Some(reply);
     }
@@ -141,7 +146,7 @@ fn judge(
         );
         return failure(413, "ContentLengthLimitExceeded", &text);
     }
-    if !stream.starts_with("Custom-") {
+    if table.is_none() {
         return failure(400, "InvalidStream", "Unknown stream.");
     }
     if let Some(modulus) = faults.bad_rows
@@ -197,23 +202,4 @@ fn has_bad_row(body: &[u8], modulus: u64) -> bool {
     let reader = flate2::read::GzDecoder::new(body);
     let rows: Vec<Row> = serde_json::from_reader(reader).unwrap_or_default();
     rows.iter().any(|row| row.id > 0 && row.id % modulus == 7)
-}
-
-/// Answers a query: the highest Seq of a site, and nothing else.
-pub(crate) fn query(lab: &Lab, headers: &HeaderMap<HeaderValue>, body: &[u8]) -> Reply {
-    if let Err(refusal) = bearer(lab, headers, &lab.url()) {
-        return refusal;
-    }
-    let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let text = body["query"].as_str().unwrap_or_default();
-    let site = text.split("SiteCode == '").nth(1).and_then(|rest| rest.split('\'').next());
-    let (Some(site), true) = (site, text.contains("max(Seq)")) else {
-        return failure(
-            400,
-            "BadArgumentError",
-            "The lab evaluates the query for the highest Seq alone.",
-        );
-    };
-    let table = json!({"tables": [{"name": "PrimaryResult", "columns": [{"name": "Seq", "type": "long"}], "rows": [[lab.workspace.highest_seq(site)]]}]});
-    Some((200, vec![("content-type", "application/json".into())], table.to_string()))
 }

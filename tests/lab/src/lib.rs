@@ -1,8 +1,8 @@
 //! A pretend hierarchy and a pretend Azure, over TLS.
 //!
 //! The lab is what cmsync talks to in tests, in the demo and in the bench: an administration
-//! service over a generated hierarchy ([`world`]), Entra tokens, Logs Ingestion with the real limits,
-//! and a workspace that can say whether its reader would see what the site has ([`workspace`]). It
+//! service over a generated hierarchy ([`world`]), Entra tokens, Graph, Resource Manager, Logs Ingestion
+//! with the real limits, and a workspace that can say whether its reader would see what the site has ([`workspace`]). It
 //! misbehaves on request ([`faults`]).
 
 #![expect(clippy::expect_used, reason = "the lab is a test tool: it stops where it cannot go on")]
@@ -12,11 +12,16 @@ pub mod arm;
 mod captures;
 pub mod churn;
 mod classes;
+mod config;
+pub mod directory;
 mod entra;
 pub mod faults;
 mod filter;
 mod groups;
+pub mod hosts;
 mod ingestion;
+mod proxy;
+mod query;
 mod routes;
 mod rows;
 pub mod server;

@@ -6,15 +6,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::Response;
 use hyper::body::{Frame, Incoming};
-use hyper::{Request, Response};
 
 use crate::admin_service::{self, Ask, web_page};
 use crate::faults::Faults;
 use crate::server::Lab;
-use crate::{arm, entra, ingestion};
+use crate::{arm, directory, entra, ingestion, query};
 
 pub(crate) type Answer = Response<BoxBody<Bytes, io::Error>>;
+
+/// What a service needs of a request.
+pub(crate) struct Request<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) headers: &'a hyper::HeaderMap,
+    pub(crate) body: &'a [u8],
+}
 
 fn cut_off() -> io::Error {
     io::Error::other("the lab cuts the connection")
@@ -34,32 +42,47 @@ fn full(
 }
 
 /// Answers a request. An error closes the connection without an answer.
-pub(crate) async fn route(lab: Arc<Lab>, request: Request<Incoming>) -> Result<Answer, io::Error> {
+/// `host` is the one that a proxied request was meant for.
+pub(crate) async fn route(
+    lab: Arc<Lab>,
+    host: Option<Arc<str>>,
+    request: hyper::Request<Incoming>,
+) -> Result<Answer, io::Error> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
-    let query = head.uri.query().unwrap_or_default().to_owned();
+    let asked = head.uri.query().unwrap_or_default().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     if let [service @ ("AdminService" | "AdminService_TokenAuth"), "wmi", class] = parts[..] {
-        return site(&lab, service, class, &query, &head.headers).await;
+        return site(&lab, service, class, &asked, &head.headers).await;
+    }
+    if !lab.serves(host.as_deref(), &path) {
+        return full(404, &[], "the lab has no such service at this address");
     }
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let request =
+        Request { method: head.method.as_str(), path: &path, headers: &head.headers, body: &body };
     let latency = lab.faults().latency;
     let reply = match parts[..] {
         [tenant, "oauth2", "v2.0", "token"] => entra::token(&lab, tenant, &body),
         ["metadata", "identity", "oauth2", "token"] => {
-            entra::machine(&lab, &query, &head.headers, false)
+            entra::machine(&lab, &asked, &head.headers, false)
         }
-        ["arc", "token"] => entra::machine(&lab, &query, &head.headers, true),
+        ["arc", "token"] => entra::machine(&lab, &asked, &head.headers, true),
         ["dataCollectionRules", rule, "streams", stream] => {
             if !latency.is_zero() {
                 tokio::time::sleep(latency).await;
             }
-            ingestion::ingest(&lab, rule, stream, &head.headers, body)
+            ingestion::ingest(&lab, rule, stream, &head.headers, body.clone())
         }
-        ["v1", "workspaces", _, "query"] => ingestion::query(&lab, &head.headers, &body),
+        ["v1", "workspaces", workspace, "query"] => query::answer(&lab, workspace, &request),
+        ["v1.0", ..] => directory::graph(&lab, &request),
         ["subscriptions", ..] => {
-            let (method, headers) = (head.method.as_str(), &head.headers);
-            arm::answer(&lab, &arm::Ask { method, path: &path, headers, body: &body })
+            let Request { method, path, headers, body } = request;
+            let reply = arm::answer(&lab, &arm::Ask { method, path, query: &asked, headers, body });
+            if method != "GET" && lab.hangs() {
+                std::future::pending::<()>().await;
+            }
+            reply
         }
         ["lab", "report"] => Some((200, vec![], lab.report_json())),
         ["lab", "counts"] => Some((200, vec![], serde_json::to_string(&*lab.counts())?)),

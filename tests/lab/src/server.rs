@@ -3,22 +3,27 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::arm::{Resources, WORKSPACE};
+use crate::arm::{GROUP, Resources, SUBSCRIPTION, WORKSPACE};
 use crate::captures::Captures;
 use crate::churn::{Churn, percentile};
+use crate::directory::Directory;
 use crate::faults::{Counts, Faults};
+use crate::hosts::{Service, Shape, service_of};
 use crate::workspace::{Report, Workspace};
 use crate::world::{Plan, World};
+
+/// Object id of the person who sets things up; owner of the subscription.
+pub const ADMINISTRATOR: &str = "ad319000-0000-4000-8000-00000000ada0";
 
 /// What stands in the key file of Azure Arc's agent.
 pub const ARC_KEY: &str = "key-of-the-arc-agent";
@@ -44,7 +49,12 @@ pub struct Options {
     /// Where Azure Arc's agent keeps its key.
     pub arc_key_file: PathBuf,
     pub audience: String,
+    /// Rules of the workspace, by their immutable ids.
     pub rules: Vec<String>,
+    /// Whether there is nothing but a subscription, and the application has no role.
+    pub is_bare: bool,
+    /// Where services are.
+    pub shape: Shape,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
 }
@@ -65,6 +75,8 @@ impl Default for Options {
             arc_key_file: PathBuf::new(),
             audience: "https://monitor.azure.com".into(),
             rules: vec!["dcr-00000000000000000000000000000001".into()],
+            is_bare: false,
+            shape: Shape::Alone,
             port: 0,
         }
     }
@@ -83,8 +95,30 @@ pub struct Lab {
     churn: Mutex<Churn>,
     churning: AtomicBool,
     resources: Mutex<Resources>,
+    directory: Mutex<Directory>,
+    proxy: SocketAddr,
+    hung: tokio::sync::Notify,
     tokens: Mutex<HashMap<String, (String, String)>>,
     next_token: AtomicU64,
+}
+
+/// Serves one connection. A client that goes away, or a fault that was asked for, is no news.
+async fn serve(lab: Arc<Lab>, acceptor: TlsAcceptor, mut socket: TcpStream, is_proxied: bool) {
+    drop(socket.set_nodelay(true));
+    let mut host = None;
+    if is_proxied {
+        match crate::proxy::accept(&mut socket).await {
+            Ok(asked) => host = Some(Arc::from(asked)),
+            Err(_) => return,
+        }
+    }
+    let Ok(stream) = acceptor.accept(socket).await else {
+        return;
+    };
+    let service =
+        service_fn(move |request| crate::routes::route(Arc::clone(&lab), host.clone(), request));
+    let http = hyper::server::conn::http1::Builder::new();
+    drop(http.serve_connection(TokioIo::new(stream), service).await);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -98,6 +132,7 @@ impl Lab {
     /// When the port or the captures cannot be used.
     pub async fn start(options: Options) -> io::Result<Arc<Self>> {
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
+        let proxy = TcpListener::bind(("127.0.0.1", 0)).await?;
         let (tls, ca_pem) = crate::tls::make();
         let lab = Arc::new(Self {
             address: listener.local_addr()?,
@@ -110,32 +145,67 @@ impl Lab {
             churn: Mutex::default(),
             churning: AtomicBool::new(false),
             resources: Mutex::default(),
+            directory: Mutex::new(Directory::new(&options)),
+            proxy: proxy.local_addr()?,
+            hung: tokio::sync::Notify::new(),
             tokens: Mutex::default(),
             next_token: AtomicU64::new(1),
             options,
         });
+        *lab.resources() = lab.furnish();
         let acceptor = TlsAcceptor::from(tls);
         let serving = Arc::clone(&lab);
         tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
+            loop {
+                let (socket, is_proxied) = tokio::select! {
+                    Ok((socket, _)) = listener.accept() => (socket, false),
+                    Ok((socket, _)) = proxy.accept() => (socket, true),
+                    else => return,
+                };
                 let (lab, acceptor) = (Arc::clone(&serving), acceptor.clone());
-                tokio::spawn(async move {
-                    drop(socket.set_nodelay(true));
-                    let Ok(stream) = acceptor.accept(socket).await else {
-                        return;
-                    };
-                    let service =
-                        service_fn(move |request| crate::routes::route(Arc::clone(&lab), request));
-                    // A client that goes away, or a fault that was asked for, is no news.
-                    drop(
-                        hyper::server::conn::http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    );
-                });
+                tokio::spawn(serve(lab, acceptor, socket, is_proxied));
             }
         });
         Ok(lab)
+    }
+
+    /// What there is in Azure at the beginning.
+    fn furnish(&self) -> Resources {
+        let Options { object_id, rules, is_bare, .. } = &self.options;
+        let mut resources = if *is_bare {
+            Resources::bare()
+        } else {
+            Resources::furnished(rules, &self.ingestion())
+        };
+        resources.grant(ADMINISTRATOR, "Owner", &format!("/subscriptions/{SUBSCRIPTION}"));
+        if !is_bare {
+            resources.grant(object_id, "Log Analytics Contributor", WORKSPACE);
+            resources.grant(object_id, "Log Analytics Reader", WORKSPACE);
+            resources.grant(object_id, "Monitoring Metrics Publisher", GROUP);
+        }
+        resources
+    }
+
+    /// The lab as a proxy, where its services have the names of a cloud.
+    pub fn proxy(&self) -> String {
+        format!("http://localhost:{}", self.proxy.port())
+    }
+
+    /// Whether what `path` belongs to is at `host`.
+    pub(crate) fn serves(&self, host: Option<&str>, path: &str) -> bool {
+        let service = service_of(path);
+        match (host, service) {
+            (Some(host), Some(service)) => self.options.shape.host(service) == Some(host),
+            (Some(_), None) => false,
+            (None, service) => self.options.shape == Shape::Alone || service.is_none(),
+        }
+    }
+
+    fn address_of(&self, service: Service) -> String {
+        self.options
+            .shape
+            .host(service)
+            .map_or_else(|| self.url(), |host| format!("https://{host}"))
     }
 
     /// `https://localhost:<port>`.
@@ -159,9 +229,57 @@ impl Lab {
         lock(&self.resources)
     }
 
+    /// Deploys an ARM template into a resource group, as an owner does; gives what was refused.
+    pub fn deploy(&self, group: &str, template: &serde_json::Value) -> Vec<String> {
+        crate::arm::deploy(self, group, template)
+    }
+
+    /// Whether the write that was just taken is never answered.
+    pub(crate) fn hangs(&self) -> bool {
+        let after = self.faults().hangs_after_write;
+        let hangs = after.is_some_and(|n| self.resources().writes.len() == n);
+        if hangs {
+            self.hung.notify_one();
+        }
+        hangs
+    }
+
+    /// Waits until a write was taken that is never answered.
+    pub async fn hung(&self) {
+        self.hung.notified().await;
+    }
+
+    pub fn directory(&self) -> MutexGuard<'_, Directory> {
+        lock(&self.directory)
+    }
+
+    pub(crate) fn authority(&self) -> String {
+        self.address_of(Service::Authority)
+    }
+
     /// Where resources are managed, which is the audience of its tokens too.
     pub(crate) fn resource_manager(&self) -> String {
-        self.url()
+        self.address_of(Service::Manager)
+    }
+
+    /// Where rows go.
+    pub(crate) fn ingestion(&self) -> String {
+        self.address_of(Service::Ingestion)
+    }
+
+    /// Where a workspace is asked, which is the audience of its tokens too.
+    pub(crate) fn query(&self) -> String {
+        self.address_of(Service::Query)
+    }
+
+    /// Where applications are looked up, which is the audience of its tokens too.
+    pub(crate) fn graph(&self) -> String {
+        self.address_of(Service::Graph)
+    }
+
+    pub(crate) fn ingestion_audience(&self) -> String {
+        let shape = self.options.shape.ingestion_audience();
+        shape.map_or_else(|| self.options.audience.clone(), Into::into)
     }
 
     pub fn churn(&self) -> MutexGuard<'_, Churn> {
@@ -192,7 +310,8 @@ impl Lab {
         200
     }
 
-    pub(crate) fn issue_token(&self, audience: &str, object_id: &str) -> String {
+    /// A token, as Entra would grant it to whoever has this object id.
+    pub fn issue_token(&self, audience: &str, object_id: &str) -> String {
         let number = self.next_token.fetch_add(1, Ordering::Relaxed);
         let token = crate::entra::shape(self, number, audience, object_id);
         let kept = (audience.to_owned(), object_id.to_owned());
@@ -207,7 +326,13 @@ impl Lab {
 
     /// What tokens are granted for.
     pub(crate) fn audiences(&self) -> Vec<String> {
-        vec![self.options.audience.clone(), self.url(), "https://management.azure.com".into()]
+        let mut all: Vec<String> =
+            [Service::Manager, Service::Query, Service::Graph].map(|s| self.address_of(s)).into();
+        all.push(self.ingestion_audience());
+        if self.options.shape == Shape::Alone {
+            all.push("https://management.azure.com".into());
+        }
+        all
     }
 
     /// Changes memberships every `interval` until [`Lab::stop_churn`].
@@ -262,67 +387,5 @@ impl Lab {
             "p99_ms": percentile(&delays, 0.99).as_millis(),
         })
         .to_string()
-    }
-
-    /// Writes the authority, the secrets and a configuration for one connection into `directory`;
-    /// gives the configuration's path. `extra` is appended.
-    ///
-    /// # Errors
-    /// When the directory cannot be written.
-    pub fn write_config(
-        &self,
-        directory: &Path,
-        collections: &str,
-        extra: &str,
-    ) -> io::Result<PathBuf> {
-        std::fs::create_dir_all(directory)?;
-        let file = |name: &str, text: &str| {
-            let path = directory.join(name);
-            std::fs::write(&path, text).map(|()| path)
-        };
-        let ca = file("lab-ca.pem", &self.ca_pem)?;
-        let token = file("site-token", &self.options.site_token)?;
-        let secret = file("client-secret", &self.options.client_secret)?;
-        let rules: Vec<String> = self
-            .options
-            .rules
-            .iter()
-            .map(|id| format!("{{ endpoint = \"{}\", id = \"{id}\" }}", self.url()))
-            .collect();
-        let url = self.url();
-        let Options { tenant, client_id, audience, .. } = &self.options;
-        let text = format!(
-            r#"[queue]
-embedded = {{ directory = "{queue}" }}
-
-[connections.lab]
-description = "The lab"
-collections = {collections}
-
-[connections.lab.site]
-admin_service = ["{url}/AdminService_TokenAuth"]
-ca_file = "{ca}"
-authentication = {{ bearer_token_file = "{token}" }}
-account = "CONTOSO\\svc-cmsync"
-
-[connections.lab.workspace]
-endpoints = {{ authority = "{url}", ingestion_audience = "{audience}", query = "{url}", resource_manager = "{url}", graph = "{url}" }}
-resource_id = "{WORKSPACE}"
-ca_file = "{ca}"
-workspace_id = "lab-workspace"
-tenant_id = "{tenant}"
-client_id = "{client_id}"
-client_secret_file = "{secret}"
-rules = [{rules}]
-
-{extra}
-"#,
-            queue = directory.join("queue").display(),
-            ca = ca.display(),
-            token = token.display(),
-            secret = secret.display(),
-            rules = rules.join(", "),
-        );
-        file("cmsync.toml", &text)
     }
 }

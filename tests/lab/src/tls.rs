@@ -6,14 +6,15 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// A server configuration for `localhost` and 127.0.0.1, and the authority's certificate as PEM.
+/// A server configuration for `localhost`, 127.0.0.1 and the clouds' own names, and the authority's certificate as PEM.
 pub(crate) fn make() -> (Arc<ServerConfig>, String) {
     let key = KeyPair::generate().expect("key");
     let mut params = CertificateParams::new(vec![]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, "cmsync lab authority");
     let authority = CertifiedIssuer::self_signed(params, key).expect("authority");
-    let names = vec!["localhost".into(), "127.0.0.1".into()];
+    let own = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let names: Vec<String> = own.into_iter().chain(crate::hosts::Shape::all_hosts()).collect();
     let server_key = KeyPair::generate().expect("key");
     let leaf = CertificateParams::new(names).expect("parameters");
     let leaf = leaf.signed_by(&server_key, &authority).expect("certificate");

@@ -10,7 +10,7 @@ mod writer;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cmsync_azure::{ArmError, ResourceManager, SavedSearch, WorkspaceId};
+use cmsync_azure::{AzureError, ResourceManager, SavedSearch, WorkspaceId};
 use cmsync_schemas::kql::Names;
 
 pub use budget::WRITES_PER_HOUR;
@@ -39,20 +39,20 @@ pub trait SavedSearches: Send + Sync {
     /// All of them, whoever made them.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    async fn list(&self) -> Result<Vec<SavedSearch>, ArmError>;
+    /// See [`AzureError`].
+    async fn list(&self) -> Result<Vec<SavedSearch>, AzureError>;
 
     /// Makes or replaces one.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    async fn put(&self, search: &SavedSearch) -> Result<(), ArmError>;
+    /// See [`AzureError`].
+    async fn put(&self, search: &SavedSearch) -> Result<(), AzureError>;
 
     /// Deletes one.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    async fn delete(&self, id: &str) -> Result<(), ArmError>;
+    /// See [`AzureError`].
+    async fn delete(&self, id: &str) -> Result<(), AzureError>;
 }
 
 /// Those of a workspace in Azure.
@@ -65,15 +65,15 @@ pub struct InAzure {
 
 #[async_trait]
 impl SavedSearches for InAzure {
-    async fn list(&self) -> Result<Vec<SavedSearch>, ArmError> {
+    async fn list(&self) -> Result<Vec<SavedSearch>, AzureError> {
         self.manager.saved_searches(&self.workspace).await
     }
 
-    async fn put(&self, search: &SavedSearch) -> Result<(), ArmError> {
+    async fn put(&self, search: &SavedSearch) -> Result<(), AzureError> {
         self.manager.put_saved_search(&self.workspace, search).await
     }
 
-    async fn delete(&self, id: &str) -> Result<(), ArmError> {
+    async fn delete(&self, id: &str) -> Result<(), AzureError> {
         self.manager.delete_saved_search(&self.workspace, id).await
     }
 }

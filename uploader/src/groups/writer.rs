@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_azure::ArmError;
+use cmsync_azure::AzureError;
 use cmsync_http::Policy;
 use cmsync_queue::{Error, Queue};
 use cmsync_schemas::{Clock, GROUP, Health, Status, topics};
@@ -178,7 +178,7 @@ impl Stage {
             };
             match outcome {
                 Ok(()) => self.did(&write),
-                Err(ArmError::Refused(refusal)) if !refusal.is_general() => {
+                Err(AzureError::Refused(refusal)) if !refusal.is_general() => {
                     self.postpone(write.id(), refusal.to_string());
                 }
                 Err(error) => return Ok(Some(self.failed(&error))),
@@ -295,10 +295,10 @@ impl Stage {
     }
 
     /// Nothing can be written now: how long to rest.
-    fn failed(&mut self, error: &ArmError) -> Duration {
+    fn failed(&mut self, error: &AzureError) -> Duration {
         self.metrics.failures.increment(1);
         let rest = match error {
-            ArmError::Throttled(asked) => (*asked).max(SHORTEST),
+            AzureError::Throttled(asked) => (*asked).max(SHORTEST),
             _ => self.policy.next_delay(),
         };
         // What is there may have been changed by whoever mends it.

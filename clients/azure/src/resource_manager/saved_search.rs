@@ -3,11 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{ArmError, ResourceManager, Wish, WorkspaceId};
+use super::{LOG_ANALYTICS_CONTRIBUTOR, ResourceManager, WorkspaceId, wish};
+use crate::AzureError;
 
 const VERSION: &str = "2020-08-01";
-/// The least of Azure's own roles that may write saved searches.
-const WRITER: &str = "Log Analytics Contributor";
 
 /// A saved search. Tagged `Group` = `Computer`, it is a computer group.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -77,10 +76,10 @@ impl ResourceManager {
     /// Every saved search of a workspace, whoever made it.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    pub async fn saved_searches(&self, at: &WorkspaceId) -> Result<Vec<SavedSearch>, ArmError> {
+    /// See [`AzureError`].
+    pub async fn saved_searches(&self, at: &WorkspaceId) -> Result<Vec<SavedSearch>, AzureError> {
         let scope = at.to_string();
-        let wish = Wish { what: "list the saved searches", role: WRITER, scope: &scope };
+        let wish = wish("list the saved searches", LOG_ANALYTICS_CONTRIBUTOR, &scope);
         let found: Vec<Resource> =
             self.list(&format!("{scope}/savedSearches"), VERSION, wish).await?;
         Ok(found.into_iter().map(Into::into).collect())
@@ -89,15 +88,15 @@ impl ResourceManager {
     /// Makes a saved search, or replaces the one with its id.
     ///
     /// # Errors
-    /// See [`ArmError`].
+    /// See [`AzureError`].
     pub async fn put_saved_search(
         &self,
         at: &WorkspaceId,
         search: &SavedSearch,
-    ) -> Result<(), ArmError> {
+    ) -> Result<(), AzureError> {
         let scope = at.to_string();
         let what = format!("write the saved search `{}`", search.id);
-        let wish = Wish { what: &what, role: WRITER, scope: &scope };
+        let wish = wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope);
         let body = json!({
             // Whatever version is there.
             "etag": "*",
@@ -112,17 +111,17 @@ impl ResourceManager {
             },
         });
         let path = format!("{scope}/savedSearches/{}", search.id);
-        self.write(&path, VERSION, Some(&body), wish).await.map(drop)
+        self.write(&path, VERSION, &body, wish).await.map(drop)
     }
 
     /// Deletes a saved search; one that is not there is deleted.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    pub async fn delete_saved_search(&self, at: &WorkspaceId, id: &str) -> Result<(), ArmError> {
+    /// See [`AzureError`].
+    pub async fn delete_saved_search(&self, at: &WorkspaceId, id: &str) -> Result<(), AzureError> {
         let scope = at.to_string();
         let what = format!("delete the saved search `{id}`");
-        let wish = Wish { what: &what, role: WRITER, scope: &scope };
-        self.write(&format!("{scope}/savedSearches/{id}"), VERSION, None, wish).await.map(drop)
+        let wish = wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope);
+        self.delete(&format!("{scope}/savedSearches/{id}"), VERSION, wish).await
     }
 }

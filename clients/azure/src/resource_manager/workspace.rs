@@ -4,8 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Deserialize;
+use serde_json::json;
 
-use super::{ArmError, ResourceManager, Wish};
+use super::{LOG_ANALYTICS_CONTRIBUTOR, ResourceManager, Tags, wish};
+use crate::AzureError;
 
 const VERSION: &str = "2022-10-01";
 const PROVIDER: &str = "Microsoft.OperationalInsights";
@@ -64,18 +66,29 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '(' | ')'))
 }
 
+impl WorkspaceId {
+    /// The resource group that it is in, as a resource id.
+    #[must_use]
+    pub fn group(&self) -> String {
+        format!("/subscriptions/{}/resourceGroups/{}", self.subscription, self.resource_group)
+    }
+}
+
 /// A workspace.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Workspace {
     /// Its region, for example `westeurope`.
     pub location: String,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Option<Tags>,
     /// The rest.
     pub properties: Properties,
 }
 
 /// What a workspace says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Properties {
     /// Workspace id (a GUID), which queries name.
@@ -83,17 +96,94 @@ pub struct Properties {
     /// `Enabled`, or `Disabled` where logs come through Private Link alone.
     #[serde(default)]
     pub public_network_access_for_ingestion: Option<String>,
+    /// Its daily cap.
+    #[serde(default, rename = "workspaceCapping")]
+    pub capping: Option<Capping>,
+}
+
+/// A workspace's daily cap.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+pub struct Capping {
+    /// Gigabytes a day; -1 for no cap.
+    pub daily_quota_gb: Option<f64>,
+    /// When the day ends, as the service writes it.
+    pub quota_next_reset_time: Option<String>,
+    /// `OverQuota` while the cap is reached: nothing is stored.
+    pub data_ingestion_status: Option<String>,
+}
+
+impl Workspace {
+    /// Whether logs come through Private Link alone.
+    #[must_use]
+    pub fn is_private(&self) -> bool {
+        self.properties.public_network_access_for_ingestion.as_deref() == Some("Disabled")
+    }
+}
+
+/// A workspace in a list.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct WorkspaceItem {
+    /// Its resource id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    #[serde(flatten)]
+    pub workspace: Workspace,
 }
 
 impl ResourceManager {
+    /// The workspaces of a subscription.
+    ///
+    /// # Errors
+    /// See [`AzureError`].
+    pub async fn workspaces(&self, subscription: &str) -> Result<Vec<WorkspaceItem>, AzureError> {
+        let scope = format!("/subscriptions/{subscription}");
+        let wish = wish("list the workspaces", "Log Analytics Reader", &scope);
+        self.list(&format!("{scope}/providers/{PROVIDER}/workspaces"), VERSION, wish).await
+    }
+
     /// A workspace; `None` when it is not there.
     ///
     /// # Errors
-    /// See [`ArmError`].
-    pub async fn workspace(&self, id: &WorkspaceId) -> Result<Option<Workspace>, ArmError> {
+    /// See [`AzureError`].
+    pub async fn workspace(&self, id: &WorkspaceId) -> Result<Option<Workspace>, AzureError> {
         let path = id.to_string();
-        let wish = Wish { what: "read the workspace", role: "Log Analytics Reader", scope: &path };
-        self.get(&path, VERSION, wish).await
+        self.get(&path, VERSION, wish("read the workspace", "Log Analytics Reader", &path)).await
+    }
+
+    /// Makes a workspace with a pricing tier, for example `PerGB2018`, in a region.
+    ///
+    /// # Errors
+    /// See [`AzureError`].
+    pub async fn put_workspace(
+        &self,
+        id: &WorkspaceId,
+        (location, tier): (&str, &str),
+        tags: &Tags,
+    ) -> Result<Workspace, AzureError> {
+        let scope = id.group();
+        let what = format!("make the workspace `{}`", id.name);
+        let body = json!({
+            "location": location,
+            "tags": tags,
+            "properties": { "sku": { "name": tier }, "retentionInDays": 30 },
+        });
+        let wish = wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope);
+        self.put(&id.to_string(), VERSION, &body, wish).await
+    }
+
+    /// Deletes a workspace. The service keeps it for 14 days, in which it can be made again with all
+    /// its data.
+    ///
+    /// # Errors
+    /// See [`AzureError`].
+    pub async fn delete_workspace(&self, id: &WorkspaceId) -> Result<(), AzureError> {
+        let scope = id.to_string();
+        let what = format!("delete the workspace `{}`", id.name);
+        self.delete(&scope, VERSION, wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope)).await
     }
 }
 

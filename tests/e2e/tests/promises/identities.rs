@@ -68,7 +68,8 @@ async fn check_tells_which_role_the_workspace_lacks_and_what_it_is() {
         text.contains("lab-workspace in westeurope") && text.contains("saved searches"),
         "{text}"
     );
-    rig.lab.faults().missing_roles.insert("Log Analytics Reader".into());
+    let roles = ["Log Analytics Reader".to_owned(), "Log Analytics Contributor".to_owned()];
+    rig.lab.faults().missing_roles.extend(roles);
     let output = rig.run(&["check"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success(), "{text}");

@@ -13,7 +13,7 @@ use cmsync_lab::{Lab, Options};
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Options that make faults pass quickly.
-const QUICK: &str = r#"
+pub(crate) const QUICK: &str = r#"
 [http]
 listen = ""
 [producer]

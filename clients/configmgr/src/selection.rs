@@ -1,6 +1,6 @@
 //! Which collections a connection keeps.
 
-use cmsync_configmgr::Collection;
+use crate::Collection;
 use globset::{GlobBuilder, GlobMatcher};
 
 /// One entry of a connection's `collections`.

@@ -1,4 +1,4 @@
-//! Resource Manager's refusals, as who must do what.
+//! Refusals, as who must do what.
 
 use std::fmt;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use cmsync_http::{Answer, StatusCode};
 use serde::Deserialize;
 
-use super::Wish;
+use super::{Needs, Wish};
 use crate::TokenError;
 
 /// Wait of a 429 that names none.
@@ -15,7 +15,7 @@ const UNTOLD_WAIT: Duration = Duration::from_secs(10);
 /// Why something could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ArmError {
+pub enum AzureError {
     /// There is no token.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -23,10 +23,10 @@ pub enum ArmError {
     #[error(transparent)]
     Http(#[from] cmsync_http::Error),
     /// Too many requests.
-    #[error("Resource Manager asks for a pause of {} s", .0.as_secs())]
+    #[error("Azure asks for a pause of {} s", .0.as_secs())]
     Throttled(Duration),
     /// A failure of the service's own.
-    #[error("failed to {what}: Resource Manager answered {status}")]
+    #[error("failed to {what}: Azure answered {status}")]
     Unavailable {
         /// What was wanted.
         what: String,
@@ -79,7 +79,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl ArmError {
+impl AzureError {
     /// Whether the same request may succeed later without anyone acting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
@@ -98,26 +98,38 @@ struct Body {
     error: Fault,
 }
 
+/// An error as Azure's services write it.
 #[derive(Deserialize, Default)]
-struct Fault {
-    #[serde(default)]
+#[serde(default)]
+pub(super) struct Fault {
     code: String,
-    #[serde(default)]
     message: String,
-    #[serde(default)]
     details: Vec<Fault>,
 }
 
-pub(super) fn refusal(answer: &Answer, wish: Wish<'_>) -> ArmError {
+impl Fault {
+    /// One that nothing more is known of.
+    pub(super) fn of(code: &str) -> Self {
+        Self { code: code.to_owned(), ..Self::default() }
+    }
+}
+
+pub(crate) fn refusal(answer: &Answer, wish: Wish<'_>) -> AzureError {
     let (status, what) = (answer.status, wish.what.to_owned());
     if status == StatusCode::TOO_MANY_REQUESTS {
-        return ArmError::Throttled(answer.retry_after().unwrap_or(UNTOLD_WAIT));
+        return AzureError::Throttled(answer.retry_after().unwrap_or(UNTOLD_WAIT));
     }
     if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT {
-        return ArmError::Unavailable { what, status };
+        return AzureError::Unavailable { what, status };
     }
     let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let Fault { mut code, mut message, details } = body.error;
+    failed(answer, body.error, wish)
+}
+
+/// An error that an answer told.
+pub(super) fn failed(answer: &Answer, fault: Fault, wish: Wish<'_>) -> AzureError {
+    let (status, what) = (answer.status, wish.what.to_owned());
+    let Fault { mut code, mut message, details } = fault;
     if code.is_empty() {
         (code, message) = (status.to_string(), answer.excerpt());
     }
@@ -128,25 +140,28 @@ pub(super) fn refusal(answer: &Answer, wish: Wish<'_>) -> ArmError {
     let scope = wish.scope.to_owned();
     let remedy = remedy(status, &code, wish);
     let status = status.as_u16();
-    ArmError::Refused(Box::new(Refusal { what, scope, status, code, message, remedy }))
+    AzureError::Refused(Box::new(Refusal { what, scope, status, code, message, remedy }))
 }
 
 fn remedy(status: StatusCode, code: &str, wish: Wish<'_>) -> String {
-    let Wish { role, scope, .. } = wish;
-    match (status.as_u16(), code) {
-        (403, _) => format!(
+    let scope = wish.scope;
+    match (status.as_u16(), code, wish.needs) {
+        (403, _, Needs::Role(role)) => format!(
             "whoever owns it grants the role with: az role assignment create --role \"{role}\" \
              --assignee-object-id <object id> --assignee-principal-type ServicePrincipal --scope {scope}; \
              a new role needs up to 30 minutes to count"
         ),
-        (401, _) => "the token is not accepted here: check `cloud` and `endpoints`".into(),
-        (404, "SubscriptionNotFound") => {
+        (403, _, Needs::Permission(permission)) => format!(
+            "an administrator of the directory grants the permission {permission} of Microsoft Graph"
+        ),
+        (401, ..) => "the token is not accepted here: check `cloud` and `endpoints`".into(),
+        (404, "SubscriptionNotFound", _) => {
             "the subscription is unknown or not visible: check `resource_id` and `tenant_id`".into()
         }
-        (404, "ResourceGroupNotFound" | "ResourceNotFound") => {
+        (404, "ResourceGroupNotFound" | "ResourceNotFound", _) => {
             "it does not exist, or was deleted: check `resource_id`".into()
         }
-        (409, "ScopeLocked") => "a lock on the resource forbids changes: remove it".into(),
+        (409, "ScopeLocked", _) => "a lock on the resource forbids changes: remove it".into(),
         _ => String::new(),
     }
 }

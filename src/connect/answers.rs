@@ -1,0 +1,193 @@
+//! What is known of the connection: from the configuration, from a set-up that was interrupted, from
+//! a file of answers and from the command line, each over the one before.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+
+use super::flags::ConnectArgs;
+use crate::config::{self, Mistake, Mistakes, raw};
+
+/// Everything that set-up asks for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answers {
+    /// The connection's name; empty while it is not known.
+    pub(crate) name: String,
+    /// What the configuration will hold of it.
+    pub(crate) connection: raw::Connection,
+    /// What only set-up needs.
+    pub(crate) setup: SetupAnswers,
+}
+
+/// What only set-up needs: `[setup]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct SetupAnswers {
+    /// Who sets up in Azure.
+    pub(crate) login: Option<Login>,
+    /// By name or id.
+    pub(crate) subscription: String,
+    pub(crate) resource_group: String,
+    /// The workspace's name.
+    pub(crate) workspace: String,
+    /// Region in which what is missing is made.
+    pub(crate) location: String,
+    pub(crate) pricing_tier: String,
+    /// Rules that share the load.
+    pub(crate) rules: u32,
+    /// Id (a GUID) of a role of one's own that may write saved searches.
+    pub(crate) groups_role: String,
+}
+
+impl Default for SetupAnswers {
+    fn default() -> Self {
+        Self {
+            login: None,
+            subscription: String::new(),
+            resource_group: String::new(),
+            workspace: String::new(),
+            location: String::new(),
+            pricing_tier: "PerGB2018".into(),
+            rules: 1,
+            groups_role: String::new(),
+        }
+    }
+}
+
+/// Who sets up in Azure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Login {
+    /// Whoever signed in with `az login`.
+    AzureCli,
+    /// The connection's own identity.
+    Application,
+}
+
+fn read(path: &Path) -> Result<Table, Mistakes> {
+    let alone =
+        |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
+    let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))
+}
+
+/// Lays `over` upon `table`, key by key.
+fn lay(table: &mut Table, over: Table) {
+    for (key, value) in over {
+        match (table.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) => lay(below, above),
+            (_, value) => drop(table.insert(key, value)),
+        }
+    }
+}
+
+/// Sets the value at a dotted key.
+fn set(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => drop(table.insert(key.to_owned(), value)),
+        Some((first, rest)) => {
+            let next = table.entry(first).or_insert_with(|| Value::Table(Table::new()));
+            if !next.is_table() {
+                *next = Value::Table(Table::new());
+            }
+            if let Value::Table(inner) = next {
+                set(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// The connection of a file of answers, with its name where the file has one.
+fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Option<String>, Table), Mistakes> {
+    let mut file = read(path)?;
+    let setup = file.remove("setup");
+    let connections = file.get("connections").and_then(Value::as_table).cloned();
+    let mut all = connections.unwrap_or_default().into_iter();
+    let found = match wanted {
+        Some(name) => all.find(|(found, _)| found == name),
+        None => all.next().filter(|_| all.next().is_none()),
+    };
+    let Some((name, Value::Table(mut table))) = found else {
+        let message = match wanted {
+            Some(name) => format!("holds no connection `{name}`"),
+            None => "must hold exactly one connection, or give its name".into(),
+        };
+        return Err(Mistakes(vec![Mistake { path: path.display().to_string(), message }]));
+    };
+    if let Some(setup) = setup {
+        table.insert("setup".into(), setup);
+    }
+    Ok((Some(name), table))
+}
+
+/// Where the answers of a set-up are kept until it is complete.
+pub(super) fn draft_path(config: &Path, name: &str) -> PathBuf {
+    config.with_file_name(format!("cmsync-connect-{name}.toml"))
+}
+
+impl Answers {
+    /// Everything that is known so far.
+    pub(crate) fn gather(args: &ConnectArgs, config: &Path) -> Result<Self, Mistakes> {
+        let mut name = args.name.clone();
+        let mut answered = Table::new();
+        if let Some(path) = &args.answers {
+            let (found, table) = of_file(path, name.as_deref())?;
+            (name, answered) = (found, table);
+        }
+        let name = name.unwrap_or_default();
+        let mut table = Table::new();
+        if config.exists() {
+            let mut file = read(config)?;
+            let all = file.remove("connections").and_then(|c| c.as_table().cloned());
+            let own = all.and_then(|mut all| all.remove(&name));
+            if let Some(Value::Table(own)) = own {
+                table = own;
+            }
+        }
+        let draft = draft_path(config, &name);
+        if args.answers.is_none() && !name.is_empty() && draft.exists() {
+            lay(&mut table, of_file(&draft, Some(&name))?.1);
+        }
+        lay(&mut table, answered);
+        for (key, value) in args.given() {
+            set(&mut table, &key, value);
+        }
+        let setup = match table.remove("setup") {
+            None => SetupAnswers::default(),
+            Some(setup) => setup.try_into().map_err(|e: toml::de::Error| {
+                let message = e.message().to_owned();
+                Mistakes(vec![Mistake { path: "setup".into(), message }])
+            })?,
+        };
+        let connection = config::parse_connection(&name, table)?;
+        Ok(Self { name, connection, setup })
+    }
+
+    /// As a file of answers.
+    fn text(&self) -> String {
+        let mut file = Table::new();
+        let connection = config::written(&self.connection);
+        let connections = Table::from_iter([(self.name.clone(), Value::Table(connection))]);
+        file.insert("connections".into(), Value::Table(connections));
+        if let Ok(setup) = Table::try_from(&self.setup) {
+            file.insert("setup".into(), Value::Table(setup));
+        }
+        toml::to_string(&file).unwrap_or_default()
+    }
+
+    /// Keeps the answers beside the configuration, so that an interrupted set-up goes on with them.
+    pub(crate) fn keep(&self, config: &Path) -> std::io::Result<()> {
+        if self.name.is_empty() {
+            return Ok(());
+        }
+        let head =
+            "# Answers of a set-up that is not complete: `cmsync connect` goes on with them.\n";
+        std::fs::write(draft_path(config, &self.name), format!("{head}{}", self.text()))
+    }
+
+    /// Forgets them.
+    pub(crate) fn forget(&self, config: &Path) {
+        drop(std::fs::remove_file(draft_path(config, &self.name)));
+    }
+}

@@ -1,0 +1,112 @@
+//! The last page: the configuration, a test row, and the first synchronisation.
+
+use std::time::{Duration, Instant};
+
+use cmsync_azure::{Ingestion, Rule, Verdict};
+use cmsync_control::setup::Made;
+use cmsync_control::{Answer, Question, local_api};
+use cmsync_http::Client;
+
+use super::Page;
+use super::answers::Answers;
+use super::identity::Identities;
+use super::write;
+use crate::config::{self, raw};
+use crate::pipeline::{self, clock};
+use crate::{connections, logging};
+
+/// Between two tries of a rule that refuses still.
+const REST: Duration = Duration::from_secs(10);
+/// Shortest rest: what is there counts at once, new roles take minutes.
+const FIRST_REST: Duration = Duration::from_millis(500);
+
+/// Writes the configuration, waits for the rules, and synchronises.
+pub(super) async fn run(
+    page: &Page<'_>,
+    answers: &mut Answers,
+    who: &Identities,
+    made: Made,
+) -> anyhow::Result<bool> {
+    let workspace = &mut answers.connection.workspace;
+    workspace.workspace_id = Some(made.workspace_id);
+    workspace.rules = made
+        .rules
+        .into_iter()
+        .map(|(endpoint, id)| raw::Rule { endpoint: endpoint.trim_end_matches('/').to_owned(), id })
+        .collect();
+    // Without this the file would be refused as a whole; with it, it says what is wrong with the rest.
+    config::check_connection(&answers.name, &answers.connection)?;
+    let written = config::written(&answers.connection);
+    write::change(page.config, |file| {
+        write::merge(write::connection(file, &answers.name)?, &written)
+    })?;
+    answers.forget(page.config);
+    page.say(&format!("✓ connection {} in {}", answers.name, page.config.display()));
+    for note in &made.notes {
+        page.say(&format!("! {note}"));
+    }
+    let config = config::load(page.config)?;
+    let connection = config.connections.get(&answers.name);
+    let Some(connection) = connection else {
+        anyhow::bail!("the configuration lacks the connection that was just written");
+    };
+    let takes = wait(page, who, &connection.workspace.rules).await?;
+    if !takes {
+        page.title("Not complete yet: run this again when the roles above are there.");
+        return Ok(false);
+    }
+    let is_running = local_api::ask(&config.queue_directory, &Question::Status).await?;
+    if !answers.connection.import || page.args.no_sync {
+        page.title("Complete. `cmsync run` keeps it so.");
+        return Ok(true);
+    }
+    if let Some(Answer::Status(_)) = is_running {
+        page.title("Complete. The running cmsync takes the connection over.");
+        return Ok(true);
+    }
+    page.title("First synchronisation");
+    logging::start(config.log_format, "warn");
+    let is_well = pipeline::run(config, page.config.to_owned(), true, None).await?;
+    page.title(if is_well {
+        "Complete. `cmsync run` keeps it so."
+    } else {
+        "Set up, but not everything was sent: `cmsync run` goes on."
+    });
+    Ok(is_well)
+}
+
+/// Waits until the rules take a row from the identity: a new role needs up to 30 minutes to count.
+async fn wait(page: &Page<'_>, who: &Identities, rules: &[Rule]) -> anyhow::Result<bool> {
+    let workspace = &who.connection.workspace;
+    let credential = connections::credential(workspace)?;
+    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    let started = Instant::now();
+    let mut rest = FIRST_REST;
+    for rule in rules {
+        loop {
+            let token = credential.token(&workspace.endpoints.ingestion_audience).await?;
+            let mut refused = None;
+            for body in cmsync_uploader::test_bodies(clock()()) {
+                match ingestion.post(rule, &token, "cmsync-connect", body).await {
+                    Verdict::Accepted => {}
+                    Verdict::RuleRefused(text) => refused = Some(text),
+                    other => refused = Some(format!("{other:?}")),
+                }
+            }
+            let Some(reason) = refused else {
+                page.say(&format!("✓ {} takes rows", rule.id));
+                break;
+            };
+            if started.elapsed() + rest > page.args.wait {
+                page.say(&format!("✗ {}: {reason}", rule.id));
+                return Ok(false);
+            }
+            if rest == FIRST_REST {
+                page.say("- waiting for the roles to count, which takes up to 30 minutes");
+            }
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(REST);
+        }
+    }
+    Ok(true)
+}
