@@ -41,12 +41,17 @@ pub(crate) enum Command {
     Connect(Box<ConnectArgs>),
     /// Show how everything is
     Status,
-    /// Stop or go on reading a site
+    /// Take back what set-up made, and close what was sent
+    Disconnect(DisconnectArgs),
+    /// Connections: what they are, and whether their sites are read
     #[command(subcommand)]
     Connection(ConnectionCommand),
     /// Collections that are kept
     #[command(subcommand)]
     Collections(CollectionsCommand),
+    /// Whether a connection sends
+    #[command(subcommand)]
+    Import(ImportCommand),
     /// Removals that wait for a person
     #[command(subcommand)]
     Removals(RemovalsCommand),
@@ -75,6 +80,13 @@ pub(crate) enum StageName {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConnectionCommand {
+    /// List them
+    List,
+    /// Show one: its identity, its workspace, its collections
+    Show {
+        /// The connection
+        connection: String,
+    },
     /// Stop reading a site, for its maintenance
     Pause {
         /// The connection
@@ -99,10 +111,80 @@ pub(crate) enum SecretCommand {
         /// The connection
         connection: String,
     },
+    /// Take a new client secret in, from the terminal or standard input, once it is accepted
+    Renew {
+        /// The connection
+        connection: String,
+        /// Read it from a file instead
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
+        /// The day on which it ends, where Graph may not be asked
+        #[arg(long, value_name = "DAY")]
+        expires: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DisconnectArgs {
+    /// The connection
+    pub(crate) connection: String,
+    /// Do not ask
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Delete the tables too, with the history of every collection
+    #[arg(long)]
+    pub(crate) delete_tables: bool,
+    /// Do not wait for the rows to be closed: the site or the workspace is gone for good
+    #[arg(long)]
+    pub(crate) abandon_rows: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImportCommand {
+    /// Send, beginning with everything whole
+    Enable {
+        /// The connection
+        connection: String,
+    },
+    /// Send nothing more
+    Disable {
+        /// The connection
+        connection: String,
+        /// Take its computer groups out of the workspace
+        #[arg(long)]
+        remove_groups: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CollectionsCommand {
+    /// List those that are kept, as the site shows them
+    List {
+        /// The connection; without it, of all
+        connection: Option<String>,
+        /// Also those that are not kept
+        #[arg(long)]
+        all: bool,
+        /// Only those with this in their id, name or folder
+        #[arg(long, value_name = "TEXT")]
+        search: Option<String>,
+    },
+    /// Keep more: by id, name, pattern of names, or folder
+    Add {
+        /// The connection
+        connection: String,
+        /// A collection's id or name, a pattern with * and ?, or a folder that begins with /
+        #[arg(required = true)]
+        selectors: Vec<String>,
+    },
+    /// Keep no longer: entries of the list, by id, name, pattern or folder
+    Remove {
+        /// The connection
+        connection: String,
+        /// As it was added
+        #[arg(required = true)]
+        selectors: Vec<String>,
+    },
     /// Send a collection whole, or all of a connection
     Resend {
         /// The connection

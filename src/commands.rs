@@ -9,11 +9,12 @@ use cmsync_queue::Queue;
 use cmsync_queue::embedded::{self, EmbeddedQueue};
 
 use crate::cli::{
-    Cli, CollectionsCommand, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand,
-    RemovalsCommand,
+    Cli, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand, RemovalsCommand,
 };
 use crate::config::{self, Config};
-use crate::{check, connect, logging, output, pipeline, secret};
+use crate::{
+    check, collections, connect, connection, disconnect, import, logging, output, pipeline, secret,
+};
 
 /// How long a queue that another process holds is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +38,20 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         }
         Command::Check { stage } => return check::run(&config, stage, cli.json).await,
         Command::Connect(_) | Command::Completions { .. } => return Ok(true),
-        Command::Secret(command) => return secret::run(&config, command, cli.json).await,
+        Command::Secret(command) => {
+            return secret::run(&config, &path, command, cli.json).await;
+        }
+        Command::Disconnect(args) => return disconnect::run(config, &path, &args).await,
+        Command::Import(command) => return import::run(&config, &path, command).await,
+        Command::Collections(command) => {
+            return collections::run(&config, &path, command, cli.json).await;
+        }
+        Command::Connection(ConnectionCommand::List) => {
+            return connection::list(&config, cli.json).await;
+        }
+        Command::Connection(ConnectionCommand::Show { connection: name }) => {
+            return connection::show(&config, &name, cli.json).await;
+        }
         Command::DeadLetters(DeadLettersCommand::Show { id }) => {
             return show_dead_letter(&config, id, cli.json).await;
         }
@@ -47,9 +61,6 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         }
         Command::Connection(ConnectionCommand::Resume { connection }) => {
             Question::Resume { connection }
-        }
-        Command::Collections(CollectionsCommand::Resend { connection, collection }) => {
-            Question::Resend { connection, collection }
         }
         Command::Removals(RemovalsCommand::List) => Question::Removals,
         Command::Removals(RemovalsCommand::Approve { connection, collection }) => {
@@ -78,7 +89,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
 
 /// Asks the running process, or opens the queue where none runs. A process that is just starting or
 /// stopping, or another command, holds the queue for a moment only.
-async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
+pub(crate) async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
     let started = Instant::now();
     loop {
         if let Some(answer) = local_api::ask(&config.queue_directory, &question).await? {

@@ -2,11 +2,15 @@
 
 mod check;
 mod cli;
+mod collections;
 mod commands;
 mod config;
 mod connect;
+mod connection;
 mod connections;
+mod disconnect;
 mod expiry;
+mod import;
 mod logging;
 mod output;
 mod pipeline;

@@ -155,7 +155,7 @@ fn since(micros: i64) -> String {
     }
 }
 
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
+pub(crate) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>, empty: &str) -> String {
     let rows: Vec<Vec<String>> = rows.collect();
     if rows.is_empty() {
         return empty.into();

@@ -1,12 +1,19 @@
 //! `cmsync secret`: which credential a connection signs in to Azure with, until when, and whether it
 //! is accepted.
 
-use cmsync_azure::{Identity, Proof};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cmsync_azure::{Credential, Graph, Identity, Proof};
+use cmsync_http::{Client, Secret};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use crate::cli::SecretCommand;
 use crate::config::{Config, Workspace};
-use crate::{connections, expiry};
+use crate::connect::write;
+use crate::{collections, connections, expiry};
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -25,17 +32,19 @@ struct View<'a> {
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn run(
     config: &Config,
+    path: &Path,
     command: SecretCommand,
     as_json: bool,
 ) -> anyhow::Result<bool> {
     let (name, is_tried) = match &command {
         SecretCommand::Show { connection } => (connection, false),
         SecretCommand::Verify { connection } => (connection, true),
+        SecretCommand::Renew { connection, from_file, expires } => {
+            let expires = expires.as_deref();
+            return renew(config, path, connection, (from_file.as_deref(), expires)).await;
+        }
     };
-    let Some(connection) = config.connections.get(name) else {
-        eprintln!("cmsync: there is no connection `{name}` in the configuration");
-        return Ok(false);
-    };
+    let connection = collections::connection(config, name)?;
     let workspace = &connection.workspace;
     let mut view = view(name, workspace);
     if is_tried {
@@ -56,8 +65,92 @@ pub(crate) async fn run(
     Ok(view.is_accepted != Some(false))
 }
 
-fn view<'a>(name: &'a str, workspace: &'a Workspace) -> View<'a> {
-    let (kind, tenant, client) = match &workspace.identity {
+/// Takes a new secret in, once it was accepted; until then the old one stays. A running process reads
+/// the file with its next request for a token.
+async fn renew(
+    config: &Config,
+    path: &Path,
+    name: &str,
+    (from_file, expires): (Option<&Path>, Option<&str>),
+) -> anyhow::Result<bool> {
+    let connection = collections::connection(config, name)?;
+    let mut workspace = connection.workspace.clone();
+    let Identity::Application { tenant, client, proof: Proof::Secret(held) } =
+        workspace.identity.clone()
+    else {
+        anyhow::bail!(
+            "connection `{name}` has no client secret; a certificate or a token is renewed by \
+             writing its file anew, which is read at each use"
+        );
+    };
+    let Secret::File(file) = held else {
+        anyhow::bail!(
+            "the secret of connection `{name}` is given by the environment: change it there"
+        );
+    };
+    if let Some(day) = expires {
+        day.parse::<jiff::civil::Date>()
+            .with_context(|| format!("`{day}` is no day, for example 2027-11-30"))?;
+    }
+    let new = match from_file {
+        Some(path) => Secret::File(path.to_owned()).read()?,
+        None => asked()?,
+    };
+    let proof = Proof::Secret(Secret::Given(new.clone()));
+    workspace.identity = Identity::Application { tenant, client: client.clone(), proof };
+    let credential = connections::credential(&workspace)?;
+    let outcome = credential.token(&workspace.endpoints.ingestion_audience).await;
+    outcome.context("the new secret is not used; the old one stays")?;
+    let end = match expires {
+        Some(day) => Some(day.to_owned()),
+        None => end_of(&workspace, &client, credential).await,
+    };
+    crate::connect::write_secret(&file, new.expose_secret())?;
+    write::change(path, |document| {
+        let table = write::existing(document, name)?;
+        let workspace = table.get_mut("workspace").and_then(toml_edit::Item::as_table_like_mut);
+        if let Some(workspace) = workspace {
+            match end {
+                Some(day) => drop(workspace.insert("client_secret_expires", toml_edit::value(day))),
+                // The old secret's day says nothing of the new one.
+                None => drop(workspace.remove("client_secret_expires")),
+            }
+        }
+        Ok(())
+    })?;
+    eprintln!("accepted and written to {}; a running cmsync uses it from now on", file.display());
+    Ok(true)
+}
+
+/// When a secret ends, where Graph may be asked.
+async fn end_of(
+    workspace: &Workspace,
+    client: &str,
+    credential: Arc<Credential>,
+) -> Option<String> {
+    let http = Client::new("graph", &workspace.http).ok()?;
+    let graph = Graph::new(http, workspace.endpoints.graph.clone(), credential);
+    let application = graph.application(client).await.ok()??;
+    let end = expiry::of_secret(workspace, &application)?;
+    Some(end.strftime("%Y-%m-%d").to_string())
+}
+
+/// A secret from the terminal, unseen, or from standard input.
+fn asked() -> anyhow::Result<SecretString> {
+    use std::io::{IsTerminal as _, Read as _};
+    if std::io::stdin().is_terminal() {
+        let asked = inquire::Password::new("New client secret").without_confirmation();
+        return Ok(tokio::task::block_in_place(|| asked.prompt())?.into());
+    }
+    let mut text = String::new();
+    std::io::stdin().take(64 * 1024).read_to_string(&mut text)?;
+    anyhow::ensure!(!text.trim().is_empty(), "no secret on standard input");
+    Ok(text.trim().to_owned().into())
+}
+
+/// What an identity is, its tenant and its client.
+pub(crate) fn kind(workspace: &Workspace) -> (&'static str, &str, &str) {
+    match &workspace.identity {
         Identity::Application { tenant, client, proof } => {
             let kind = match proof {
                 Proof::Secret(_) => "client secret",
@@ -71,7 +164,11 @@ fn view<'a>(name: &'a str, workspace: &'a Workspace) -> View<'a> {
         }
         Identity::AzureCli { tenant } => ("Azure CLI", tenant.as_deref().unwrap_or_default(), ""),
         Identity::FixedToken(_) => ("token file", "", ""),
-    };
+    }
+}
+
+fn view<'a>(name: &'a str, workspace: &'a Workspace) -> View<'a> {
+    let (kind, tenant, client) = kind(workspace);
     let end = expiry::of(workspace);
     let now = jiff::Timestamp::now().as_second();
     let detail = match (kind, end) {

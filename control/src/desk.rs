@@ -49,6 +49,15 @@ impl Desk {
             Question::Resend { connection, collection } => {
                 self.resend(&connection, collection).await
             }
+            Question::RemoveCollections { connection, collections } => {
+                self.remove_collections(&connection, &collections).await
+            }
+            Question::Disconnected { connection } => self.disconnected(&connection).await,
+            Question::KeepGroups { connection, keep } => self.keep_groups(&connection, keep).await,
+            Question::LookAtGroups { connection } => {
+                let subject = (Subject::Groups, topics::GROUPS_LOOK);
+                self.order(&connection, subject, "look", "the groups are looked at").await
+            }
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve } => {
                 self.decide_removal(&connection, &collection, approve).await
@@ -192,6 +201,38 @@ impl Desk {
         }
         self.order(connection, (Subject::Resend, &id), "resend", "it is sent whole from the state")
             .await
+    }
+
+    async fn remove_collections(
+        &self,
+        connection: &str,
+        collections: &[String],
+    ) -> Result<Answer, Error> {
+        for id in collections {
+            let subject = (Subject::RemovedCollection, id.as_str());
+            let answer = self.order(connection, subject, "remove", "").await?;
+            if matches!(answer, Answer::Refused(_)) {
+                return Ok(answer);
+            }
+        }
+        Ok(Answer::Taken("its rows are closed and its groups go".into()))
+    }
+
+    async fn disconnected(&self, connection: &str) -> Result<Answer, Error> {
+        for control in self.controls().await?.iter().filter(|c| c.connection == connection) {
+            let key = topics::control_key(connection, control.subject, &control.item);
+            self.write(&key, None).await?;
+        }
+        Ok(Answer::Taken("it is taken back".into()))
+    }
+
+    async fn keep_groups(&self, connection: &str, keep: bool) -> Result<Answer, Error> {
+        let subject = (Subject::Groups, topics::GROUPS_OFF);
+        if !keep {
+            return self.order(connection, subject, "off", "its groups go").await;
+        }
+        self.write(&topics::control_key(connection, subject.0, subject.1), None).await?;
+        Ok(Answer::Taken("its groups are kept".into()))
     }
 
     async fn removals(&self) -> Result<Answer, Error> {

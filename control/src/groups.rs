@@ -43,6 +43,12 @@ pub(crate) async fn all(queue: &dyn Queue, connections: &[String]) -> Result<Ans
             members: s.members,
             last_read: s.last_read,
             last_snapshot: s.started_at,
+            snapshot: match (s.sending, s.start_seq) {
+                (true, _) => "on its way",
+                (false, 0) => "never sent",
+                (false, _) => "sent",
+            }
+            .to_owned(),
         }
     };
     let groups: Vec<GroupView> = collections.into_iter().map(view).collect();

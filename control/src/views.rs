@@ -36,6 +36,30 @@ pub enum Question {
         /// Whether they go.
         approve: bool,
     },
+    /// Take collections off the list for good: their rows are closed and their groups go.
+    RemoveCollections {
+        /// The connection.
+        connection: String,
+        /// The collections; `*` for all of a connection that is taken back.
+        collections: Vec<String>,
+    },
+    /// A connection was taken back.
+    Disconnected {
+        /// The connection.
+        connection: String,
+    },
+    /// Take the computer groups of a connection away for the time being, or bring them back.
+    KeepGroups {
+        /// The connection.
+        connection: String,
+        /// Whether they are kept.
+        keep: bool,
+    },
+    /// Look at the computer groups in the workspace now.
+    LookAtGroups {
+        /// The connection.
+        connection: String,
+    },
     /// Records and messages set aside.
     DeadLetters,
     /// Send one again, or drop it.
@@ -217,6 +241,8 @@ pub struct GroupView {
     pub last_read: i64,
     /// When it was last sent whole; microseconds since 1970, 0 for never.
     pub last_snapshot: i64,
+    /// `sent`, `on its way` or `never sent`.
+    pub snapshot: String,
 }
 
 /// A member.

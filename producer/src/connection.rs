@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cmsync_configmgr::Site;
 use cmsync_queue::Queue;
-use cmsync_schemas::{CONTROL, Clock, Control, Health, Status, Subject, topics};
+use cmsync_schemas::{Clock, Control, Health, Status, topics};
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -84,6 +84,9 @@ impl Connection {
     async fn run_once(&mut self) -> Result<(), Error> {
         for _ in 0..ONCE_CYCLES {
             self.apply_control().await?;
+            if !self.config.import || self.is_closing() {
+                break;
+            }
             self.poll().await?;
             while let Some(id) = self.next_snapshot().await? {
                 self.send_snapshot(&id).await?;
@@ -161,7 +164,9 @@ impl Connection {
 
     async fn poll_or_rest(&mut self) -> Result<(), Error> {
         if self.is_resting() {
-            let reason = if self.is_paused() {
+            let reason = if self.is_closing() {
+                "being taken back by `cmsync disconnect`"
+            } else if self.is_paused() {
                 "paused by `connection pause`"
             } else {
                 "quiet hours, or `import = false`"
@@ -218,10 +223,6 @@ impl Connection {
         Ok(None)
     }
 
-    fn is_paused(&self) -> bool {
-        self.asked.values().any(|c| c.subject == Subject::Pause)
-    }
-
     fn is_resting(&self) -> bool {
         let quiet = self.config.quiet_hours.is_some_and(|(from, to)| {
             let now = jiff::Timestamp::from_microsecond(self.now())
@@ -229,64 +230,7 @@ impl Connection {
             let time = now.to_zoned(jiff::tz::TimeZone::system()).time();
             if from <= to { from <= time && time < to } else { from <= time || time < to }
         });
-        quiet || !self.config.import || self.is_paused()
-    }
-
-    /// Does what people asked for, and says so by a tombstone.
-    async fn apply_control(&mut self) -> Result<(), Error> {
-        let mut asked = BTreeMap::new();
-        for entry in self.queue.scan(topics::CONTROL).await? {
-            let (key, value) = entry?;
-            if let Ok(control) = CONTROL.decode(&value)
-                && control.connection == self.config.name
-            {
-                asked.insert(String::from_utf8_lossy(&key).into_owned(), control);
-            }
-        }
-        let is_pause = |control: &Control| control.subject == Subject::Pause;
-        self.asked = asked
-            .iter()
-            .filter(|(_, c)| is_pause(c))
-            .map(|(k, c)| (k.clone(), c.clone()))
-            .collect();
-        for (key, control) in &asked {
-            let is_done = match control.subject {
-                Subject::Resend => self.resend(&control.item).await?,
-                Subject::Removal => self.decide_removal(&control.item, &control.action).await?,
-                Subject::RemovedCollection => {
-                    self.publisher.removed(&mut self.memory, &control.item).await?;
-                    true
-                }
-                Subject::Pause | Subject::DeadLetter => false,
-            };
-            if is_done {
-                self.queue
-                    .publish(vec![cmsync_queue::Output {
-                        topic: topics::CONTROL.to_owned(),
-                        partition: 0,
-                        key: key.clone().into(),
-                        value: None,
-                    }])
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends a collection, or with an empty id all of them, whole again.
-    async fn resend(&mut self, id: &str) -> Result<bool, Error> {
-        let ids: Vec<String> = match self.memory.collections.contains_key(id) {
-            true => vec![id.to_owned()],
-            false if id.is_empty() => self.memory.collections.keys().cloned().collect(),
-            false => Vec::new(),
-        };
-        for id in ids {
-            if let Some(kept) = self.memory.collections.get_mut(&id) {
-                (kept.state.start_seq, kept.state.sending) = (0, false);
-            }
-            self.publisher.commit_collection(&self.memory, &id).await?;
-        }
-        Ok(true)
+        quiet || !self.config.import || self.is_paused() || self.is_closing()
     }
 
     /// Says how the connection is.

@@ -11,6 +11,7 @@ mod error;
 mod guard;
 mod holds;
 mod metrics;
+mod orders;
 mod publish;
 mod reading;
 mod schedule;

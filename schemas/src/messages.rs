@@ -236,8 +236,14 @@ pub enum Subject {
     Removal,
     /// Decide a dead letter.
     DeadLetter,
-    /// A collection that a person took off the list: its removal is not guarded.
+    /// A collection that a person took off the list, or `*` for all: its removal is not guarded.
     RemovedCollection,
+    /// Look at the computer groups in the workspace now.
+    Groups,
+    /// The largest body before compression whose rows were seen in the workspace.
+    RawLimit,
+    /// Send nothing until a time: the workspace stores nothing until then.
+    Hold,
 }
 
 /// What a person asked for.

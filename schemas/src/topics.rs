@@ -97,3 +97,8 @@ impl StateKey {
         Some((connection, key))
     }
 }
+
+/// Item of an order about groups: look at the workspace now.
+pub const GROUPS_LOOK: &str = "look";
+/// Item of an order about groups: keep none for the time being.
+pub const GROUPS_OFF: &str = "off";

@@ -11,6 +11,9 @@ use super::{Connection, Mistakes, Site, check, raw, read};
 /// Stands where set-up will put the real one.
 const PLACEHOLDER: &str = "https://set-up.invalid";
 
+/// Stands where a person will name collections.
+const ALL_SYSTEMS: &str = "SMS00001";
+
 /// A connection from its table.
 ///
 /// # Errors
@@ -40,6 +43,9 @@ pub(crate) fn check_connection(
     if written.workspace.rules.is_empty() {
         let (endpoint, id) = (PLACEHOLDER.to_owned(), "dcr-0".to_owned());
         written.workspace.rules.push(raw::Rule { endpoint, id });
+    }
+    if written.collections.is_empty() {
+        written.collections.push(raw::Selector::Id(ALL_SYSTEMS.to_owned()));
     }
     let file = raw::File {
         connections: BTreeMap::from([(name.to_owned(), written.clone())]),

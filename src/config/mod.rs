@@ -72,6 +72,13 @@ pub(crate) struct Connection {
     written: raw::Connection,
 }
 
+impl Connection {
+    /// As the file has it.
+    pub(crate) fn written(&self) -> &raw::Connection {
+        &self.written
+    }
+}
+
 impl PartialEq for Connection {
     fn eq(&self, other: &Self) -> bool {
         self.written == other.written

@@ -224,7 +224,7 @@ async fn sign_in(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<Ident
     if runtime.object_id.is_empty() {
         bail!("the token does not tell whom it is for: roles cannot be assigned");
     }
-    let caller = caller(page, answers, &connection, &credential)?;
+    let caller = caller(page, answers, &connection, &credential).await?;
     // Whoever sets up sees more of the directory than the application does.
     let named = name(&connection, &caller, &runtime).await;
     page.say(&format!("✓ signed in as {}", named.words));
@@ -237,12 +237,18 @@ async fn sign_in(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<Ident
     Ok(Identities { connection, runtime, caller })
 }
 
-fn caller(
+/// Who sets up: as answered; unasked, whoever signed in with the Azure CLI, or else the identity.
+async fn caller(
     page: &Page<'_>,
     answers: &mut Answers,
     connection: &Connection,
     own: &Arc<Credential>,
 ) -> anyhow::Result<Arc<Credential>> {
+    let workspace = &connection.workspace;
+    let tenant = &answers.connection.workspace.tenant_id;
+    let tenant = Some(tenant.clone()).filter(|t| !t.is_empty());
+    let identity = Identity::AzureCli { tenant };
+    let cli = connections::credential_of(&workspace.http, &workspace.endpoints, identity)?;
     let login = match answers.setup.login {
         Some(login) => login,
         None if page.ask.is_terminal() => {
@@ -253,19 +259,19 @@ fn caller(
                 _ => Login::Application,
             }
         }
-        None => Login::Application,
+        None => {
+            let manager = workspace.endpoints.resource_manager.as_str().trim_end_matches('/');
+            let is_signed_in = cli.token(manager).await.is_ok();
+            if is_signed_in { Login::AzureCli } else { Login::Application }
+        }
     };
     answers.setup.login = Some(login);
-    let workspace = &connection.workspace;
-    Ok(match login {
-        Login::Application => Arc::clone(own),
-        Login::AzureCli => {
-            let tenant = &answers.connection.workspace.tenant_id;
-            let tenant = Some(tenant.clone()).filter(|t| !t.is_empty());
-            let identity = Identity::AzureCli { tenant };
-            connections::credential_of(&workspace.http, &workspace.endpoints, identity)?
-        }
-    })
+    let (caller, who) = match login {
+        Login::Application => (Arc::clone(own), "the same identity"),
+        Login::AzureCli => (cli, "the Azure CLI's login"),
+    };
+    page.say(&format!("- set up by {who}"));
+    Ok(caller)
 }
 
 struct Named {

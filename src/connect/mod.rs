@@ -27,7 +27,8 @@ use identity::Identities;
 use place::Place;
 use site::SiteFound;
 
-pub(crate) use flags::ConnectArgs;
+pub(crate) use flags::{ConnectArgs, selector};
+pub(crate) use identity::write_secret;
 
 /// What every page needs.
 pub(crate) struct Page<'a> {

@@ -49,20 +49,34 @@ pub(crate) fn connection<'a>(
     own.as_table_mut().with_context(|| format!("`connections.{name}` is not a table"))
 }
 
+/// The table of a connection that is there.
+pub(crate) fn existing<'a>(
+    document: &'a mut DocumentMut,
+    name: &str,
+) -> anyhow::Result<&'a mut Table> {
+    let is_there = document.get("connections").and_then(|c| c.get(name)).is_some();
+    anyhow::ensure!(is_there, "the file holds no `[connections.{name}]`");
+    connection(document, name)
+}
+
+/// Takes a connection out.
+pub(crate) fn remove(document: &mut DocumentMut, name: &str) {
+    if let Some(connections) = document.get_mut("connections").and_then(Item::as_table_mut) {
+        connections.remove(name);
+    }
+}
+
 /// Makes `table` say what `wanted` says; what is not mentioned stays.
 pub(crate) fn merge(table: &mut Table, wanted: &toml::Table) -> anyhow::Result<()> {
     let text = toml::to_string(wanted).context("failed to write the connection")?;
-    let document: DocumentMut = text.parse().context("failed to write the connection")?;
+    let mut document: DocumentMut = text.parse().context("failed to write the connection")?;
+    settle(document.as_table_mut());
     lay(table, document.as_table());
     Ok(())
 }
 
 fn lay(table: &mut Table, wanted: &Table) {
     for (key, item) in wanted {
-        // Lists of tables are written as values: one line each.
-        let inline = matches!(item, Item::ArrayOfTables(_)).then(|| item.clone().into_value());
-        let inline = inline.and_then(Result::ok).map(Item::Value);
-        let item = inline.as_ref().unwrap_or(item);
         match (table.get_mut(key), item) {
             (Some(Item::Table(below)), Item::Table(above)) => lay(below, above),
             (Some(Item::Value(below)), Item::Value(above)) => {
@@ -80,6 +94,22 @@ fn lay(table: &mut Table, wanted: &Table) {
                 }
             }
             (_, item) => drop(table.insert(key, item.clone())),
+        }
+    }
+}
+
+/// Makes tables follow their parent, wherever they stood in the text that they came from, and writes
+/// lists of tables as values, one line each.
+fn settle(table: &mut Table) {
+    table.set_position(None);
+    for (mut key, item) in table.iter_mut() {
+        if let Item::Table(inner) = item {
+            settle(inner);
+        } else if let Item::ArrayOfTables(_) = item
+            && let Ok(value) = item.clone().into_value()
+        {
+            *item = Item::Value(value);
+            key.fmt();
         }
     }
 }
@@ -130,9 +160,13 @@ mod tests {
 
     #[test]
     fn a_connection_is_added_to_a_file_that_has_none() {
-        let new = changed("[http]\nlisten = \"\"\n", "description = 'd'\n[site]\naccount = 'a'");
+        let text = "[http]\nlisten = \"\"\n[log]\n[queue]\n[producer]\npoll_interval = '1s'\n";
+        let wanted = "description = 'd'\n[site]\naccount = 'a'\n[site.authentication]\nx = 'y'";
+        let new = changed(text, wanted);
+        let end = "\n[connections.c]\ndescription = \"d\"\n\n[connections.c.site]\naccount = \"a\"\n\n\
+                   [connections.c.site.authentication]\nx = \"y\"\n";
+        assert_eq!(new, format!("{text}{end}"));
         let file: toml::Table = new.parse().unwrap();
         assert_eq!(file["connections"]["c"]["site"]["account"].as_str(), Some("a"), "{new}");
-        assert!(new.starts_with("[http]\nlisten = \"\"\n"), "{new}");
     }
 }

@@ -4,7 +4,10 @@ use cmsync_azure::{RoleAssignment, SavedSearch};
 
 use super::look::DIAGNOSTICS;
 use super::wanted::{TABLE_MARK, tables};
-use super::{Setup, SetupError, Step, TAG, is_absent};
+use super::{Ground, Setup, SetupError, Step, TAG, is_absent};
+
+/// The tag's value of what shows every site's groups.
+const SHARED: &str = "*";
 
 /// Something of ours that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,11 +64,47 @@ impl Setup {
         };
         let site = self.target.site_code.as_str();
         let all = manager.saved_searches(at).await?;
-        let has_others = all.iter().any(|s| s.tag(TAG).is_some_and(|of| of != site));
-        taken
-            .ours
-            .extend(all.into_iter().filter(|s| s.tag(TAG) == Some(site)).map(Leftover::Search));
-        for step in self.steps_on(&ground) {
+        let is_other = |of: &str| of != site && of != SHARED;
+        let has_others = all.iter().any(|s| s.tag(TAG).is_some_and(is_other));
+        let is_ours = |s: &SavedSearch| match s.tag(TAG) {
+            Some(SHARED) => !has_others,
+            tag => tag == Some(site),
+        };
+        taken.ours.extend(all.into_iter().filter(is_ours).map(Leftover::Search));
+        self.rules_left(&mut taken).await?;
+        for table in tables() {
+            let found = manager.table(at, &table.name).await?;
+            match found {
+                None => {}
+                Some(found) if !found.description.starts_with(TABLE_MARK) => {
+                    taken.kept.push(format!("table {}: cmsync did not make it", table.name));
+                }
+                Some(_) if has_others => {
+                    taken.kept.push(format!("table {}: other sites use it", table.name));
+                }
+                Some(_) if with_tables => taken.ours.push(Leftover::Table(table.name)),
+                Some(_) => taken.kept.push(format!(
+                    "table {}: its rows are the history; `--delete-tables` deletes them",
+                    table.name
+                )),
+            }
+        }
+        self.roles_left(&ground, &mut taken).await?;
+        let workspace = manager.workspace(at).await?;
+        let tags = workspace.and_then(|w| w.tags).unwrap_or_default();
+        if tags.get(TAG).is_some_and(|of| of == site) {
+            taken.kept.push(format!(
+                "workspace {at}: others may have sent logs to it since; to delete it: az monitor \
+                 log-analytics workspace delete --ids {at}"
+            ));
+        }
+        Ok(taken)
+    }
+
+    /// Roles go last: the caller may need them for the rest.
+    async fn roles_left(&self, ground: &Ground, taken: &mut Taken) -> Result<(), SetupError> {
+        let manager = &self.manager;
+        for step in self.steps_on(ground) {
             if let Step::Role { role, scope, principal } = &step {
                 let name = RoleAssignment::name_for(role, principal, scope);
                 let found = manager.role_assignments(scope, principal).await;
@@ -82,34 +121,7 @@ impl Setup {
                 }
             }
         }
-        self.rules_left(&mut taken).await?;
-        for table in tables() {
-            let found = manager.table(at, &table.name).await?;
-            let is_ours = |d: &str| d.starts_with(TABLE_MARK);
-            match found {
-                None => {}
-                Some(found) if !is_ours(&found.description) => {
-                    taken.kept.push(format!("table {}: cmsync did not make it", table.name));
-                }
-                Some(_) if has_others => {
-                    taken.kept.push(format!("table {}: other sites use it", table.name));
-                }
-                Some(_) if with_tables => taken.ours.push(Leftover::Table(table.name)),
-                Some(_) => taken.kept.push(format!(
-                    "table {}: its rows are the history; `--delete-tables` deletes them",
-                    table.name
-                )),
-            }
-        }
-        let workspace = manager.workspace(at).await?;
-        let tags = workspace.and_then(|w| w.tags).unwrap_or_default();
-        if tags.get(TAG).is_some_and(|of| of == site) {
-            taken.kept.push(format!(
-                "workspace {at}: others may have sent logs to it since; to delete it: az monitor \
-                 log-analytics workspace delete --ids {at}"
-            ));
-        }
-        Ok(taken)
+        Ok(())
     }
 
     async fn rules_left(&self, taken: &mut Taken) -> Result<(), SetupError> {

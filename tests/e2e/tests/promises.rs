@@ -13,6 +13,8 @@ mod computer_groups;
 mod configuration;
 #[path = "promises/connect.rs"]
 mod connect;
+#[path = "promises/connection_life.rs"]
+mod connection_life;
 #[path = "promises/crashes.rs"]
 mod crashes;
 #[path = "promises/guard.rs"]
@@ -33,3 +35,5 @@ mod rig;
 mod site_answers;
 #[path = "promises/site_faults.rs"]
 mod site_faults;
+#[path = "promises/wizard.rs"]
+mod wizard;

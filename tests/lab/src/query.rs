@@ -52,5 +52,12 @@ fn rows(lab: &Lab, _workspace: &str, text: &str) -> Result<Rows, String> {
     if let (Some(site), true) = (site, text.contains("max(Seq)")) {
         return Ok((vec![("Seq", "long")], vec![vec![json!(lab.workspace.highest_seq(site))]]));
     }
+    if text.starts_with("// cmsync: heartbeats") {
+        let names = lab.world().reporting();
+        return Ok((
+            vec![("Computer", "string")],
+            names.into_iter().map(|n| vec![json!(n)]).collect(),
+        ));
+    }
     Err("the lab does not know this query".into())
 }

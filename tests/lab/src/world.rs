@@ -209,6 +209,16 @@ impl World {
             .collect()
     }
 
+    /// Names under which agents send heartbeats: two of three computers, by FQDN or NetBIOS name.
+    pub fn reporting(&self) -> Vec<String> {
+        let reports = self.devices.iter().filter(|id| !id.is_multiple_of(3));
+        let name = |id: u32| {
+            let device = self.device(id);
+            device.fqdn().filter(|_| id.is_multiple_of(2)).unwrap_or(device.name)
+        };
+        reports.map(name).collect()
+    }
+
     pub fn collection_mut(&mut self, id: &str) -> &mut Collection {
         self.collections.get_mut(id).expect("collection exists")
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use cmsync_azure::AzureError;
 use cmsync_http::Policy;
-use cmsync_queue::{Error, Queue};
-use cmsync_schemas::{Clock, GROUP, Health, Status, topics};
+use cmsync_queue::{Error, Output, Queue};
+use cmsync_schemas::{Clock, GROUP, Health, Status, Subject, topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +68,8 @@ struct Stage {
     policy: Policy,
     /// The site whose groups these are; `None` until there was a group.
     site: Option<String>,
+    /// Whether no groups are kept for the time being.
+    is_off: bool,
     /// How long the last look asks to rest before the next.
     rest: Duration,
     seen: BTreeSet<String>,
@@ -86,6 +88,7 @@ struct Stage {
 pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<(), Error> {
     let topic = topics::groups(&writer.connection);
     let mut changes = writer.queue.watch(&topic)?;
+    let mut control = writer.queue.watch(topics::CONTROL)?;
     let mut stage = Stage::new(writer, topic);
     let mut rest = Duration::ZERO;
     loop {
@@ -94,6 +97,8 @@ pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<()
             () = tokio::time::sleep(rest) => {}
         }
         stage.looking_at = *changes.borrow_and_update();
+        control.borrow_and_update();
+        stage.look_if_asked().await?;
         rest = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             rest = stage.turn() => match rest? {
@@ -102,6 +107,7 @@ pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<()
                     tokio::select! {
                         () = shutdown.cancelled() => return Ok(()),
                         Ok(()) = changes.changed() => {}
+                        Ok(()) = control.changed() => {}
                         () = tokio::time::sleep(stage.next_look()) => {}
                     }
                     stage.rest
@@ -120,6 +126,7 @@ impl Stage {
             budget: Budget::new(writer.options.writes_per_hour),
             policy: Policy::new(writer.rests.0, writer.rests.1),
             site: None,
+            is_off: false,
             rest: SHORTEST,
             seen: BTreeSet::new(),
             unwanted_since: BTreeMap::new(),
@@ -128,6 +135,27 @@ impl Stage {
             looking_at: 0,
             writer,
         }
+    }
+
+    /// What a person asked for: to look at the workspace now, or to keep no groups for the time
+    /// being.
+    async fn look_if_asked(&mut self) -> Result<(), Error> {
+        let key = |item| topics::control_key(&self.writer.connection, Subject::Groups, item);
+        let (look, off) = (key(topics::GROUPS_LOOK), key(topics::GROUPS_OFF));
+        let (mut is_asked, mut is_off) = (false, false);
+        for entry in self.writer.queue.scan(topics::CONTROL).await? {
+            let (found, _) = entry?;
+            is_asked |= found.as_ref() == look.as_bytes();
+            is_off |= found.as_ref() == off.as_bytes();
+        }
+        self.is_off = is_off;
+        if is_asked {
+            self.present = None;
+            let (topic, key) = (topics::CONTROL.to_owned(), look.into());
+            let done = Output { topic, partition: 0, key, value: None };
+            self.writer.queue.publish(vec![done]).await?;
+        }
+        Ok(())
     }
 
     /// When something is to be done though nothing changes.
@@ -205,13 +233,18 @@ impl Stage {
         let mut planner = Planner::new(present);
         let (now, refused) = (Instant::now(), &self.refused);
         let may_go = |id: &str| refused.get(id).is_none_or(|(at, ..)| *at <= now);
-        planner.want(all_groups(&self.writer.options), may_go);
+        if !self.is_off || present.has_other_site {
+            planner.want(all_groups(&self.writer.options), may_go);
+        }
         let (mut groups, mut unreadable) = (0_u32, 0_u32);
         for entry in self.writer.queue.scan(&self.topic).await? {
             let Ok(group) = GROUP.decode(&entry?.1) else {
                 unreadable += 1;
                 continue;
             };
+            if self.is_off {
+                continue;
+            }
             groups += 1;
             for search in searches(&group, &self.writer.options, !present.has_other_site) {
                 self.seen.insert(search.id.clone());
@@ -261,7 +294,7 @@ impl Stage {
             let id = write.id();
             let is_allowed = self.refused.get(id).is_none_or(|(at, ..)| *at <= now);
             let is_late = self.unwanted_since.get(id).is_some_and(|since| *since + GRACE <= now);
-            let is_known = !keeps_all && (self.seen.contains(id) || is_late);
+            let is_known = !keeps_all && (self.is_off || self.seen.contains(id) || is_late);
             is_allowed && (is_known || matches!(write, Write::Put(_)))
         };
         writes.into_iter().filter(is_due).collect()

@@ -1,0 +1,198 @@
+//! `cmsync connection list|show`: what a connection is.
+
+use cmsync_azure::{Graph, Identity, Proof, WorkspaceId};
+use cmsync_control::{Answer, Question};
+use cmsync_http::Client;
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+
+use crate::config::{Config, Connection};
+use crate::{collections, commands, connections, expiry, output, secret};
+
+#[derive(Serialize)]
+struct Line<'a> {
+    connection: &'a str,
+    description: &'a str,
+    cloud: String,
+    import: bool,
+    state: String,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    connection: &'a str,
+    description: &'a str,
+    import: bool,
+    site: &'a [url::Url],
+    identity: IdentityPart<'a>,
+    workspace: WorkspacePart,
+    collections: Vec<String>,
+    groups: String,
+}
+
+#[derive(Serialize)]
+struct IdentityPart<'a> {
+    cloud: String,
+    kind: &'static str,
+    tenant: &'a str,
+    client: &'a str,
+    /// The first three characters of the client secret.
+    secret_hint: Option<String>,
+    /// The day on which it ends.
+    expires: Option<String>,
+}
+
+#[derive(Serialize)]
+struct WorkspacePart {
+    subscription: Option<String>,
+    resource_group: Option<String>,
+    workspace: Option<String>,
+    workspace_id: Option<String>,
+    rules: Vec<String>,
+}
+
+/// What each connection is called, for, and doing.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) async fn list(config: &Config, as_json: bool) -> anyhow::Result<bool> {
+    let known = match commands::ask(config, Question::Status).await? {
+        Answer::Status(views) => views,
+        _ => Vec::new(),
+    };
+    let mut lines = Vec::new();
+    for (name, connection) in &config.connections {
+        let view = known.iter().find(|v| v.connection == *name);
+        let worst = view.and_then(|v| {
+            let stages = v.stages.iter();
+            stages.max_by_key(|s| match s.state.as_str() {
+                "Stopped" => 3,
+                "Paused" => 2,
+                "Working" => 1,
+                _ => 0,
+            })
+        });
+        let state = worst.map_or_else(
+            || "never run".to_owned(),
+            |s| match s.reason.as_str() {
+                "" => s.state.to_lowercase(),
+                reason => format!("{}: {reason}", s.state.to_lowercase()),
+            },
+        );
+        let written = connection.written();
+        lines.push(Line {
+            connection: name,
+            description: &written.description,
+            cloud: cloud(connection),
+            import: written.import,
+            state,
+        });
+    }
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+        return Ok(true);
+    }
+    let rows = lines.iter().map(|l| {
+        let import = if l.import { "yes" } else { "no" };
+        [l.connection, l.description, &l.cloud, import, &l.state].map(ToOwned::to_owned).to_vec()
+    });
+    let titles = ["connection", "description", "cloud", "import", "state"];
+    println!("{}", output::table(&titles, rows, "no connection"));
+    Ok(true)
+}
+
+fn cloud(connection: &Connection) -> String {
+    let cloud = connection.written().workspace.cloud;
+    serde_json::to_value(cloud).ok().and_then(|v| v.as_str().map(Into::into)).unwrap_or_default()
+}
+
+/// A connection's identity and workspace.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) async fn show(config: &Config, name: &str, as_json: bool) -> anyhow::Result<bool> {
+    let connection = collections::connection(config, name)?;
+    let shown = shown(name, connection).await;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&shown)?);
+        return Ok(true);
+    }
+    let Shown { identity, workspace, .. } = &shown;
+    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".into());
+    let sites: Vec<&str> = shown.site.iter().map(url::Url::as_str).collect();
+    for (title, text) in [
+        ("connection", shown.connection.to_owned()),
+        ("description", shown.description.to_owned()),
+        ("import", if shown.import { "yes" } else { "no" }.to_owned()),
+        ("site", sites.join(", ")),
+        ("cloud", identity.cloud.clone()),
+        ("identity", identity.kind.to_owned()),
+        ("tenant", identity.tenant.to_owned()),
+        ("client", identity.client.to_owned()),
+        ("secret", identity.secret_hint.as_ref().map_or("-".into(), |h| format!("{h}…"))),
+        ("ends", or(&identity.expires)),
+        ("subscription", or(&workspace.subscription)),
+        ("resource group", or(&workspace.resource_group)),
+        ("workspace", or(&workspace.workspace)),
+        ("workspace id", or(&workspace.workspace_id)),
+        ("rules", workspace.rules.join(", ")),
+        ("collections", shown.collections.join(", ")),
+        ("groups", shown.groups.clone()),
+    ] {
+        println!("{title:<15} {text}");
+    }
+    Ok(true)
+}
+
+async fn shown<'a>(name: &'a str, connection: &'a Connection) -> Shown<'a> {
+    let (written, workspace) = (connection.written(), &connection.workspace);
+    let id = written.workspace.resource_id.as_deref().and_then(|t| t.parse::<WorkspaceId>().ok());
+    let of = |get: fn(&WorkspaceId) -> &String| id.as_ref().map(|id| get(id).clone());
+    let (kind, tenant, client) = secret::kind(workspace);
+    let hint = match &workspace.identity {
+        Identity::Application { proof: Proof::Secret(secret), .. } => {
+            secret.read().ok().map(|s| s.expose_secret().chars().take(3).collect::<String>())
+        }
+        _ => None,
+    };
+    let selectors = written.collections.iter();
+    Shown {
+        connection: name,
+        description: &written.description,
+        import: written.import,
+        site: &connection.site.admin_service.providers,
+        identity: IdentityPart {
+            cloud: cloud(connection),
+            kind,
+            tenant,
+            client,
+            secret_hint: hint,
+            expires: end(connection, client).await,
+        },
+        workspace: WorkspacePart {
+            subscription: of(|id| &id.subscription),
+            resource_group: of(|id| &id.resource_group),
+            workspace: of(|id| &id.name),
+            workspace_id: workspace.workspace_id.clone(),
+            rules: workspace.rules.iter().map(|r| format!("{} ({})", r.id, r.endpoint)).collect(),
+        },
+        collections: selectors
+            .filter_map(|s| toml::Value::try_from(s).ok())
+            .map(|v| v.to_string())
+            .collect(),
+        groups: format!("{:?}", written.groups.kind).to_lowercase(),
+    }
+}
+
+/// From Graph where that may be asked, else as the file or the certificate says.
+async fn end(connection: &Connection, client: &str) -> Option<String> {
+    let workspace = &connection.workspace;
+    let from_graph = async {
+        let credential = connections::credential(workspace).ok()?;
+        let http = Client::new("graph", &workspace.http).ok()?;
+        let graph = Graph::new(http, workspace.endpoints.graph.clone(), credential);
+        let application = graph.application(client).await.ok()??;
+        expiry::of_secret(workspace, &application)
+    };
+    let is_secret =
+        matches!(workspace.identity, Identity::Application { proof: Proof::Secret(_), .. });
+    let end = if is_secret { from_graph.await } else { None };
+    let known = || expiry::of(workspace).and_then(|(_, at)| jiff::Timestamp::from_second(at).ok());
+    end.or_else(known).map(|at| at.strftime("%Y-%m-%d").to_string())
+}

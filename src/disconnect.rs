@@ -1,0 +1,149 @@
+//! `cmsync disconnect`: closes what was sent, and takes back what set-up made, and only that.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use cmsync_azure::{Identity, ResourceManager, Role, WorkspaceId};
+use cmsync_configmgr::Site as _;
+use cmsync_control::setup::{Setup, Target};
+use cmsync_control::{Answer, ConnectionView, Question};
+use cmsync_http::Client;
+
+use crate::cli::DisconnectArgs;
+use crate::config::{Config, Connection};
+use crate::connect::write;
+use crate::{collections, commands, connections, logging, pipeline};
+
+/// How long the rows' end is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_millis(300);
+
+/// Takes a connection back; true when all is done.
+pub(crate) async fn run(
+    config: Config,
+    path: &Path,
+    args: &DisconnectArgs,
+) -> anyhow::Result<bool> {
+    let name = &args.connection;
+    let connection = collections::connection(&config, name)?.clone();
+    let setup = setup(&config, name, &connection).await?;
+    let taken = match &setup {
+        Some(setup) => setup.leftovers(args.delete_tables).await?,
+        None => cmsync_control::setup::Taken::default(),
+    };
+    eprintln!("The rows of `{name}` are closed: its collections have no members any longer.");
+    for ours in &taken.ours {
+        eprintln!("  taken back: {ours}");
+    }
+    for kept in &taken.kept {
+        eprintln!("  stays: {kept}");
+    }
+    if !args.yes && !confirmed(name)? {
+        eprintln!("nothing was changed");
+        return Ok(false);
+    }
+    if !args.abandon_rows {
+        close(&config, path, name).await?;
+    }
+    if let Some(setup) = &setup {
+        // What the groups' writer did not take away yet is found again.
+        for leftover in setup.leftovers(args.delete_tables).await?.ours {
+            setup.take_back(&leftover).await?;
+            eprintln!("  ✓ {leftover}");
+        }
+    }
+    commands::ask(&config, Question::Disconnected { connection: name.clone() }).await?;
+    write::change(path, |document| {
+        write::remove(document, name);
+        Ok(())
+    })?;
+    eprintln!("`{name}` is taken back; its secrets' files are yours to delete");
+    Ok(true)
+}
+
+fn confirmed(name: &str) -> anyhow::Result<bool> {
+    use std::io::IsTerminal as _;
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here: `--yes` says that `{name}` is to be taken back");
+    }
+    let asked = inquire::Confirm::new("Take it back?").with_default(false);
+    Ok(tokio::task::block_in_place(|| asked.prompt())?)
+}
+
+async fn view(config: &Config, name: &str) -> anyhow::Result<Option<ConnectionView>> {
+    let Answer::Status(views) = commands::ask(config, Question::Status).await? else {
+        bail!("the running cmsync does not answer as this one asks: restart it");
+    };
+    Ok(views.into_iter().find(|v| v.connection == name))
+}
+
+/// The set-up of the connection, where it has a workspace.
+async fn setup(
+    config: &Config,
+    name: &str,
+    connection: &Connection,
+) -> anyhow::Result<Option<Setup>> {
+    let workspace = &connection.workspace;
+    let Some(id) = &connection.written().workspace.resource_id else {
+        return Ok(None);
+    };
+    let id: WorkspaceId = id.parse().map_err(anyhow::Error::msg)?;
+    let known = view(config, name).await?.map(|v| v.site_code).filter(|code| !code.is_empty());
+    let site_code = match known {
+        Some(code) => code,
+        None => connections::site(&connection.site)?.hierarchy().await?.this_site,
+    };
+    let own = connections::credential(workspace)?;
+    let principal = own.principal(&workspace.endpoints.ingestion_audience).await?.object_id;
+    let tenant = Some(connection.written().workspace.tenant_id.clone()).filter(|t| !t.is_empty());
+    let identity = Identity::AzureCli { tenant };
+    let cli = connections::credential_of(&workspace.http, &workspace.endpoints, identity)?;
+    let manager = workspace.endpoints.resource_manager.as_str().trim_end_matches('/');
+    let caller = if cli.token(manager).await.is_ok() { cli } else { own };
+    let http = Client::new("resource-manager", &workspace.http)?;
+    let endpoint = workspace.endpoints.resource_manager.clone();
+    let target = Target {
+        connection: name.to_owned(),
+        site_code,
+        workspace: id,
+        new: None,
+        principal,
+        rules: u32::try_from(workspace.rules.len()).unwrap_or(1),
+        groups_role: Some(Role::log_analytics_contributor()),
+    };
+    Ok(Some(Setup::new(ResourceManager::new(http, endpoint, caller), target)))
+}
+
+/// Closes the rows of every collection and waits until the workspace has taken that.
+async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
+    let (connection, collections) = (name.to_owned(), vec!["*".to_owned()]);
+    let question = Question::RemoveCollections { connection, collections };
+    if let Answer::Refused(_) = commands::ask(config, question).await? {
+        // It never ran: there are no rows.
+        return Ok(());
+    }
+    let socket = cmsync_control::local_api::ask(&config.queue_directory, &Question::Status);
+    if socket.await?.is_none() {
+        logging::start(config.log_format, "warn");
+        let mut alone = config.clone();
+        alone.connections.retain(|other, _| other == name);
+        pipeline::run(alone, path.to_owned(), true, None).await?;
+    }
+    let started = Instant::now();
+    loop {
+        let view = view(config, name).await?.context("the connection is not known any longer")?;
+        let is_closed = view.collections == 0 && view.waiting_messages == 0;
+        if is_closed {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            bail!(
+                "the rows could not be closed: {} messages wait; see `cmsync status`. Nothing was \
+                 taken back in Azure. `--abandon-rows` goes on without",
+                view.waiting_messages
+            );
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
