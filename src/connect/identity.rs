@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::Page;
 use super::answers::{Answers, Login};
-use super::ask::Prompt;
+use super::ask::{Prompt, Stopped};
 use crate::config::{self, Connection, raw};
 use crate::connections;
 
@@ -34,7 +34,7 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
         ask(page, answers).await?;
         match sign_in(page, answers).await {
             Ok(found) => return Ok(found),
-            Err(error) if page.ask.is_terminal() => {
+            Err(error) if page.ask.is_terminal() && !error.is::<Stopped>() => {
                 page.say(&format!("✗ {error:#}"));
                 let again = Prompt { text: "Answer again?", key: "workspace", help: "" };
                 if !page.ask.confirm(&again, true)? {

@@ -5,7 +5,7 @@ use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, Site as _};
 
 use super::Page;
 use super::answers::Answers;
-use super::ask::Prompt;
+use super::ask::{Prompt, Stopped};
 use crate::config::{self, raw};
 use crate::connections;
 
@@ -22,7 +22,7 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
         ask(page, &mut answers.connection.site)?;
         match look(page, answers).await {
             Ok(found) => return Ok(found),
-            Err(error) if page.ask.is_terminal() => {
+            Err(error) if page.ask.is_terminal() && !error.is::<Stopped>() => {
                 page.say(&format!("✗ {error:#}"));
                 let again = Prompt { text: "Answer again?", key: "site", help: "" };
                 if !page.ask.confirm(&again, true)? {
@@ -66,6 +66,15 @@ fn ask(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
         };
         let bearer_token_file = page.ask.text(&prompt, "", super::file)?.into();
         site.authentication = Some(raw::Authentication { bearer_token_file });
+        if page.ask.is_terminal() && site.account.is_none() {
+            let prompt = Prompt {
+                text: "Logon name of the account",
+                key: "site.account",
+                help: "DOMAIN\\name, to notice when its rights change; may be empty",
+            };
+            let account = page.ask.text(&prompt, "", |_| Ok(()))?;
+            site.account = Some(account).filter(|name| !name.is_empty());
+        }
     }
     Ok(())
 }

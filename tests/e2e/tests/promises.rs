@@ -5,6 +5,8 @@
 
 #[path = "promises/captures.rs"]
 mod captures;
+#[path = "promises/clouds.rs"]
+mod clouds;
 #[path = "promises/commands.rs"]
 mod commands;
 #[path = "promises/computer_groups.rs"]

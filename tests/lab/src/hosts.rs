@@ -9,6 +9,8 @@ pub enum Shape {
     Alone,
     Public,
     UsGovernment,
+    /// Government's services with the public cloud's directory.
+    UsGovernmentPublicLogin,
     China,
 }
 
@@ -37,7 +39,10 @@ impl Shape {
                 "api.loganalytics.azure.com",
                 "graph.microsoft.com",
             ],
-            Self::UsGovernment => [
+            Self::UsGovernmentPublicLogin if service == Service::Authority => {
+                return Self::Public.host(service);
+            }
+            Self::UsGovernment | Self::UsGovernmentPublicLogin => [
                 "login.microsoftonline.us",
                 "management.usgovcloudapi.net",
                 "lab-a1b2-usgovvirginia.logs.z1.ingest.monitor.azure.us",
@@ -61,7 +66,7 @@ impl Shape {
         Some(match self {
             Self::Alone => return None,
             Self::Public => "public",
-            Self::UsGovernment => "us-government",
+            Self::UsGovernment | Self::UsGovernmentPublicLogin => "us-government",
             Self::China => "china",
         })
     }
@@ -71,7 +76,7 @@ impl Shape {
         Some(match self {
             Self::Alone => return None,
             Self::Public => "https://monitor.azure.com",
-            Self::UsGovernment => "https://monitor.azure.us",
+            Self::UsGovernment | Self::UsGovernmentPublicLogin => "https://monitor.azure.us",
             Self::China => "https://monitor.azure.cn",
         })
     }

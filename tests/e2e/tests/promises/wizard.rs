@@ -144,6 +144,7 @@ fn first_pages(person: &mut Person, desk: &Desk) {
     person.answers("Administration service", &format!("{}/AdminService_TokenAuth", desk.lab.url()));
     person.answers("Certificate authority", &file("lab-ca.pem"));
     person.answers("File with a bearer token", &file("site-token"));
+    person.answers("Logon name of the account", "CONTOSO\\svc-cmsync");
     person.until("top tier of");
     person.answers("How does cmsync sign in?", "");
     person.answers("Client secret", &desk.lab.options.client_secret);
@@ -246,6 +247,7 @@ fn answer_until(person: &mut Person, desk: &Desk, stop: &str) {
         ("Administration service", format!("{}/AdminService_TokenAuth", desk.lab.url())),
         ("Certificate authority of the site", file("lab-ca.pem")),
         ("File with a bearer token", file("site-token")),
+        ("Logon name of the account", "CONTOSO\\svc-cmsync".to_owned()),
         ("How does cmsync sign in?", String::new()),
         ("Client secret", desk.lab.options.client_secret.clone()),
         ("Day on which it ends", String::new()),
