@@ -58,6 +58,8 @@ pub(crate) enum Command {
     /// Records that were set aside
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Ask the workspace whether it is right, and send again what is not
+    Verify(VerifyArgs),
     /// Computer groups
     #[command(subcommand)]
     Groups(GroupsCommand),
@@ -122,6 +124,15 @@ pub(crate) enum SecretCommand {
         #[arg(long, value_name = "DAY")]
         expires: Option<String>,
     },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct VerifyArgs {
+    /// The connection; without it, all
+    pub(crate) connection: Option<String>,
+    /// Look alone: send nothing again
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]

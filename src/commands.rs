@@ -14,6 +14,7 @@ use crate::cli::{
 use crate::config::{self, Config};
 use crate::{
     check, collections, connect, connection, disconnect, import, logging, output, pipeline, secret,
+    verify,
 };
 
 /// How long a queue that another process holds is waited for.
@@ -42,6 +43,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
             return secret::run(&config, &path, command, cli.json).await;
         }
         Command::Disconnect(args) => return disconnect::run(config, &path, &args).await,
+        Command::Verify(args) => return verify::run(&config, &args, cli.json).await,
         Command::Import(command) => return import::run(&config, &path, command).await,
         Command::Collections(command) => {
             return collections::run(&config, &path, command, cli.json).await;

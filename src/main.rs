@@ -19,6 +19,7 @@ mod reload;
 mod secret;
 mod status_board;
 mod supervisor;
+mod verify;
 
 use std::process::ExitCode;
 

@@ -58,6 +58,7 @@ fn text(answer: &Answer) -> String {
             });
             table(&["resource id", "computer", "NetBIOS name", "site"], rows, "no members")
         }
+        Answer::Expected(_) | Answer::Searches(_) | Answer::Reporting { .. } => String::new(),
         Answer::Taken(then) => then.clone(),
         Answer::Refused(reason) => reason.clone(),
     }

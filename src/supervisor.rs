@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cmsync_azure::Credential;
+use cmsync_control::Desk;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::EmbeddedQueue;
@@ -22,6 +23,7 @@ use crate::connections::{self, WorkspaceSeq};
 use crate::expiry;
 use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
+use crate::verify;
 
 /// The clock may be this far from Azure's: seqs order rows, and the service replaces wild times.
 const MAX_CLOCK_SKEW: i64 = 300;
@@ -159,6 +161,7 @@ impl Supervisor {
             let (workspace, status) =
                 (connection.workspace.clone(), self.board.stage(name, "uploader"));
             tokio::spawn(expiry::keep(name.to_owned(), workspace, status, stop.clone()));
+            self.start_verification(name, connection, &stop);
             let uploader = cmsync_uploader::Uploader {
                 connection: name.to_owned(),
                 queue,
@@ -183,6 +186,18 @@ impl Supervisor {
             self.jobs.send_modify(|jobs| drop(jobs.insert(name.to_owned(), job)));
         }
         Ok(())
+    }
+
+    /// Verifies the workspace now and then, where it can be asked.
+    fn start_verification(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
+        let times = (self.config.verify_interval, self.config.verify_settle);
+        if times.0.is_zero() || connection.workspace.workspace_id.is_none() {
+            return;
+        }
+        let desk = Desk::new(Arc::clone(&self.queue) as Arc<dyn Queue>, clock());
+        let span = tracing::info_span!("verify", connection = name);
+        let keep = verify::keep(name.to_owned(), connection.clone(), times, desk, stop.clone());
+        tokio::spawn(keep.instrument(span));
     }
 
     /// Starts the writer of computer groups, where they are kept.

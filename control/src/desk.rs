@@ -58,6 +58,28 @@ impl Desk {
                 let subject = (Subject::Groups, topics::GROUPS_LOOK);
                 self.order(&connection, subject, "look", "the groups are looked at").await
             }
+            Question::Expected { connection } if !self.connections().contains(&connection) => {
+                Ok(refused_connection(&connection))
+            }
+            Question::Expected { connection } => self.expected(&connection).await,
+            Question::Searches { connection, show } => {
+                crate::groups::searches(&*self.queue, &connection, show.into()).await
+            }
+            Question::Reporting { connection, names } => {
+                crate::expected::reporting(&*self.queue, &connection, names).await
+            }
+            Question::RawLimit { connection, bytes: Some(bytes) } => {
+                let (subject, action) = ((Subject::RawLimit, ""), bytes.to_string());
+                self.order(&connection, subject, &action, "larger bodies are sent").await
+            }
+            Question::RawLimit { connection, bytes: None } => {
+                self.write(&topics::control_key(&connection, Subject::RawLimit, ""), None).await?;
+                Ok(Answer::Taken("smaller bodies are sent".into()))
+            }
+            Question::Hold { connection, until } => {
+                let (subject, action) = ((Subject::Hold, ""), until.to_string());
+                self.order(&connection, subject, &action, "nothing is sent until then").await
+            }
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve } => {
                 self.decide_removal(&connection, &collection, approve).await
@@ -133,6 +155,20 @@ impl Desk {
                 })
                 .collect(),
         })
+    }
+
+    async fn expected(&self, connection: &str) -> Result<Answer, Error> {
+        let mut view = crate::expected::of(&*self.queue, connection).await?;
+        let letters = self.letters(connection).await?;
+        for group in &mut view.groups {
+            let ours = letters.iter().filter(|l| l.group_id == group.collection);
+            group.set_aside = ours.count() as u64;
+        }
+        let is_limit = |c: &&Control| c.connection == connection && c.subject == Subject::RawLimit;
+        let limit = self.controls().await?.iter().find(is_limit).map(|c| c.action.parse());
+        view.raw_limit = limit.and_then(Result::ok).unwrap_or(0);
+        view.waiting = self.connection(connection, &[]).await?.waiting_messages;
+        Ok(Answer::Expected(view))
     }
 
     async fn controls(&self) -> Result<Vec<Control>, Error> {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use cmsync_queue::{Error, Queue};
 use cmsync_schemas::kql::group_alias;
-use cmsync_schemas::{CollectionState, GROUP, Group, topics};
+use cmsync_schemas::searches::{Search, Show, all_groups};
+use cmsync_schemas::{CollectionState, GROUP, Group, Subject, topics};
 
 use crate::state;
-use crate::views::{Answer, GroupView, GroupsView, MembershipView};
+use crate::views::{Answer, GroupView, GroupsView, MembershipView, SearchView};
 
 /// What the writer was told of each group, by connection and collection.
 async fn told(
@@ -88,4 +89,37 @@ pub(crate) async fn of(
         });
     }
     Ok(Answer::GroupsOf(views))
+}
+
+/// The saved searches that the workspace should have.
+pub(crate) async fn searches(
+    queue: &dyn Queue,
+    connection: &str,
+    show: Show,
+) -> Result<Answer, Error> {
+    let key = topics::control_key(connection, Subject::Groups, topics::GROUPS_OFF);
+    let mut orders = queue.scan(topics::CONTROL).await?;
+    if orders.any(|entry| entry.is_ok_and(|(found, _)| found.as_ref() == key.as_bytes())) {
+        return Ok(Answer::Searches(Vec::new()));
+    }
+    let view = |search: Search, changed_at: i64| SearchView {
+        print: SearchView::print(&search.query, &search.display_name),
+        id: search.id,
+        alias: search.function_alias,
+        changed_at,
+    };
+    let mut wanted = Vec::new();
+    for entry in queue.scan(&topics::groups(connection)).await? {
+        if let Ok(group) = GROUP.decode(&entry?.1) {
+            wanted.extend(
+                cmsync_schemas::searches::searches(&group, show)
+                    .into_iter()
+                    .map(|s| view(s, group.seq)),
+            );
+        }
+    }
+    if let Some(last) = wanted.iter().map(|w| w.changed_at).min() {
+        wanted.push(view(all_groups(show), last));
+    }
+    Ok(Answer::Searches(wanted))
 }

@@ -5,14 +5,16 @@
 //! without one, the commands open the queue themselves and ask [`Desk`] directly.
 
 mod desk;
+mod expected;
 mod groups;
 pub mod local_api;
 pub mod setup;
 mod state;
+pub mod verify;
 mod views;
 
 pub use desk::Desk;
 pub use views::{
-    Answer, ConnectionView, DeadLetterView, GroupView, GroupsView, MemberView, MembershipView,
-    Question, RemovalView, StageView,
+    Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,
+    MemberView, MembershipView, Question, RemovalView, SearchView, ShowView, StageView,
 };

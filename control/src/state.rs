@@ -8,7 +8,7 @@ use cmsync_schemas::{COLLECTION_STATE, CollectionState, DEVICE_CHUNK, Device};
 use roaring::RoaringBitmap;
 
 /// Calls `found` for each entry of the state.
-async fn entries(
+pub(crate) async fn entries(
     queue: &dyn Queue,
     mut found: impl FnMut(&str, StateKey, &[u8]),
 ) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! Questions and answers, as they go over the local API and out as `--json`.
 
+use cmsync_schemas::kql::Names;
+use cmsync_schemas::searches::Show;
 use serde::{Deserialize, Serialize};
 
 /// What is asked.
@@ -60,6 +62,39 @@ pub enum Question {
         /// The connection.
         connection: String,
     },
+    /// What the workspace should show of a connection.
+    Expected {
+        /// The connection.
+        connection: String,
+    },
+    /// The saved searches that the workspace should have.
+    Searches {
+        /// The connection.
+        connection: String,
+        /// How groups are shown.
+        show: ShowView,
+    },
+    /// How many computers are among these names.
+    Reporting {
+        /// The connection.
+        connection: String,
+        /// Names in small letters.
+        names: Vec<String>,
+    },
+    /// Bodies up to this size arrive whole; `None` when they do not any longer.
+    RawLimit {
+        /// The connection.
+        connection: String,
+        /// Bytes before compression.
+        bytes: Option<u64>,
+    },
+    /// Send nothing until a time.
+    Hold {
+        /// The connection.
+        connection: String,
+        /// Microseconds since 1970.
+        until: i64,
+    },
     /// Records and messages set aside.
     DeadLetters,
     /// Send one again, or drop it.
@@ -101,6 +136,19 @@ pub enum Answer {
     Groups(GroupsView),
     /// To [`Question::GroupsOf`].
     GroupsOf(Vec<MembershipView>),
+    /// To [`Question::Expected`].
+    Expected(ExpectedView),
+    /// To [`Question::Searches`].
+    Searches(Vec<SearchView>),
+    /// To [`Question::Reporting`].
+    Reporting {
+        /// Computers with memberships.
+        computers: u64,
+        /// Those whose FQDN is among the names.
+        by_fqdn: u64,
+        /// Those whose NetBIOS name is.
+        by_netbios: u64,
+    },
     /// To [`Question::Members`].
     Members(Vec<MemberView>),
     /// An order was taken: what happens now, in words.
@@ -256,4 +304,85 @@ pub struct MemberView {
     pub netbios_name: String,
     /// Code of the device's site.
     pub assigned_site: Option<String>,
+}
+
+/// What the workspace should show of a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedView {
+    /// The connection.
+    pub connection: String,
+    /// The top-tier site's code.
+    pub site_code: String,
+    /// The installation's instance.
+    pub instance: String,
+    /// Messages that wait for the workspace.
+    pub waiting: u64,
+    /// Bodies up to this size were seen to arrive whole; 0 where that is not known.
+    pub raw_limit: u64,
+    /// The collections.
+    pub groups: Vec<ExpectedGroup>,
+}
+
+/// What the workspace should show of a collection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedGroup {
+    /// The collection.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// Its members.
+    pub count: i64,
+    /// The sum of their rows' hashes.
+    pub sum: i64,
+    /// Its last change; microseconds since 1970.
+    pub changed_at: i64,
+    /// Whether a snapshot of it is on its way.
+    pub is_sending: bool,
+    /// Rows of it that were set aside.
+    pub set_aside: u64,
+}
+
+/// How groups are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShowView {
+    /// Which names a group gives.
+    pub names: Names,
+    /// How far back a function looks, in days.
+    pub days: u32,
+    /// Whether no other hierarchy has groups in the workspace.
+    pub is_alone: bool,
+}
+
+impl From<Show> for ShowView {
+    fn from(Show { names, days, is_alone }: Show) -> Self {
+        Self { names, days, is_alone }
+    }
+}
+
+impl From<ShowView> for Show {
+    fn from(ShowView { names, days, is_alone }: ShowView) -> Self {
+        Self { names, days, is_alone }
+    }
+}
+
+/// A saved search that should be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchView {
+    /// Its id.
+    pub id: String,
+    /// What queries call it.
+    pub alias: String,
+    /// What it says, in short.
+    pub print: String,
+    /// The last change of its group; microseconds since 1970.
+    pub changed_at: i64,
+}
+
+impl SearchView {
+    /// What a search says, in short.
+    #[must_use]
+    pub fn print(query: &str, display_name: &str) -> String {
+        let hash = cmsync_schemas::questions::row_hash(0, query, display_name);
+        format!("{hash:010x}")
+    }
 }

@@ -24,7 +24,7 @@ const NOT_WHOLE: &str = "100000000000000000";
 
 /// The reading rule over rows that `condition` lets through, as statements that end in a `let`
 /// named `members`. `days` is how far back it looks.
-fn members(condition: &str, days: u32) -> String {
+pub(crate) fn members(condition: &str, days: u32) -> String {
     format!(
         "let since = ago({days}d);\n\
          let collections = ConfigMgrCollection_CL | where TimeGenerated > since{condition};\n\
@@ -94,12 +94,4 @@ pub fn all_groups(days: u32, names: Names) -> String {
          | lookup kind=leftouter groups on SiteCode, GroupId\n\
          | project Computer, Group, GroupFullName, GroupId, GroupSource = 'SCCM', GroupSourceName = SiteCode, TimeGenerated"
     )
-}
-
-/// The names under which computers sent heartbeats within a day.
-#[must_use]
-pub fn heartbeats() -> String {
-    "// cmsync: heartbeats\nunion isfuzzy=true (datatable(TimeGenerated:datetime, Computer:string)[]), Heartbeat\n\
-     | where TimeGenerated > ago(1d) and isnotempty(Computer) | distinct Computer"
-        .to_owned()
 }

@@ -6,6 +6,8 @@ mod framing;
 pub mod kql;
 mod messages;
 mod metrics;
+pub mod questions;
+pub mod searches;
 mod status;
 pub mod tables;
 pub mod topics;

@@ -42,6 +42,8 @@ pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, 
     }
     Ok(Config {
         drain_deadline: file.drain_deadline,
+        verify_interval: file.verify_interval,
+        verify_settle: file.verify_settle,
         listen,
         log_format: file.log.format,
         log_level: file.log.level.clone(),

@@ -49,6 +49,8 @@ impl std::error::Error for Mistakes {}
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) drain_deadline: Duration,
+    pub(crate) verify_interval: Duration,
+    pub(crate) verify_settle: Duration,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,

@@ -17,6 +17,12 @@ pub(crate) struct File {
     /// How long a stop may take.
     #[serde(with = "humantime_serde")]
     pub(crate) drain_deadline: Duration,
+    /// How often the workspace is verified; zero for never.
+    #[serde(with = "humantime_serde")]
+    pub(crate) verify_interval: Duration,
+    /// What changed within this time is not judged: rows are visible after minutes.
+    #[serde(with = "humantime_serde")]
+    pub(crate) verify_settle: Duration,
     pub(crate) http: Http,
     pub(crate) log: Log,
     pub(crate) queue: Queue,
@@ -30,6 +36,8 @@ impl Default for File {
         Self {
             // Below the 30 s that Kubernetes and systemd wait by default.
             drain_deadline: Duration::from_secs(25),
+            verify_interval: Duration::from_secs(6 * 3_600),
+            verify_settle: Duration::from_secs(15 * 60),
             http: Http::default(),
             log: Log::default(),
             queue: Queue::default(),

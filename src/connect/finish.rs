@@ -13,7 +13,7 @@ use super::identity::Identities;
 use super::write;
 use crate::config::{self, raw};
 use crate::pipeline::{self, clock};
-use crate::{connections, logging};
+use crate::{connections, logging, verify};
 
 /// Between two tries of a rule that refuses still.
 const REST: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ pub(super) async fn run(
     made: Made,
 ) -> anyhow::Result<bool> {
     let workspace = &mut answers.connection.workspace;
+    let is_new = workspace.rules.is_empty();
     workspace.workspace_id = Some(made.workspace_id);
     workspace.rules = made
         .rules
@@ -54,6 +55,11 @@ pub(super) async fn run(
     if !takes {
         page.title("Not complete yet: run this again when the roles above are there.");
         return Ok(false);
+    }
+    if is_new && verify::send_large_body(connection).await.unwrap_or(false) {
+        page.say(
+            "- sent a body of 16 MiB; once `cmsync verify` finds its rows, large bodies are used",
+        );
     }
     let is_running = local_api::ask(&config.queue_directory, &Question::Status).await?;
     if !answers.connection.import || page.args.no_sync {

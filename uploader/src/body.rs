@@ -231,27 +231,46 @@ pub(crate) fn test_row(stream: &'static str, now: i64) -> Body {
         action: Action::Present,
         seq: 0,
     };
+    let mut builder = Builder::new(stream);
+    let text = match stream == COLLECTION_STREAM {
+        true => test_marker(&time, "test", 0),
+        false => serde_json::to_vec(&member).unwrap_or_default(),
+    };
+    builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
+    builder.take()
+}
+
+/// A marker that readers pass over.
+fn test_marker(time: &str, run_id: &str, seq: i64) -> Vec<u8> {
     let row = CollectionRow {
-        time_generated: &time,
+        time_generated: time,
         site_code: "-",
         group_id: "-",
         group: "-",
         group_full_name: "-",
         member_count: 0,
-        run_id: "test",
+        run_id,
         start_seq: 0,
-        seq: 0,
+        seq,
         instance: "-",
         status: "Test",
     };
-    let mut builder = Builder::new(stream);
-    let text = match stream == COLLECTION_STREAM {
-        true => serde_json::to_vec(&row),
-        false => serde_json::to_vec(&member),
-    };
-    let text = text.unwrap_or_default();
-    builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
-    builder.take()
+    serde_json::to_vec(&row).unwrap_or_default()
+}
+
+/// A body of about `raw` bytes, with its number of rows, which differ in their seq.
+pub(crate) fn large_test(now: i64, run_id: &str, raw: usize) -> (u64, Body) {
+    let time = format_time(now);
+    let mut builder = Builder::new(COLLECTION_STREAM);
+    let mut rows = 0;
+    loop {
+        let text = test_marker(&time, run_id, rows);
+        if builder.room(raw) < text.len() + 1 {
+            return (u64::try_from(rows).unwrap_or(0), builder.take());
+        }
+        builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
+        rows += 1;
+    }
 }
 
 /// Stream of the rows that [`Rows`] writes.

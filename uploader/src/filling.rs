@@ -29,7 +29,7 @@ impl Stage {
         let number = self.runs.open(id, &mut batch, time);
         let mut rows = std::mem::replace(&mut self.rows, Rows::new());
         rows.write(&batch, time);
-        let max_raw = usize::try_from(self.options.max_raw_body.as_u64()).unwrap_or(usize::MAX);
+        let max_raw = self.orders.max_raw(&self.options);
         let mut from = 0;
         while from < rows.ends.len() {
             let start = if from == 0 { 0 } else { rows.ends[from - 1] + 2 };
@@ -88,9 +88,7 @@ impl Stage {
             };
             let text = serde_json::to_vec(&row).unwrap_or_default();
             let part = Part { message, first: 0, rows: 1 };
-            if self.markers.room(usize::try_from(self.options.max_raw_body.as_u64()).unwrap_or(0))
-                < text.len()
-            {
+            if self.markers.room(self.orders.max_raw(&self.options)) < text.len() {
                 let body = self.markers.take();
                 self.ready.push(body);
             }

@@ -9,6 +9,7 @@ mod delivery;
 mod filling;
 pub mod groups;
 mod metrics;
+mod orders;
 mod rules;
 mod runs;
 mod stage;
@@ -24,4 +25,14 @@ pub fn test_bodies(now: i64) -> impl Iterator<Item = (&'static str, bytes::Bytes
         let body = body::test_row(stream, now);
         (stream, body.bytes)
     })
+}
+
+/// Bytes before compression of the large test body, and the limit once its rows were seen.
+pub const LARGE_RAW: u64 = 16 * 1024 * 1024;
+
+/// A gzipped body of [`LARGE_RAW`] bytes with so many test rows of a run, which shows whether bodies of
+/// that size arrive whole.
+pub fn large_test_body(now: i64, run_id: &str) -> (u64, (&'static str, bytes::Bytes)) {
+    let (rows, body) = body::large_test(now, run_id, LARGE_RAW as usize);
+    (rows, (cmsync_schemas::tables::COLLECTION_STREAM, body.bytes))
 }

@@ -23,6 +23,7 @@ use crate::config::Options;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::{Delivery, Outcome, Target};
 use crate::metrics::Metrics;
+use crate::orders::Orders;
 use crate::rules::Rules;
 use crate::runs::Runs;
 
@@ -71,6 +72,11 @@ pub(crate) struct Stage {
     pub(crate) next_replay: u32,
     /// What ends the replays that have ended.
     pub(crate) settled: Vec<Output>,
+    /// What verification and people ask for.
+    pub(crate) orders: Orders,
+    /// Until when nothing is sent.
+    pub(crate) held_until: Option<Instant>,
+    pub(crate) queue: Arc<dyn Queue>,
     /// Why a partition waits for a newer version of this program, if one does.
     pub(crate) held: Option<String>,
 }
@@ -86,13 +92,15 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
     let mut stage = Stage::new(uploader).await?;
     let mut paused = stage.delivery.rules.paused();
     stage.decide().await?;
+    stage.follow_orders().await?;
     let mut stopping: Option<Instant> = None;
     loop {
         if stopping.is_some() {
             stage.flush();
         }
         stage.send_ready();
-        if stopping.is_some() && stage.is_drained(paused.borrow().is_some()) {
+        let held = stage.held_until;
+        if stopping.is_some() && stage.is_drained(paused.borrow().is_some() || held.is_some()) {
             return Ok(());
         }
         let leaves = stage.next_leave();
@@ -115,7 +123,11 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
                 let reason = paused.borrow_and_update().clone();
                 stage.say(reason.as_deref());
             }
-            Ok(()) = control.changed() => stage.decide().await?,
+            Ok(()) = control.changed() => {
+                stage.decide().await?;
+                stage.follow_orders().await?;
+            }
+            () = sleep_until(held), if held.is_some() => stage.follow_orders().await?,
         }
     }
 }
@@ -157,6 +169,9 @@ impl Stage {
             next_replay: 0,
             settled: Vec::new(),
             held: None,
+            orders: Orders::default(),
+            held_until: None,
+            queue,
         })
     }
 
@@ -166,7 +181,7 @@ impl Stage {
 
     /// Whether more may be taken: bodies that wait for their turn hold up the queue, not memory.
     fn has_room(&self) -> bool {
-        self.ready.is_empty()
+        self.ready.is_empty() && self.held_until.is_none()
     }
 
     /// Whether nothing is left that a stop should wait for: all that was taken is delivered, or none
@@ -197,6 +212,9 @@ impl Stage {
     }
 
     fn send_ready(&mut self) {
+        if self.held_until.is_some() {
+            return;
+        }
         let allowed = self.delivery.allowed.load(Ordering::Relaxed);
         while self.on_their_way.len() < allowed
             && let Some(body) = (!self.ready.is_empty()).then(|| self.ready.remove(0))

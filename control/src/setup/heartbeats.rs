@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use cmsync_azure::Query;
-use cmsync_schemas::kql;
+use cmsync_schemas::questions;
 
 use super::SetupError;
 
@@ -59,7 +59,7 @@ impl Heartbeats {
 /// # Errors
 /// See [`SetupError`].
 pub async fn reporting(query: &Query, workspace: &str) -> Result<HashSet<String>, SetupError> {
-    let rows = query.rows(workspace, &kql::heartbeats()).await?;
+    let rows = query.rows(workspace, &questions::heartbeats()).await?;
     let name = |row: Vec<serde_json::Value>| {
         row.into_iter().next().and_then(|v| v.as_str().map(str::to_lowercase))
     };

@@ -1,6 +1,6 @@
 //! Looks whether a step is done, changing nothing.
 
-use cmsync_azure::{Role, Table, Tags};
+use cmsync_azure::{ResourceManager, Role, Table, Tags, WorkspaceId};
 
 use super::{Ground, Setup, SetupError, State, Step, TAG, is_absent, is_forbidden};
 
@@ -103,6 +103,26 @@ impl Setup {
             )),
         }
     }
+}
+
+/// Tables of a workspace that are not as rows need them, with what is wrong.
+pub async fn lacking(manager: &ResourceManager, at: &WorkspaceId) -> Vec<(String, String)> {
+    let mut wrong = Vec::new();
+    for wanted in super::wanted::tables() {
+        let state = match manager.table(at, &wanted.name).await {
+            Ok(Some(found)) => compare(&wanted, &found),
+            Ok(None) => State::Missing,
+            Err(error) => State::Blocked(error.to_string()),
+        };
+        let text = match state {
+            State::There => continue,
+            State::Missing => "is not there: run `cmsync connect` again".into(),
+            State::Differs(how) => format!("is not whole ({how}): run `cmsync connect` again"),
+            State::Blocked(why) => format!("cannot be used: {why}"),
+        };
+        wrong.push((wanted.name, text));
+    }
+    wrong
 }
 
 fn elsewhere(found: &str, ground: &Ground) -> String {

@@ -18,6 +18,7 @@ use cmsync_azure::{AzureError, ResourceManager, Role, WorkspaceId};
 
 pub use error::SetupError;
 pub use heartbeats::{Heartbeats, reporting};
+pub use look::lacking;
 pub use make::Outcome;
 pub use step::{State, Step};
 pub use undo::{Leftover, Taken};

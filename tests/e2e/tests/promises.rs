@@ -37,5 +37,7 @@ mod rig;
 mod site_answers;
 #[path = "promises/site_faults.rs"]
 mod site_faults;
+#[path = "promises/verify.rs"]
+mod verify;
 #[path = "promises/wizard.rs"]
 mod wizard;

@@ -60,6 +60,10 @@ pub struct Faults {
     pub hangs_after_write: Option<usize>,
     /// Ids of saved searches that are refused.
     pub refused_searches: HashSet<String>,
+    /// Most rows of a query's answer; 500,000 unless it is lowered.
+    pub query_rows: Option<usize>,
+    /// What rules refused within a day: messages.
+    pub rule_errors: Vec<String>,
     /// Time that an ingestion request takes.
     pub latency: Duration,
 }

@@ -30,6 +30,7 @@ pub struct MemberRow<'a> {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct MarkerRow {
+    pub time_generated: String,
     pub site_code: String,
     pub group_id: String,
     pub group: String,

@@ -35,13 +35,15 @@ pub(crate) struct Body {
 
 /// The workspace's store.
 pub struct Workspace {
-    bodies: Mutex<Vec<Body>>,
+    pub(crate) bodies: Mutex<Vec<Body>>,
+    /// Rows that were taken and are not there: by group and device, up to a seq.
+    pub(crate) lost: Mutex<HashMap<(String, u32), i64>>,
     taken: watch::Sender<u64>,
 }
 
 impl Default for Workspace {
     fn default() -> Self {
-        Self { bodies: Mutex::default(), taken: watch::Sender::new(0) }
+        Self { bodies: Mutex::default(), lost: Mutex::default(), taken: watch::Sender::new(0) }
     }
 }
 
@@ -168,6 +170,11 @@ impl Workspace {
         let bodies = self.bodies();
         let mut order: Vec<usize> = (0..bodies.len()).collect();
         order.shuffle(&mut SmallRng::seed_from_u64(seed));
+        let missing = self.lost.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_there = |row: &MemberRow<'_>| {
+            let key = (row.group_id.to_string(), row.resource_id);
+            missing.is_empty() || missing.get(&key).is_none_or(|up_to| row.seq > *up_to)
+        };
         let mut lost = 0;
         for body in order.into_iter().map(|index| &bodies[index]) {
             let Some(raw) = inflate(body) else {
@@ -179,6 +186,7 @@ impl Workspace {
                 match serde_json::from_slice::<Vec<MemberRow<'_>>>(&raw) {
                     Ok(rows) => rows
                         .into_iter()
+                        .filter(&is_there)
                         .for_each(|row| member(body.arrived, stored(row, body.received))),
                     Err(_) => lost += 1,
                 }

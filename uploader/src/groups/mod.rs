@@ -4,14 +4,14 @@
 mod budget;
 mod metrics;
 mod plan;
-mod texts;
 mod writer;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cmsync_azure::{AzureError, ResourceManager, SavedSearch, WorkspaceId};
+use cmsync_azure::{AzureError, ResourceManager, SavedSearch, Tag, WorkspaceId};
 use cmsync_schemas::kql::Names;
+use cmsync_schemas::searches::{Search, Show};
 
 pub use budget::WRITES_PER_HOUR;
 pub use writer::{GroupsWriter, Progress, run};
@@ -27,10 +27,23 @@ pub struct GroupOptions {
     pub writes_per_hour: u32,
 }
 
+impl GroupOptions {
+    fn show(&self, is_alone: bool) -> Show {
+        Show { names: self.names, days: self.days, is_alone }
+    }
+}
+
 impl Default for GroupOptions {
     fn default() -> Self {
         Self { names: Names::Both, days: 7, writes_per_hour: WRITES_PER_HOUR }
     }
+}
+
+/// As Azure has it.
+fn saved(search: Search) -> SavedSearch {
+    let Search { id, category, display_name, query, function_alias, tags } = search;
+    let tags = tags.into_iter().map(|(name, value)| Tag { name, value }).collect();
+    SavedSearch { id, category, display_name, query, function_alias, tags }
 }
 
 /// A workspace's saved searches.

@@ -1,13 +1,21 @@
 //! What is to be written next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use cmsync_azure::SavedSearch;
 
-use super::texts::{OWNER_TAG, SHARED, fingerprint};
+use cmsync_schemas::searches::{OWNER_TAG, SHARED};
 
 /// Texts that are held at once: the others are looked up when these are written.
 const MOST_HELD: usize = 50;
+
+/// What a search says, in one number.
+fn fingerprint(search: &SavedSearch) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    search.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// One write.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use cmsync_azure::AzureError;
 use cmsync_http::Policy;
 use cmsync_queue::{Error, Output, Queue};
+use cmsync_schemas::searches::{all_groups, searches};
 use cmsync_schemas::{Clock, GROUP, Health, Status, Subject, topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::Budget;
 use super::metrics::Metrics;
 use super::plan::{Planner, Present, Write};
-use super::texts::{all_groups, searches};
-use super::{GroupOptions, Target};
+use super::{GroupOptions, Target, saved};
 
 /// How often the workspace is asked what it has, so that what somebody deleted comes back.
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
@@ -233,8 +233,9 @@ impl Stage {
         let mut planner = Planner::new(present);
         let (now, refused) = (Instant::now(), &self.refused);
         let may_go = |id: &str| refused.get(id).is_none_or(|(at, ..)| *at <= now);
+        let show = self.writer.options.show(!present.has_other_site);
         if !self.is_off || present.has_other_site {
-            planner.want(all_groups(&self.writer.options), may_go);
+            planner.want(saved(all_groups(show)), may_go);
         }
         let (mut groups, mut unreadable) = (0_u32, 0_u32);
         for entry in self.writer.queue.scan(&self.topic).await? {
@@ -246,9 +247,9 @@ impl Stage {
                 continue;
             }
             groups += 1;
-            for search in searches(&group, &self.writer.options, !present.has_other_site) {
+            for search in searches(&group, show) {
                 self.seen.insert(search.id.clone());
-                planner.want(search, may_go);
+                planner.want(saved(search), may_go);
             }
         }
         let (writes, differing, foreign) = planner.finish();

@@ -22,6 +22,7 @@ pub use rights::CUSTOM;
 pub(crate) use rights::{INGEST, check};
 pub(crate) use rules::table_of;
 pub use store::Resources;
+pub(crate) use tables::OURS;
 
 /// The subscription.
 pub const SUBSCRIPTION: &str = "5ab5c000-0000-4000-8000-000000000001";

@@ -6,7 +6,7 @@ use super::address::Address;
 use super::{Begun, Made, refused};
 
 /// The tables of cmsync with their columns.
-pub(super) const OURS: [(&str, &[(&str, &str)]); 2] = [
+pub(crate) const OURS: [(&str, &[(&str, &str)]); 2] = [
     (
         "ConfigMgrCollectionMember_CL",
         &[

@@ -1,33 +1,49 @@
 //! From a group to the saved searches that show it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-use cmsync_azure::{SavedSearch, Tag};
-use cmsync_schemas::Group;
-use cmsync_schemas::kql::{self, Names};
-
-use super::GroupOptions;
+use crate::Group;
+use crate::kql::{self, Names};
 
 /// What the portal lists them under.
 const CATEGORY: &str = "ConfigMgr";
 /// Tag of what cmsync made, with the site's code: nothing else is ever changed.
-pub(super) const OWNER_TAG: &str = "cmsync";
+pub const OWNER_TAG: &str = "cmsync";
 /// The function with the former table's columns.
-pub(super) const ALL: &str = "ConfigMgrComputerGroup";
+pub const ALL: &str = "ConfigMgrComputerGroup";
 /// Its tag: no site owns it, since it shows every site's.
-pub(super) const SHARED: &str = "*";
+pub const SHARED: &str = "*";
 /// Characters of a display name.
 const MAX_DISPLAY_NAME: usize = 300;
 
-/// What a search says, in one number.
-pub(super) fn fingerprint(search: &SavedSearch) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    search.hash(&mut hasher);
-    hasher.finish()
+/// A saved search as it should be. Tagged `Group` = `Computer`, it is a computer group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Search {
+    /// Its name within the workspace.
+    pub id: String,
+    /// What the portal lists it under.
+    pub category: String,
+    /// What people read.
+    pub display_name: String,
+    /// KQL.
+    pub query: String,
+    /// What queries call it by.
+    pub function_alias: String,
+    /// Names and values of its tags.
+    pub tags: Vec<(String, String)>,
 }
 
-fn tag(name: &str, value: &str) -> Tag {
-    Tag { name: name.to_owned(), value: value.to_owned() }
+/// How groups are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Show {
+    /// Which names a group gives.
+    pub names: Names,
+    /// How far back a group that is read from the tables looks, in days.
+    pub days: u32,
+    /// Whether no other hierarchy has groups in the workspace.
+    pub is_alone: bool,
+}
+
+fn tag(name: &str, value: &str) -> (String, String) {
+    (name.to_owned(), value.to_owned())
 }
 
 /// Whether a code can be part of an alias: letters, digits and underscores alone.
@@ -44,19 +60,20 @@ fn shown(name: &str) -> String {
 
 /// The searches of a group: by site and collection, and by the collection alone where no other
 /// hierarchy uses the workspace. None when its codes cannot be part of an alias.
-pub(super) fn searches(group: &Group, options: &GroupOptions, is_alone: bool) -> Vec<SavedSearch> {
+#[must_use]
+pub fn searches(group: &Group, show: Show) -> Vec<Search> {
     let (site, id) = (&group.site_code, &group.collection_id);
     if !is_plain(site) || !is_plain(id) {
         return Vec::new();
     }
     let query = if group.is_static {
-        kql::group_of_names(names(group, options.names).iter().map(String::as_str))
+        kql::group_of_names(names(group, show.names).iter().map(String::as_str))
     } else {
-        kql::group_from_tables(site, id, options.days, options.names)
+        kql::group_from_tables(site, id, show.days, show.names)
     };
     let alias = kql::group_alias(site, id);
     let name = shown(&group.name);
-    let search = |alias: &str, display_name: String, query: String| SavedSearch {
+    let search = |alias: &str, display_name: String, query: String| Search {
         id: format!("cmsync-{}", alias.to_ascii_lowercase()),
         category: CATEGORY.to_owned(),
         display_name,
@@ -65,7 +82,7 @@ pub(super) fn searches(group: &Group, options: &GroupOptions, is_alone: bool) ->
         tags: vec![tag("Group", "Computer"), tag(OWNER_TAG, site)],
     };
     let mut searches = vec![search(&alias, format!("{name} ({site} {id})"), query)];
-    if is_alone {
+    if show.is_alone {
         let text = kql::group_of_group(&alias);
         searches.push(search(&format!("CMG_{id}"), format!("{name} ({id})"), text));
     }
@@ -80,12 +97,13 @@ fn names(group: &Group, wanted: Names) -> std::collections::BTreeSet<String> {
 }
 
 /// The function with the former table's columns.
-pub(super) fn all_groups(options: &GroupOptions) -> SavedSearch {
-    SavedSearch {
+#[must_use]
+pub fn all_groups(show: Show) -> Search {
+    Search {
         id: format!("cmsync-{}", ALL.to_ascii_lowercase()),
         category: CATEGORY.to_owned(),
         display_name: "Configuration Manager computer groups".to_owned(),
-        query: kql::all_groups(options.days, options.names),
+        query: kql::all_groups(show.days, show.names),
         function_alias: ALL.to_owned(),
         tags: vec![tag(OWNER_TAG, SHARED)],
     }
@@ -95,6 +113,8 @@ pub(super) fn all_groups(options: &GroupOptions) -> SavedSearch {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const SHOW: Show = Show { names: Names::Both, days: 7, is_alone: true };
 
     fn group(name: &str, computers: Vec<String>) -> Group {
         Group {
@@ -135,17 +155,17 @@ mod tests {
     #[test]
     fn a_display_name_cannot_turn_a_line_around() {
         let name = "A\u{202e}B\nC\u{2066}'\"\\";
-        let made = searches(&group(name, vec![]), &GroupOptions::default(), true);
+        let made = searches(&group(name, vec![]), SHOW);
         assert_eq!(made[0].display_name, "AB C'\"\\ (CAS PS100014)");
         assert_eq!(made[1].query, "CMG_CAS_PS100014 | distinct Computer");
-        let long = searches(&group(&"x".repeat(400), vec![]), &GroupOptions::default(), false);
+        let long = searches(&group(&"x".repeat(400), vec![]), Show { is_alone: false, ..SHOW });
         assert!(long[0].display_name.chars().count() < 330 && long.len() == 1);
     }
 
     #[test]
     fn codes_that_are_no_identifiers_make_no_alias() {
         let odd = Group { collection_id: "PS1'0014".into(), ..group("a", vec![]) };
-        assert_eq!(searches(&odd, &GroupOptions::default(), true), []);
+        assert_eq!(searches(&odd, SHOW), []);
     }
 
     #[test]
@@ -155,11 +175,7 @@ mod tests {
             netbios_names: vec!["B".into(), "A".into()],
             ..group("a", vec![])
         };
-        let text = |names| {
-            searches(&group, &GroupOptions { names, ..GroupOptions::default() }, false)[0]
-                .query
-                .clone()
-        };
+        let text = |names| searches(&group, Show { names, ..SHOW })[0].query.clone();
         assert!(text(Names::Both).contains("['A','B','b.contoso.com']"));
         assert!(text(Names::Fqdn).contains("['A','b.contoso.com']"));
         assert!(text(Names::Netbios).contains("['A','B']"));

@@ -1,0 +1,125 @@
+//! What the workspace should show, from the state.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use cmsync_queue::{Error, Queue};
+use cmsync_schemas::questions::row_hash;
+use cmsync_schemas::topics::{self, StateKey};
+use cmsync_schemas::{
+    COLLECTION_STATE, CONNECTION_STATE, CollectionState, DEVICE_CHUNK, Device, GROUP,
+};
+use roaring::RoaringBitmap;
+
+use crate::setup::Heartbeats;
+use crate::state::entries;
+use crate::views::{Answer, ExpectedGroup, ExpectedView};
+
+/// The name that a device has in the column `Computer`.
+fn computer(device: &Device) -> &str {
+    device.fqdn.as_deref().unwrap_or(&device.netbios_name)
+}
+
+/// What of a connection should be there: each collection's count and sum.
+pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedView, Error> {
+    let mut hashes: HashMap<u32, i64> = HashMap::new();
+    let mut members: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
+    let mut states: BTreeMap<String, CollectionState> = BTreeMap::new();
+    let (mut site_code, mut instance) = (String::new(), String::new());
+    entries(queue, |of, key, value| {
+        if of != connection {
+            return;
+        }
+        match key {
+            StateKey::Devices(_) => {
+                let devices = DEVICE_CHUNK.decode(value).map(|c| c.devices).unwrap_or_default();
+                let hash = |d: &Device| {
+                    let id = u32::try_from(d.resource_id).ok()?;
+                    Some((id, row_hash(d.resource_id, computer(d), &d.netbios_name)))
+                };
+                hashes.extend(devices.iter().filter_map(hash));
+            }
+            StateKey::Members(id) => {
+                members.insert(id, RoaringBitmap::deserialize_from(value).unwrap_or_default());
+            }
+            StateKey::Collection(id) => {
+                states.extend(COLLECTION_STATE.decode(value).ok().map(|s| (id, s)));
+            }
+            StateKey::Connection => {
+                if let Ok(state) = CONNECTION_STATE.decode(value) {
+                    (site_code, instance) = (state.site_code, state.instance);
+                }
+            }
+        }
+    })
+    .await?;
+    let changed = changes(queue, connection).await?;
+    let group = |(collection, state): (String, CollectionState)| {
+        let ids = members.get(&collection).cloned().unwrap_or_default();
+        let sum = ids.iter().filter_map(|id| hashes.get(&id)).sum();
+        ExpectedGroup {
+            count: i64::try_from(ids.len()).unwrap_or(i64::MAX),
+            sum,
+            changed_at: changed.get(&collection).copied().unwrap_or(state.started_at),
+            is_sending: state.sending || state.start_seq == 0,
+            set_aside: 0,
+            name: state.name,
+            collection,
+        }
+    };
+    Ok(ExpectedView {
+        connection: connection.to_owned(),
+        site_code,
+        instance,
+        waiting: 0,
+        raw_limit: 0,
+        groups: states.into_iter().map(group).collect(),
+    })
+}
+
+/// When each collection changed last: a group's seq is that time, in microseconds.
+async fn changes(queue: &dyn Queue, connection: &str) -> Result<BTreeMap<String, i64>, Error> {
+    let mut changed = BTreeMap::new();
+    for entry in queue.scan(&topics::groups(connection)).await? {
+        if let Ok(group) = GROUP.decode(&entry?.1) {
+            changed.insert(group.collection_id, group.seq);
+        }
+    }
+    Ok(changed)
+}
+
+/// How many computers with memberships are among these names.
+pub(crate) async fn reporting(
+    queue: &dyn Queue,
+    connection: &str,
+    names: Vec<String>,
+) -> Result<Answer, Error> {
+    let names: HashSet<String> = names.into_iter().collect();
+    let mut members = RoaringBitmap::new();
+    entries(queue, |of, key, value| {
+        if let (true, StateKey::Members(_)) = (of == connection, key) {
+            members |= RoaringBitmap::deserialize_from(value).unwrap_or_default();
+        }
+    })
+    .await?;
+    let mut sum = Heartbeats::default();
+    entries(queue, |of, key, value| {
+        if of == connection
+            && matches!(key, StateKey::Devices(_))
+            && let Ok(chunk) = DEVICE_CHUNK.decode(value)
+        {
+            let is_member =
+                |d: &&Device| u32::try_from(d.resource_id).is_ok_and(|id| members.contains(id));
+            let named = chunk.devices.iter().filter(is_member);
+            let more = Heartbeats::count(
+                &names,
+                named.map(|d| (d.fqdn.as_deref(), d.netbios_name.as_str())),
+            );
+            sum.computers += more.computers;
+            sum.by_fqdn += more.by_fqdn;
+            sum.by_netbios += more.by_netbios;
+        }
+    })
+    .await?;
+    let Heartbeats { computers, by_fqdn, by_netbios } = sum;
+    Ok(Answer::Reporting { computers, by_fqdn, by_netbios })
+}

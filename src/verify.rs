@@ -1,0 +1,267 @@
+//! `cmsync verify`, by hand and by itself: is the workspace right, and if not, it is sent again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cmsync_azure::{Ingestion, Verdict};
+use cmsync_control::verify::{Asks, Finding, Kind, LARGE_BODY, Report, Verifier};
+use cmsync_control::{Answer, Desk, Question};
+use cmsync_http::Client;
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::VerifyArgs;
+use crate::config::{Config, Connection};
+use crate::pipeline::clock;
+use crate::{collections, commands, connections};
+
+/// A collection is sent again by itself at most once in this time.
+const RESEND_REST: i64 = 24 * 3_600 * 1_000_000;
+
+/// Asks the running process, or the queue where none runs.
+struct Outside<'a>(&'a Config);
+
+#[async_trait]
+impl Asks for Outside<'_> {
+    async fn ask(&self, question: Question) -> Result<Answer, String> {
+        commands::ask(self.0, question).await.map_err(|e| format!("{e:#}"))
+    }
+}
+
+/// Asks within the process.
+struct Inside(Desk);
+
+#[async_trait]
+impl Asks for Inside {
+    async fn ask(&self, question: Question) -> Result<Answer, String> {
+        self.0.answer(question).await.map_err(|e| e.to_string())
+    }
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// A look at one connection's workspace; an error where it cannot be asked at all.
+fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifier> {
+    let workspace = &connection.workspace;
+    let credential = connections::credential(workspace)?;
+    let Some(id) = workspace.workspace_id.clone() else {
+        anyhow::bail!("`workspace.workspace_id` is missing: the workspace cannot be asked");
+    };
+    let resource_id = connection.written().workspace.resource_id.as_deref();
+    let manager = match resource_id.map(str::parse) {
+        Some(Ok(place)) => Some((connections::manager(workspace, Arc::clone(&credential))?, place)),
+        _ => None,
+    };
+    let days = connection.written().groups.window.as_secs().div_ceil(86_400);
+    let (rows, _) = cmsync_uploader::large_test_body(clock()(), LARGE_BODY);
+    Ok(Verifier {
+        query: connections::query(workspace, credential)?,
+        workspace: id,
+        manager,
+        groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),
+        days: u32::try_from(days).unwrap_or(u32::MAX),
+        settle: micros(settle),
+        large_body: Some(rows),
+        clock: clock(),
+    })
+}
+
+/// What is done about findings.
+struct Mender {
+    /// When each collection was sent again by itself.
+    resent: BTreeMap<String, i64>,
+    /// The shortest time between two times, in microseconds.
+    rest: i64,
+}
+
+impl Mender {
+    /// Sends again what is wrong; the collections that were.
+    async fn mend(&mut self, report: &Report, asks: &dyn Asks) -> Result<Vec<String>, String> {
+        let now = clock()();
+        let (name, mut sent) = (&report.connection, Vec::new());
+        let is_due = |id: &String| self.resent.get(id).is_none_or(|at| at + self.rest <= now);
+        // What waits comes by itself.
+        let wrong = report.findings.iter().filter(|f| f.is_resent() && report.waiting == 0);
+        let due: Vec<String> = wrong.filter_map(|f| f.collection.clone()).filter(is_due).collect();
+        for id in due {
+            let question =
+                Question::Resend { connection: name.clone(), collection: Some(id.clone()) };
+            if let Answer::Taken(_) = asks.ask(question).await? {
+                self.resent.insert(id.clone(), now);
+                sent.push(id);
+            }
+        }
+        if report.findings.iter().any(|f| f.kind == Kind::Groups) {
+            asks.ask(Question::LookAtGroups { connection: name.clone() }).await?;
+        }
+        if let Some(until) = report.over_quota_until {
+            asks.ask(Question::Hold { connection: name.clone(), until }).await?;
+        }
+        let has_lost = report.findings.iter().any(|f| f.kind == Kind::Members && f.missing > 0);
+        let bytes = (report.large_body_seen && !has_lost).then_some(cmsync_uploader::LARGE_RAW);
+        if report.large_body_seen || has_lost {
+            asks.ask(Question::RawLimit { connection: name.clone(), bytes }).await?;
+        }
+        Ok(sent)
+    }
+}
+
+/// Verifies by hand; false when something is wrong.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) async fn run(config: &Config, args: &VerifyArgs, as_json: bool) -> anyhow::Result<bool> {
+    if let Some(name) = &args.connection {
+        collections::connection(config, name)?;
+    }
+    let asks = Outside(config);
+    let (mut is_right, mut reports) = (true, Vec::new());
+    for (name, connection) in &config.connections {
+        if args.connection.as_ref().is_some_and(|wanted| wanted != name) {
+            continue;
+        }
+        let verifier = verifier(connection, config.verify_settle)?;
+        let report = verifier.verify(name, &asks).await.map_err(anyhow::Error::msg)?;
+        is_right &= report.is_right();
+        let sent = if args.dry_run {
+            Vec::new()
+        } else {
+            let mut mender = Mender { resent: BTreeMap::new(), rest: 0 };
+            mender.mend(&report, &asks).await.map_err(anyhow::Error::msg)?
+        };
+        if !as_json {
+            println!("{}", text(&report, &sent));
+        }
+        reports.push(serde_json::json!({ "report": report, "sent_again": sent }));
+    }
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&reports)?);
+    }
+    Ok(is_right)
+}
+
+fn text(report: &Report, sent: &[String]) -> String {
+    let Report { connection, site_code, collections, unsettled, waiting, .. } = report;
+    let wrong = report.findings.len();
+    let verdict = if wrong == 0 { "right".to_owned() } else { format!("{wrong} findings") };
+    let mut lines =
+        vec![format!("{connection} (site {site_code}): {collections} collections, {verdict}")];
+    let line = |f: &Finding| match &f.collection {
+        Some(id) => format!("  {id} {}", f.text),
+        None => format!("  {}", f.text),
+    };
+    lines.extend(report.findings.iter().map(line));
+    if !sent.is_empty() {
+        lines.push(format!("  sent again: {}", sent.join(", ")));
+    }
+    if *unsettled > 0 {
+        lines
+            .push(format!("  {unsettled} collections changed a moment ago and are not judged yet"));
+    }
+    if *waiting > 0 {
+        lines.push(format!("  {waiting} messages wait for the workspace"));
+    }
+    lines.extend(report.heartbeats.map(|h| format!("  {}", h.sentence())));
+    lines.join("\n")
+}
+
+/// Sends the body that shows whether large bodies arrive; the next look tells.
+pub(crate) async fn send_large_body(connection: &Connection) -> anyhow::Result<bool> {
+    let workspace = &connection.workspace;
+    let credential = connections::credential(workspace)?;
+    let token = credential.token(&workspace.endpoints.ingestion_audience).await?;
+    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    let Some(rule) = workspace.rules.first() else {
+        return Ok(false);
+    };
+    let (_, body) = cmsync_uploader::large_test_body(clock()(), LARGE_BODY);
+    let posted = ingestion.post(rule, &token, "cmsync-large-body", body).await;
+    Ok(matches!(posted, Verdict::Accepted))
+}
+
+/// Verifies a connection again and again until `stop`.
+pub(crate) async fn keep(
+    name: String,
+    connection: Connection,
+    (interval, settle): (Duration, Duration),
+    desk: Desk,
+    stop: CancellationToken,
+) {
+    let asks = Inside(desk);
+    let mut mender = Mender { resent: BTreeMap::new(), rest: RESEND_REST };
+    let metrics = Metrics::new(&name);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+        let look = async {
+            let verifier = verifier(&connection, settle).map_err(|e| format!("{e:#}"))?;
+            let report = verifier.verify(&name, &asks).await?;
+            let sent = mender.mend(&report, &asks).await?;
+            Ok::<_, String>((report, sent))
+        };
+        let outcome = tokio::select! {
+            () = stop.cancelled() => return,
+            outcome = look => outcome,
+        };
+        match outcome {
+            Ok((report, sent)) => {
+                metrics.note(&report);
+                for finding in &report.findings {
+                    let collection = finding.collection.as_deref().unwrap_or_default();
+                    tracing::warn!(collection, "verification: {}", finding.text);
+                }
+                if !sent.is_empty() {
+                    tracing::warn!(collections = sent.join(" "), "verification: sent again whole");
+                }
+            }
+            Err(error) => tracing::warn!(error, "the workspace could not be verified"),
+        }
+    }
+}
+
+struct Metrics {
+    findings: metrics::Gauge,
+    unsettled: metrics::Gauge,
+    last: metrics::Gauge,
+    reporting: metrics::Gauge,
+}
+
+impl Metrics {
+    fn new(connection: &str) -> Self {
+        let labels = [("connection", connection.to_owned())];
+        metrics::describe_gauge!(
+            "cmsync_verify_findings",
+            "Things that are wrong in the workspace, at the last verification."
+        );
+        metrics::describe_gauge!(
+            "cmsync_verify_unsettled_collections",
+            "Collections that changed too short a time before the last verification to be judged."
+        );
+        metrics::describe_gauge!(
+            "cmsync_verify_last_success_timestamp_seconds",
+            "When the workspace was verified last, in seconds since 1970."
+        );
+        metrics::describe_gauge!(
+            "cmsync_verify_reporting_computers",
+            "Computers with memberships that send heartbeats to the workspace."
+        );
+        Self {
+            findings: metrics::gauge!("cmsync_verify_findings", &labels),
+            unsettled: metrics::gauge!("cmsync_verify_unsettled_collections", &labels),
+            last: metrics::gauge!("cmsync_verify_last_success_timestamp_seconds", &labels),
+            reporting: metrics::gauge!("cmsync_verify_reporting_computers", &labels),
+        }
+    }
+
+    fn note(&self, report: &Report) {
+        self.findings.set(report.findings.len() as f64);
+        self.unsettled.set(report.unsettled as f64);
+        self.last.set(clock()() as f64 / 1e6);
+        if let Some(found) = report.heartbeats {
+            self.reporting.set((found.by_fqdn + found.by_netbios) as f64);
+        }
+    }
+}
