@@ -37,7 +37,8 @@ python-client: build $(TOOLS)/python/.ready ## Azure's own clients for Python ag
 kql: $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
 	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json
 	CMSYNC_NODE_MODULES=$(CURDIR)/$(TOOLS)/node/node_modules node tests/kql/check.js $(TOOLS)/kql.json
-	$(PYTHON) tests/kql/evaluate.py $(TOOLS)/kql.json
+	$(PYTHON) tests/kql/evaluate.py $(TOOLS)/kql.json $(TOOLS)/worlds.json
+	$(CARGO) run --quiet --locked -p cmsync-lab --example worlds $(TOOLS)/worlds.json
 
 $(TOOLS)/node/.ready: tests/kql/package.json tests/kql/package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js with npm is needed (Debian: apt-get install nodejs npm)"; exit 1; }

@@ -56,7 +56,6 @@ fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifie
         _ => None,
     };
     let days = connection.written().groups.window.as_secs().div_ceil(86_400);
-    let (rows, _) = cmsync_uploader::large_test_body(clock()(), LARGE_BODY);
     Ok(Verifier {
         query: connections::query(workspace, credential)?,
         workspace: id,
@@ -64,7 +63,7 @@ fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifie
         groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),
         days: u32::try_from(days).unwrap_or(u32::MAX),
         settle: micros(settle),
-        large_body: Some(rows),
+        large_body: Some(cmsync_uploader::LARGE_ROWS),
         clock: clock(),
     })
 }
@@ -175,7 +174,7 @@ pub(crate) async fn send_large_body(connection: &Connection) -> anyhow::Result<b
     let Some(rule) = workspace.rules.first() else {
         return Ok(false);
     };
-    let (_, body) = cmsync_uploader::large_test_body(clock()(), LARGE_BODY);
+    let body = cmsync_uploader::large_test_body(clock()(), LARGE_BODY);
     let posted = ingestion.post(rule, &token, "cmsync-large-body", body).await;
     Ok(matches!(posted, Verdict::Accepted))
 }

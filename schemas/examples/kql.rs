@@ -1,7 +1,7 @@
 //! Prints every KQL text that cmsync writes or asks, as JSON, for the checks in `tests/kql`.
 
 use cmsync_schemas::kql::{self, Names};
-use cmsync_schemas::tables;
+use cmsync_schemas::{questions, tables};
 use serde_json::json;
 
 /// All that could end a literal, or turn a line around.
@@ -22,11 +22,22 @@ fn main() {
         "all_netbios": kql::all_groups(7, Names::Netbios),
         "static": kql::group_of_names(["a.contoso.com", "A", ODD]),
         "static_empty": kql::group_of_names([]),
+        "sums": questions::group_sums("CAS", 7),
+        "sums_odd": questions::group_sums(ODD, 7),
+        "members": questions::group_members("CAS", "PS100014", 7, (0, 4_294_967_295)),
+        "members_odd": questions::group_members(ODD, ODD, 7, (0, 9)),
+        "instances": questions::instances(ODD),
+        "errors": questions::collection_errors(),
+        "large_body": questions::large_body_rows(ODD),
+        "heartbeats": questions::heartbeats(),
         "highest_seq": tables::highest_seq_query(ODD),
     });
     let tables = json!({
         "ConfigMgrCollectionMember_CL": columns(tables::MEMBER_COLUMNS),
         "ConfigMgrCollection_CL": columns(tables::COLLECTION_COLUMNS),
+        // As far as they are asked; source: the reference of Azure Monitor's tables.
+        "Heartbeat": "TimeGenerated: datetime, Computer: string",
+        "DCRLogErrors": "TimeGenerated: datetime, OperationName: string, Message: string, InputStreamId: string",
     });
     println!("{}", json!({ "texts": texts, "tables": tables, "odd": ODD }));
 }

@@ -25,7 +25,8 @@ pub fn group_sums(site_code: &str, days: u32) -> String {
     let rule = members(&format!(" and SiteCode == {site}"), days);
     format!(
         "// cmsync: group sums of {site} over {days}d\n{rule}\
-         let sums = members | extend Hash = tolong(strcat('0x', substring(hash_sha256(strcat(tostring(ResourceId), '|', Computer, '|', NetbiosName)), 0, {DIGITS})))\n \
+         let sums = members | extend Text = strcat(tostring(ResourceId), '|', Computer, '|', NetbiosName) | extend Digest = hash_sha256(Text)\n \
+         | extend Hash = tolong(strcat('0x', substring(Digest, 0, {DIGITS})))\n \
          | summarize Count = count(), Sum = sum(Hash) by GroupId;\n\
          let names = collections | where Status == 'Complete' | summarize arg_max(Seq, Group) by GroupId | project GroupId, Group;\n\
          base | project GroupId | lookup kind=leftouter names on GroupId | lookup kind=leftouter sums on GroupId\n\

@@ -124,7 +124,10 @@ pub fn kql_string(text: &str) -> String {
             '\'' | '\\' => literal.extend(['\\', c]),
             '\n' => literal.push_str("\\n"),
             '\r' => literal.push_str("\\r"),
-            c if c.is_control() => literal.push_str(&format!("\\u{:04x}", u32::from(c))),
+            // The last two end a line, and with it a comment.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                literal.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
             c => literal.push(c),
         }
     }

@@ -258,19 +258,15 @@ fn test_marker(time: &str, run_id: &str, seq: i64) -> Vec<u8> {
     serde_json::to_vec(&row).unwrap_or_default()
 }
 
-/// A body of about `raw` bytes, with its number of rows, which differ in their seq.
-pub(crate) fn large_test(now: i64, run_id: &str, raw: usize) -> (u64, Body) {
+/// A body of so many markers that readers pass over; they differ in their seq.
+pub(crate) fn large_test(now: i64, run_id: &str, rows: u64) -> Body {
     let time = format_time(now);
     let mut builder = Builder::new(COLLECTION_STREAM);
-    let mut rows = 0;
-    loop {
-        let text = test_marker(&time, run_id, rows);
-        if builder.room(raw) < text.len() + 1 {
-            return (u64::try_from(rows).unwrap_or(0), builder.take());
-        }
+    for seq in 0..i64::try_from(rows).unwrap_or(i64::MAX) {
+        let text = test_marker(&time, run_id, seq);
         builder.add(&text, Part { message: 0, first: 0, rows: 1 }, now);
-        rows += 1;
     }
+    builder.take()
 }
 
 /// Stream of the rows that [`Rows`] writes.
@@ -280,6 +276,15 @@ pub(crate) const ROWS_STREAM: &str = MEMBER_STREAM;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn the_large_test_body_is_larger_than_what_it_allows_and_small_on_the_wire() {
+        let (_, bytes) = crate::large_test_body(1_700_000_000_000_000, "large-body");
+        let mut raw = Vec::new();
+        GzDecoder::new(bytes.as_ref()).read_to_end(&mut raw).unwrap();
+        assert!(raw.len() as u64 >= crate::LARGE_RAW && raw.len() < 50 << 20, "{}", raw.len());
+        assert!(bytes.len() < 1_044_480, "{}", bytes.len());
+    }
 
     fn record() -> impl Strategy<Value = MemberRecord> {
         (
