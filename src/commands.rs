@@ -8,13 +8,11 @@ use cmsync_control::{Answer, Desk, Question, local_api};
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::{self, EmbeddedQueue};
 
-use crate::cli::{
-    Cli, Command, ConnectionCommand, DeadLettersCommand, GroupsCommand, RemovalsCommand,
-};
+use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
 use crate::{
-    check, collections, connect, connection, disconnect, import, logging, output, pipeline, secret,
-    verify,
+    check, collections, connect, connection, disconnect, groups, import, logging, output, pipeline,
+    secret, verify,
 };
 
 /// How long a queue that another process holds is waited for.
@@ -48,29 +46,20 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         Command::Collections(command) => {
             return collections::run(&config, &path, command, cli.json).await;
         }
-        Command::Connection(ConnectionCommand::List) => {
-            return connection::list(&config, cli.json).await;
-        }
-        Command::Connection(ConnectionCommand::Show { connection: name }) => {
-            return connection::show(&config, &name, cli.json).await;
-        }
         Command::DeadLetters(DeadLettersCommand::Show { id }) => {
             return show_dead_letter(&config, id, cli.json).await;
         }
+        Command::Groups(command) => return groups::run(&config, command, cli.json).await,
         Command::Status => Question::Status,
-        Command::Connection(ConnectionCommand::Pause { connection }) => {
-            Question::Pause { connection }
-        }
-        Command::Connection(ConnectionCommand::Resume { connection }) => {
-            Question::Resume { connection }
-        }
-        Command::Removals(RemovalsCommand::List) => Question::Removals,
-        Command::Removals(RemovalsCommand::Approve { connection, collection }) => {
-            Question::DecideRemoval { connection, collection, approve: true }
-        }
-        Command::Removals(RemovalsCommand::Dismiss { connection, collection }) => {
-            Question::DecideRemoval { connection, collection, approve: false }
-        }
+        Command::Connection(command) => match command {
+            ConnectionCommand::List => return connection::list(&config, cli.json).await,
+            ConnectionCommand::Show { connection } => {
+                return connection::show(&config, &connection, cli.json).await;
+            }
+            ConnectionCommand::Pause { connection } => Question::Pause { connection },
+            ConnectionCommand::Resume { connection } => Question::Resume { connection },
+        },
+        Command::Removals(command) => removals(command),
         Command::DeadLetters(DeadLettersCommand::List) => Question::DeadLetters,
         Command::DeadLetters(DeadLettersCommand::Replay { id }) => {
             Question::DecideDeadLetter { id, replay: true }
@@ -78,15 +67,20 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         Command::DeadLetters(DeadLettersCommand::Drop { id }) => {
             Question::DecideDeadLetter { id, replay: false }
         }
-        Command::Groups(GroupsCommand::List) => Question::Groups,
-        Command::Groups(GroupsCommand::Of { connection, computer }) => {
-            Question::GroupsOf { connection, computer }
-        }
-        Command::Groups(GroupsCommand::Members { connection, collection }) => {
-            Question::Members { connection, collection }
-        }
     };
     output::print(&ask(&config, question).await?, cli.json)
+}
+
+fn removals(command: RemovalsCommand) -> Question {
+    match command {
+        RemovalsCommand::List => Question::Removals,
+        RemovalsCommand::Approve { connection, collection } => {
+            Question::DecideRemoval { connection, collection, approve: true }
+        }
+        RemovalsCommand::Dismiss { connection, collection } => {
+            Question::DecideRemoval { connection, collection, approve: false }
+        }
+    }
 }
 
 /// Asks the running process, or opens the queue where none runs. A process that is just starting or

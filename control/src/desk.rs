@@ -58,28 +58,10 @@ impl Desk {
                 let subject = (Subject::Groups, topics::GROUPS_LOOK);
                 self.order(&connection, subject, "look", "the groups are looked at").await
             }
-            Question::Expected { connection } if !self.connections().contains(&connection) => {
-                Ok(refused_connection(&connection))
+            Question::Expected { .. } | Question::Searches { .. } | Question::Reporting { .. } => {
+                self.compared(question).await
             }
-            Question::Expected { connection } => self.expected(&connection).await,
-            Question::Searches { connection, show } => {
-                crate::groups::searches(&*self.queue, &connection, show.into()).await
-            }
-            Question::Reporting { connection, names } => {
-                crate::expected::reporting(&*self.queue, &connection, names).await
-            }
-            Question::RawLimit { connection, bytes: Some(bytes) } => {
-                let (subject, action) = ((Subject::RawLimit, ""), bytes.to_string());
-                self.order(&connection, subject, &action, "larger bodies are sent").await
-            }
-            Question::RawLimit { connection, bytes: None } => {
-                self.write(&topics::control_key(&connection, Subject::RawLimit, ""), None).await?;
-                Ok(Answer::Taken("smaller bodies are sent".into()))
-            }
-            Question::Hold { connection, until } => {
-                let (subject, action) = ((Subject::Hold, ""), until.to_string());
-                self.order(&connection, subject, &action, "nothing is sent until then").await
-            }
+            Question::RawLimit { .. } | Question::Hold { .. } => self.limit(question).await,
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve } => {
                 self.decide_removal(&connection, &collection, approve).await
@@ -96,6 +78,42 @@ impl Desk {
             Question::Members { connection, collection } => {
                 self.members(&connection, &collection).await
             }
+        }
+    }
+
+    /// What verification compares with.
+    async fn compared(&self, question: Question) -> Result<Answer, Error> {
+        match question {
+            Question::Expected { connection } if !self.connections().contains(&connection) => {
+                Ok(refused_connection(&connection))
+            }
+            Question::Expected { connection } => self.expected(&connection).await,
+            Question::Searches { connection, show } => {
+                crate::groups::searches(&*self.queue, &connection, show.into()).await
+            }
+            Question::Reporting { connection, names } => {
+                crate::expected::reporting(&*self.queue, &connection, names).await
+            }
+            _ => Ok(Answer::Refused("nothing to compare".into())),
+        }
+    }
+
+    /// What verification asks of the uploader.
+    async fn limit(&self, question: Question) -> Result<Answer, Error> {
+        match question {
+            Question::RawLimit { connection, bytes: Some(bytes) } => {
+                let (subject, action) = ((Subject::RawLimit, ""), bytes.to_string());
+                self.order(&connection, subject, &action, "larger bodies are sent").await
+            }
+            Question::RawLimit { connection, bytes: None } => {
+                self.write(&topics::control_key(&connection, Subject::RawLimit, ""), None).await?;
+                Ok(Answer::Taken("smaller bodies are sent".into()))
+            }
+            Question::Hold { connection, until } => {
+                let (subject, action) = ((Subject::Hold, ""), until.to_string());
+                self.order(&connection, subject, &action, "nothing is sent until then").await
+            }
+            _ => Ok(Answer::Refused("no limit".into())),
         }
     }
 

@@ -26,38 +26,37 @@ impl Setup {
 
     fn resource(&self, step: &Step, ground: &Ground) -> Option<Value> {
         let workspace = &self.target.workspace;
-        let name_of = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
-        let depends = |on: Vec<String>| json!(on);
-        Some(match step {
+        let with = |mut resource: Value, kind: &str, version: &str, name: &str, on: Vec<String>| {
+            resource["type"] = json!(kind);
+            resource["apiVersion"] = json!(version);
+            resource["name"] = json!(name);
+            resource["dependsOn"] = json!(on);
+            Some(resource)
+        };
+        let is_new = ground.customer_id.is_none();
+        match step {
             // A group is where the template goes; it is made before.
-            Step::ResourceGroup => return None,
+            Step::ResourceGroup => None,
             Step::Workspace => {
                 let tier = self.target.new.as_ref().map_or("PerGB2018", |(_, tier)| tier.as_str());
-                json!({
-                    "type": "Microsoft.OperationalInsights/workspaces", "apiVersion": "2022-10-01",
-                    "name": workspace.name, "location": ground.location, "tags": self.tags(),
-                    "properties": { "sku": { "name": tier }, "retentionInDays": 30 },
-                })
+                let properties = json!({ "sku": { "name": tier }, "retentionInDays": 30 });
+                let resource = json!({ "location": ground.location, "tags": self.tags(), "properties": properties });
+                let kind = "Microsoft.OperationalInsights/workspaces";
+                with(resource, kind, "2022-10-01", &workspace.name, vec![])
             }
             Step::Table(table) => {
-                let is_new = ground.customer_id.is_none();
-                json!({
-                    "type": "Microsoft.OperationalInsights/workspaces/tables",
-                    "apiVersion": "2022-10-01",
-                    "name": format!("{}/{}", workspace.name, table.name),
-                    "dependsOn": depends(is_new.then(|| workspace.to_string()).into_iter().collect()),
-                    "properties": { "plan": table.plan, "schema": {
-                        "name": table.name, "description": table.description,
-                        "columns": table.columns,
-                    }},
-                })
+                let schema = json!({ "name": table.name, "description": table.description, "columns": table.columns });
+                let resource = json!({ "properties": { "plan": table.plan, "schema": schema } });
+                let on = is_new.then(|| workspace.to_string()).into_iter().collect();
+                let kind = "Microsoft.OperationalInsights/workspaces/tables";
+                let name = format!("{}/{}", workspace.name, table.name);
+                with(resource, kind, "2022-10-01", &name, on)
             }
             Step::Endpoint => {
-                let mut resource = self.endpoint(ground).body();
-                resource["type"] = json!("Microsoft.Insights/dataCollectionEndpoints");
-                resource["apiVersion"] = json!("2023-03-11");
-                resource["name"] = json!(name_of(&self.endpoint_id()));
-                resource
+                let id = self.endpoint_id();
+                let name = id.rsplit('/').next().unwrap_or_default();
+                let kind = "Microsoft.Insights/dataCollectionEndpoints";
+                with(self.endpoint(ground).body(), kind, "2023-03-11", name, vec![])
             }
             Step::Rule(number) => {
                 let wanted = self.rule(*number, ground);
@@ -65,34 +64,24 @@ impl Setup {
                 let mut on: Vec<String> =
                     tables.iter().map(|t| format!("{workspace}/tables/{}", t.name)).collect();
                 on.extend(wanted.endpoint.clone());
-                let mut resource = wanted.body();
-                resource["type"] = json!("Microsoft.Insights/dataCollectionRules");
-                resource["apiVersion"] = json!("2024-03-11");
-                resource["name"] = json!(wanted.name);
-                resource["dependsOn"] = depends(on);
-                resource
+                let kind = "Microsoft.Insights/dataCollectionRules";
+                with(wanted.body(), kind, "2024-03-11", &wanted.name, on)
             }
             Step::Diagnostics(number) => {
                 let rule = self.rule_id(*number);
                 let mut resource = DiagnosticSetting::body(workspace);
-                resource["type"] = json!("Microsoft.Insights/diagnosticSettings");
-                resource["apiVersion"] = json!("2021-05-01-preview");
-                resource["name"] = json!(DIAGNOSTICS);
                 resource["scope"] = json!(rule);
-                resource["dependsOn"] = depends(vec![rule]);
-                resource
+                let kind = "Microsoft.Insights/diagnosticSettings";
+                with(resource, kind, "2021-05-01-preview", DIAGNOSTICS, vec![rule])
             }
             Step::Role { role, scope, principal } => {
                 let mut resource = RoleAssignment::body(role, principal, scope);
-                resource["type"] = json!("Microsoft.Authorization/roleAssignments");
-                resource["apiVersion"] = json!("2022-04-01");
-                resource["name"] = json!(RoleAssignment::name_for(role, principal, scope));
                 resource["scope"] = json!(scope);
-                let is_made = *scope != workspace.to_string() || ground.customer_id.is_none();
-                resource["dependsOn"] =
-                    depends(is_made.then(|| scope.clone()).into_iter().collect());
-                resource
+                let is_made = *scope != workspace.to_string() || is_new;
+                let on = is_made.then(|| scope.clone()).into_iter().collect();
+                let name = RoleAssignment::name_for(role, principal, scope);
+                with(resource, "Microsoft.Authorization/roleAssignments", "2022-04-01", &name, on)
             }
-        })
+        }
     }
 }

@@ -156,7 +156,7 @@ impl Setup {
     /// See [`SetupError`].
     pub async fn take_back(&self, leftover: &Leftover) -> Result<(), SetupError> {
         let (manager, at) = (&self.manager, &self.target.workspace);
-        Ok(match leftover {
+        match leftover {
             Leftover::Search(search) => manager.delete_saved_search(at, &search.id).await?,
             Leftover::Role(assignment, _) => {
                 manager.delete_role_assignment(&assignment.id).await?;
@@ -167,6 +167,7 @@ impl Setup {
             Leftover::Rule(id) => manager.delete_rule(id).await?,
             Leftover::Endpoint(id) => manager.delete_collection_endpoint(id).await?,
             Leftover::Table(name) => manager.delete_table(at, name).await?,
-        })
+        }
+        Ok(())
     }
 }

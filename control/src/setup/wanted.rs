@@ -25,7 +25,11 @@ fn columns(of: &[(&str, &str)]) -> Vec<Column> {
         .collect()
 }
 
-fn streams() -> [(&'static str, &'static [(&'static str, &'static str)], &'static str); 2] {
+/// Names and types.
+type Columns = &'static [(&'static str, &'static str)];
+
+/// Name, columns and what it holds.
+fn streams() -> [(&'static str, Columns, &'static str); 2] {
     [
         (MEMBER_STREAM, MEMBER_COLUMNS, "members of Configuration Manager collections"),
         (COLLECTION_STREAM, COLLECTION_COLUMNS, "Configuration Manager collections"),

@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 
 const SITES: [&str; 2] = ["CAS", "PR1"];
 
+/// Id, computer and NetBIOS name.
+type Member = (u32, String, String);
+
 #[derive(Deserialize)]
 struct World {
     members: Vec<Vec<Value>>,
     markers: Vec<Vec<Value>>,
-    /// Site, group, its rows as id, computer and NetBIOS name, and its name.
-    truth: Vec<(String, String, Vec<(u32, String, String)>, String)>,
+    /// Site, group, its members and its name.
+    truth: Vec<(String, String, Vec<Member>, String)>,
 }
 
 fn rows(names: &[&str], rows: &[Vec<Value>]) -> String {
@@ -72,7 +75,7 @@ fn main() -> anyhow::Result<()> {
         for (site, group, wanted, name) in &world.truth {
             let view = workspace.view(site, number as u64);
             let seen = view.groups.get(group).context("a group is missing")?;
-            let found: Vec<(u32, String, String)> = seen
+            let found: Vec<Member> = seen
                 .iter()
                 .map(|(id, s)| (*id, s.computer.clone(), s.netbios_name.clone()))
                 .collect();

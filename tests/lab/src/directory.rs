@@ -131,7 +131,15 @@ pub(crate) fn graph(lab: &Lab, request: &Request<'_>) -> Reply {
                 )
             }
         }
-        ("POST", ["applications"]) => {
+        ("POST", parts) => make(&mut directory, parts, &body).unwrap_or_else(missing),
+        _ => missing(),
+    }
+}
+
+/// Makes what was asked for; `None` when it belongs to something that is not there.
+fn make(directory: &mut Directory, parts: &[&str], body: &Value) -> Option<Reply> {
+    Some(match parts {
+        ["applications"] => {
             let number = directory.number();
             let application = Application {
                 object_id: format!("a9900000-0000-4000-8000-{number:012x}"),
@@ -144,24 +152,19 @@ pub(crate) fn graph(lab: &Lab, request: &Request<'_>) -> Reply {
             directory.applications.push(application);
             ok(201, &shown)
         }
-        ("POST", ["servicePrincipals"]) => {
+        ["servicePrincipals"] => {
             let number = directory.number();
             let client = body["appId"].as_str().unwrap_or_default();
-            let Some(found) = directory.application(client) else {
-                return missing();
-            };
+            let found = directory.application(client)?;
             found.principal_id = format!("0b1ec700-0000-4000-8000-{number:012x}");
             ok(
                 201,
                 &json!({"id": found.principal_id, "appId": found.client_id, "displayName": found.name}),
             )
         }
-        ("POST", ["applications", object, "addPassword"]) => {
+        ["applications", object, "addPassword"] => {
             let number = directory.number();
-            let Some(found) = directory.applications.iter_mut().find(|a| a.object_id == *object)
-            else {
-                return missing();
-            };
+            let found = directory.applications.iter_mut().find(|a| a.object_id == *object)?;
             let end =
                 body["passwordCredential"]["endDateTime"].as_str().and_then(|t| t.parse().ok());
             let secret = Secret {
@@ -174,6 +177,6 @@ pub(crate) fn graph(lab: &Lab, request: &Request<'_>) -> Reply {
             found.secrets.push(secret);
             ok(200, &shown)
         }
-        _ => missing(),
-    }
+        _ => return None,
+    })
 }

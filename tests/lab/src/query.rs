@@ -104,6 +104,62 @@ fn resolve(lab: &Lab, workspace: &str, text: &str) -> Result<(), String> {
     Ok(())
 }
 
+fn group_sums(lab: &Lab, site: &str) -> Rows {
+    let view = lab.workspace.view(site, 0);
+    let row = |(id, members): (&String, &BTreeMap<u32, Seen>)| {
+        let sum: i64 = members.iter().map(|(id, seen)| hash(*id, seen)).sum();
+        vec![json!(id), json!(view.names.get(id)), json!(members.len()), json!(sum)]
+    };
+    let columns =
+        vec![("GroupId", "string"), ("Group", "string"), ("Count", "long"), ("Sum", "long")];
+    (columns, view.groups.iter().map(row).collect())
+}
+
+fn group_members(lab: &Lab, (group, site): (&str, &str), (from, to): (i64, i64)) -> Rows {
+    let view = lab.workspace.view(site, 0);
+
+    let within = |id: &u32| (from..=to).contains(&i64::from(*id));
+    let members = view.groups.get(group).into_iter().flatten().filter(|(id, _)| within(id));
+    let row =
+        |(id, seen): (&u32, &Seen)| vec![json!(id), json!(seen.computer), json!(seen.netbios_name)];
+    let columns = vec![("ResourceId", "long"), ("Computer", "string"), ("NetbiosName", "string")];
+    (columns, members.map(row).collect())
+}
+
+fn instances(lab: &Lab, site: &str) -> Rows {
+    let mut spans: BTreeMap<String, (String, String)> = BTreeMap::new();
+    lab.workspace.rows(
+        0,
+        |_, _| {},
+        |_, row| {
+            if row.site_code == site && row.status != "Test" {
+                let at = row.time_generated.clone();
+                let span = spans.entry(row.instance).or_insert((at.clone(), at.clone()));
+                *span = (span.0.clone().min(at.clone()), span.1.clone().max(at));
+            }
+        },
+    );
+    let row = |(instance, (first, last)): (String, (String, String))| {
+        vec![json!(instance), json!(first), json!(last)]
+    };
+    let columns = vec![("Instance", "string"), ("First", "datetime"), ("Last", "datetime")];
+    (columns, spans.into_iter().map(row).collect())
+}
+
+fn run_rows(lab: &Lab, run: &str) -> Rows {
+    let mut seqs = std::collections::BTreeSet::new();
+    lab.workspace.rows(
+        0,
+        |_, _| {},
+        |_, row| {
+            if row.status == "Test" && row.run_id == run {
+                seqs.insert(row.seq);
+            }
+        },
+    );
+    (vec![("Count", "long")], vec![vec![json!(seqs.len())]])
+}
+
 fn rows(lab: &Lab, workspace: &str, text: &str) -> Result<Rows, String> {
     resolve(lab, workspace, text)?;
     let first = text.lines().next().unwrap_or_default();
@@ -115,70 +171,17 @@ fn rows(lab: &Lab, workspace: &str, text: &str) -> Result<Rows, String> {
             let names = lab.world().reporting().into_iter().map(|n| vec![json!(n)]).collect();
             Ok((vec![("Computer", "string")], names))
         }
-        "group" => {
-            let view = lab.workspace.view(name(0), 0);
-            let row = |(id, members): (&String, &BTreeMap<u32, Seen>)| {
-                let sum: i64 = members.iter().map(|(id, seen)| hash(*id, seen)).sum();
-                vec![json!(id), json!(view.names.get(id)), json!(members.len()), json!(sum)]
-            };
-            let columns = vec![
-                ("GroupId", "string"),
-                ("Group", "string"),
-                ("Count", "long"),
-                ("Sum", "long"),
-            ];
-            Ok((columns, view.groups.iter().map(row).collect()))
-        }
+        "group" => Ok(group_sums(lab, name(0))),
         "members" => {
-            let view = lab.workspace.view(name(1), 0);
-            let (from, to) = (number(first, "from"), number(first, "to"));
-            let within = |id: &u32| (from..=to).contains(&i64::from(*id));
-            let members =
-                view.groups.get(name(0)).into_iter().flatten().filter(|(id, _)| within(id));
-            let row = |(id, seen): (&u32, &Seen)| {
-                vec![json!(id), json!(seen.computer), json!(seen.netbios_name)]
-            };
-            let columns =
-                vec![("ResourceId", "long"), ("Computer", "string"), ("NetbiosName", "string")];
-            Ok((columns, members.map(row).collect()))
+            Ok(group_members(lab, (name(0), name(1)), (number(first, "from"), number(first, "to"))))
         }
-        "instances" => {
-            let mut spans: BTreeMap<String, (String, String)> = BTreeMap::new();
-            lab.workspace.rows(
-                0,
-                |_, _| {},
-                |_, row| {
-                    if row.site_code == name(0) && row.status != "Test" {
-                        let at = row.time_generated.clone();
-                        let span = spans.entry(row.instance).or_insert((at.clone(), at.clone()));
-                        *span = (span.0.clone().min(at.clone()), span.1.clone().max(at));
-                    }
-                },
-            );
-            let row = |(instance, (first, last)): (String, (String, String))| {
-                vec![json!(instance), json!(first), json!(last)]
-            };
-            let columns = vec![("Instance", "string"), ("First", "datetime"), ("Last", "datetime")];
-            Ok((columns, spans.into_iter().map(row).collect()))
-        }
+        "instances" => Ok(instances(lab, name(0))),
         "collection" => {
             let errors = lab.faults().rule_errors.clone();
             let rows = errors.into_iter().map(|message| vec![json!(message), json!(1)]).collect();
             Ok((vec![("Message", "string"), ("Count", "long")], rows))
         }
-        "rows" => {
-            let mut seqs = std::collections::BTreeSet::new();
-            lab.workspace.rows(
-                0,
-                |_, _| {},
-                |_, row| {
-                    if row.status == "Test" && row.run_id == name(0) {
-                        seqs.insert(row.seq);
-                    }
-                },
-            );
-            Ok((vec![("Count", "long")], vec![vec![json!(seqs.len())]]))
-        }
+        "rows" => Ok(run_rows(lab, name(0))),
         _ => {
             let site = text.split("SiteCode == '").nth(1).and_then(|rest| rest.split('\'').next());
             let (Some(site), true) = (site, text.contains("max(Seq)")) else {

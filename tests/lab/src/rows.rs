@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
+/// Bytes of a field that are kept.
+const MAX_FIELD: usize = 64 * 1024;
+
 /// A member row as it is kept: declared columns only.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -41,4 +44,50 @@ pub struct MarkerRow {
     pub seq: i64,
     pub instance: String,
     pub status: String,
+}
+
+/// A row as it is kept: fields above 64 KB are cut silently, and a time more than two days back or
+/// one ahead is replaced by that of the arrival.
+pub(crate) fn stored(mut row: MemberRow<'_>, received: jiff::Timestamp) -> MemberRow<'_> {
+    for field in [&mut row.computer, &mut row.netbios_name] {
+        if field.len() > MAX_FIELD {
+            *field = field.chars().take(MAX_FIELD).collect::<String>().into();
+        }
+    }
+    let age = |time: jiff::Timestamp| received.duration_since(time).as_secs();
+    let kept = -24 * 3_600..=48 * 3_600;
+    let is_kept = row.time_generated.parse().is_ok_and(|time| kept.contains(&age(time)));
+    if !is_kept {
+        row.time_generated = received.to_string().into();
+    }
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_fields_are_cut_and_wild_times_replaced_as_the_service_does() {
+        let received: jiff::Timestamp = "2026-11-22T10:00:00Z".parse().expect("a time");
+        let kept = |time: &str| {
+            let long = "x".repeat(MAX_FIELD + 5);
+            let json = serde_json::json!({"TimeGenerated": time, "SiteCode": "CAS", "GroupId": "G",
+                "ResourceId": 1, "Computer": long, "NetbiosName": "A", "AssignedSite": null,
+                "Action": "Present", "Seq": 1, "Undeclared": 5});
+            let text = json.to_string();
+            let row = stored(serde_json::from_str(&text).expect("a row"), received);
+            (row.computer.len(), row.time_generated.into_owned())
+        };
+        for (time, is_kept) in [
+            ("2026-11-22T09:59:00.000001Z", true),
+            ("2026-11-20T10:30:00.000000Z", true),
+            ("2026-11-20T09:30:00.000000Z", false),
+            ("2026-11-23T10:30:00.000000Z", false),
+            ("yesterday", false),
+        ] {
+            let expected = if is_kept { time } else { "2026-11-22T10:00:00Z" };
+            assert_eq!(kept(time), (MAX_FIELD, expected.to_owned()), "{time}");
+        }
+    }
 }
