@@ -6,16 +6,34 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 'duckdb-kql[duckdb]==1.1.2'
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2'
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 
-.PHONY: help demo test unit kql e2e python-client lint slow-lint bench faults build clean
+# What Kerberos needs to be built, and what its tests need: a real realm.
+KERBEROS_BUILD := libkrb5-dev libclang-dev
+KERBEROS_TEST := krb5-kdc krb5-admin-server krb5-user
+
+# Installs Debian packages as root; otherwise names them.
+define packages
+	@command -v dpkg >/dev/null || exit 0; \
+	for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] && exit 0; \
+	if [ "$$(id -u)" != 0 ]; then echo "needed (Debian: apt-get install$$missing)"; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	apt-get install -y -qq --no-install-recommends $$missing >/dev/null \
+		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+endef
+
+.PHONY: help headers demo test unit kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-build: ## Build the release binary and the lab
+headers:
+	$(call packages,$(KERBEROS_BUILD))
+
+build: headers ## Build the release binary and the lab
 	@command -v cc >/dev/null || { echo "a C compiler is needed (Debian: apt-get install gcc)"; exit 1; }
 	$(CARGO) build --release --locked -p cmsync -p cmsync-lab
 
@@ -24,17 +42,19 @@ demo: build ## Show the main job working: a lab hierarchy with churn, synced for
 
 test: lint unit kql e2e python-client ## Run every test, set-up included
 
-unit: ## Unit, property and contract tests
+unit: headers ## Unit, property and contract tests
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
 
 e2e: build ## The real binary against the lab
+	$(call packages,$(KERBEROS_TEST))
 	$(CARGO) test --locked --release -p cmsync-e2e
 
 python-client: build $(TOOLS)/python/.ready ## Azure's own clients for Python against the lab
 	$(PYTHON) tests/clients/azure_ingestion.py
 	$(PYTHON) tests/clients/azure_saved_searches.py
+	$(PYTHON) tests/clients/azure_set_up.py
 
-kql: $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
+kql: headers $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
 	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json
 	CMSYNC_NODE_MODULES=$(CURDIR)/$(TOOLS)/node/node_modules node tests/kql/check.js $(TOOLS)/kql.json
 	$(PYTHON) tests/kql/evaluate.py $(TOOLS)/kql.json $(TOOLS)/worlds.json
@@ -52,7 +72,7 @@ $(TOOLS)/python/.ready: Makefile
 	$(PYTHON) -m pip install --quiet $(PYTHON_PACKAGES)
 	touch $@
 
-lint: ## Format, clippy without warnings, sizes and arrows
+lint: headers ## Format, clippy without warnings, sizes and arrows
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	tests/lint/sizes.sh

@@ -11,8 +11,8 @@ use cmsync_queue::embedded::{self, EmbeddedQueue};
 use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
 use crate::{
-    check, collections, connect, connection, disconnect, groups, import, logging, output, pipeline,
-    secret, verify,
+    check, collections, connect, connection, disconnect, groups, import, kerberos, logging, output,
+    pipeline, secret, verify,
 };
 
 /// How long a queue that another process holds is waited for.
@@ -30,6 +30,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         return connect::run(args, &path).await;
     }
     let config = config::load(&path)?;
+    kerberos::enter(config.connections.values().map(|c| &c.site.authentication))?;
     let question = match cli.command {
         Command::Run { once, stage } => {
             logging::start(config.log_format, &config.log_level);

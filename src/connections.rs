@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cmsync_azure::{
     Credential, Endpoints, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
 };
-use cmsync_configmgr::{AdminService, Bearer};
+use cmsync_configmgr::{AdminService, Authenticate, Bearer};
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
 use cmsync_queue::{TopicKind, TopicSpec};
@@ -13,7 +13,7 @@ use cmsync_schemas::{tables, topics};
 use cmsync_uploader::Target;
 use cmsync_uploader::groups::{InAzure, SavedSearches};
 
-use crate::config::{Connection, Site, Workspace};
+use crate::config::{Connection, Site, SiteIdentity, Workspace};
 
 /// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
 /// for the workspace, what was set aside. The rest is for what is compacted.
@@ -43,11 +43,26 @@ pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
     wanted.min(share / 100 * SHARES.0 / 2)
 }
 
+#[cfg_attr(
+    not(feature = "kerberos"),
+    expect(clippy::panic, reason = "the configuration refuses it")
+)]
+fn authenticate(identity: &SiteIdentity) -> Box<dyn Authenticate> {
+    match identity {
+        SiteIdentity::Bearer(token) => Box::new(Bearer::new(token.clone())),
+        #[cfg(feature = "kerberos")]
+        SiteIdentity::Kerberos(account) => {
+            Box::new(cmsync_configmgr::Kerberos::new(account.principal.clone()))
+        }
+        #[cfg(not(feature = "kerberos"))]
+        SiteIdentity::Kerberos(_) => panic!("this build has no Kerberos"),
+    }
+}
+
 /// The site behind a connection.
 pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
     let client = Client::new("site", &site.http)?;
-    let bearer = Bearer::new(site.bearer_token.clone());
-    Ok(AdminService::new(client, Box::new(bearer), site.admin_service.clone()))
+    Ok(AdminService::new(client, authenticate(&site.authentication), site.admin_service.clone()))
 }
 
 /// Tokens for a workspace.

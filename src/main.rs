@@ -12,6 +12,7 @@ mod disconnect;
 mod expiry;
 mod groups;
 mod import;
+mod kerberos;
 mod logging;
 mod output;
 mod pipeline;

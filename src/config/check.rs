@@ -208,18 +208,12 @@ pub(super) fn site(
     }
     let timeouts = (written.connect_timeout, written.read_timeout);
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
-    let Some(authentication) = &written.authentication else {
-        checker
-            .wrong(&format!("{path}.authentication"), "is missing: { bearer_token_file = \"…\" }");
-        return None;
-    };
-    let token_path = format!("{path}.authentication.bearer_token_file");
-    let bearer_token = checker.secret(&token_path, &authentication.bearer_token_file);
+    let authentication = super::site_identity::check(checker, path, written)?;
     let account = written.account.clone();
     Some(Site {
         http,
         admin_service: cmsync_configmgr::Settings { providers, page_size, account },
-        bearer_token,
+        authentication,
     })
 }
 

@@ -7,6 +7,7 @@ mod groups;
 mod identity;
 pub(crate) mod raw;
 mod read;
+mod site_identity;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,7 +93,14 @@ impl PartialEq for Connection {
 pub(crate) struct Site {
     pub(crate) http: cmsync_http::Settings,
     pub(crate) admin_service: cmsync_configmgr::Settings,
-    pub(crate) bearer_token: Secret,
+    pub(crate) authentication: SiteIdentity,
+}
+
+/// How a site is signed in to.
+#[derive(Debug, Clone)]
+pub(crate) enum SiteIdentity {
+    Bearer(Secret),
+    Kerberos(raw::Kerberos),
 }
 
 /// How a workspace is reached.

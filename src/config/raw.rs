@@ -239,10 +239,31 @@ impl Default for Site {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// How a site is signed in to: exactly one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Authentication {
     /// File with a bearer token, read at every request.
-    pub(crate) bearer_token_file: PathBuf,
+    pub(crate) bearer_token_file: Option<PathBuf>,
+    pub(crate) kerberos: Option<Kerberos>,
+    /// Whether NTLM is asked for, which is refused with the reason.
+    #[serde(skip_serializing, deserialize_with = "is_given")]
+    pub(crate) ntlm: bool,
+}
+
+fn is_given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// A Kerberos account with its keytab or its ticket cache: exactly one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kerberos {
+    /// For example `svc-cmsync@CONTOSO.COM`.
+    pub(crate) principal: String,
+    pub(crate) keytab: Option<PathBuf>,
+    /// As Kerberos names it, for example `FILE:/run/cmsync/tickets`.
+    pub(crate) ticket_cache: Option<String>,
 }
 
 /// A workspace.

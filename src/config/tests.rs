@@ -72,7 +72,10 @@ fn the_example_leaves_no_option_out() {
     let connection = raw::Connection {
         quiet_hours: name(),
         site: raw::Site {
-            authentication: Some(raw::Authentication { bearer_token_file: "x".into() }),
+            authentication: Some(raw::Authentication {
+                bearer_token_file: Some("x".into()),
+                ..Default::default()
+            }),
             account: name(),
             ca_file: path(),
             proxy: name(),

@@ -6,8 +6,8 @@ use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, Site as _};
 use super::Page;
 use super::answers::Answers;
 use super::ask::{Prompt, Stopped};
-use crate::config::{self, raw};
-use crate::connections;
+use crate::config::{self, SiteIdentity, raw};
+use crate::{connections, kerberos};
 
 /// A site that can be synchronised.
 pub(crate) struct SiteFound {
@@ -59,13 +59,7 @@ fn ask(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
         site.ca_file = Some(file).filter(|f| !f.is_empty()).map(Into::into);
     }
     if site.authentication.is_none() {
-        let prompt = Prompt {
-            text: "File with a bearer token for the site",
-            key: "site.authentication.bearer_token_file",
-            help: "written anew by whoever renews the token",
-        };
-        let bearer_token_file = page.ask.text(&prompt, "", super::file)?.into();
-        site.authentication = Some(raw::Authentication { bearer_token_file });
+        site.authentication = Some(authentication(page)?);
         if page.ask.is_terminal() && site.account.is_none() {
             let prompt = Prompt {
                 text: "Logon name of the account",
@@ -79,8 +73,46 @@ fn ask(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// With Kerberos or a token.
+fn authentication(page: &Page<'_>) -> anyhow::Result<raw::Authentication> {
+    let prompt = Prompt {
+        text: "How is the site signed in to?",
+        key: "site.authentication",
+        help: "{ kerberos = { principal, keytab } } or { bearer_token_file }",
+    };
+    let ways = ["a bearer token in a file", "Kerberos with a keytab"];
+    let mut answer = raw::Authentication::default();
+    if page.ask.is_terminal() && page.ask.choose(&prompt, &ways.map(ToOwned::to_owned))? == 1 {
+        let principal = Prompt {
+            text: "Principal",
+            key: "principal",
+            help: "for example svc-cmsync@CONTOSO.COM",
+        };
+        let keytab =
+            Prompt { text: "Keytab", key: "keytab", help: "a file with the principal's key" };
+        answer.kerberos = Some(raw::Kerberos {
+            principal: page.ask.text(&principal, "", super::not_empty)?,
+            keytab: Some(page.ask.text(&keytab, "", super::file)?.into()),
+            ticket_cache: None,
+        });
+        return Ok(answer);
+    }
+    let prompt = Prompt {
+        text: "File with a bearer token for the site",
+        key: "site.authentication",
+        help: "{ bearer_token_file = \"…\" }, or { kerberos = { principal = \"…\", keytab = \"…\" } }",
+    };
+    answer.bearer_token_file = Some(page.ask.text(&prompt, "", super::file)?.into());
+    Ok(answer)
+}
+
 async fn look(page: &Page<'_>, answers: &Answers) -> anyhow::Result<SiteFound> {
     let checked = config::check_site(&answers.name, &answers.connection)?;
+    if let SiteIdentity::Kerberos(_) = checked.authentication {
+        // Where it starts anew for the keys, it goes on with what was answered.
+        answers.keep(page.config)?;
+        kerberos::enter(std::iter::once(&checked.authentication))?;
+    }
     let site = connections::site(&checked)?;
     let hierarchy = site.hierarchy().await?;
     let code = hierarchy.this_site.clone();

@@ -1,6 +1,7 @@
 """Starts the lab, and signs in to it as any application does."""
 
 import contextlib
+import json
 import os
 import pathlib
 import subprocess
@@ -33,6 +34,18 @@ class Tokens:
         answer = requests.post(f"{self.url}/{tenant}/oauth2/v2.0/token", form, verify=self.authority)
         answer.raise_for_status()
         return AccessToken(answer.json()["access_token"], int(time.time()) + 3600)
+
+
+class Administrator:
+    """The tokens of whoever sets things up, as the Azure CLI gives them after a login."""
+
+    def __init__(self, directory):
+        self.az = directory / "bin" / "az"
+
+    def get_token(self, *scopes, **_):
+        resource = scopes[0].removesuffix("/.default").rstrip("/")
+        answer = subprocess.run([self.az, "account", "get-access-token", "--resource", resource], capture_output=True, check=True)
+        return AccessToken(json.loads(answer.stdout)["accessToken"], int(time.time()) + 3600)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,11 @@ pub trait Authenticate: Send + Sync {
     /// When there is no valid credential.
     async fn authorization(&self, host: &str) -> Result<HeaderValue, Error>;
 
+    /// Whether it negotiates (Kerberos) rather than shows a token.
+    fn is_negotiated(&self) -> bool {
+        false
+    }
+
     /// What the site's refusal means for this kind of credential.
     fn refusal(&self) -> &'static str;
 }

@@ -6,6 +6,8 @@
 mod admin_service;
 mod authentication;
 mod error;
+#[cfg(feature = "kerberos")]
+mod kerberos;
 mod query;
 mod rows;
 mod selection;
@@ -15,6 +17,8 @@ mod split;
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
 pub use error::Error;
+#[cfg(feature = "kerberos")]
+pub use kerberos::Kerberos;
 pub use selection::{Selection, Selector};
 pub use site::{
     Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink,

@@ -127,7 +127,11 @@ impl AdminService {
         let header_of =
             |name| response.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let content_type = header_of(header::CONTENT_TYPE).to_owned();
-        let offers_negotiate = header_of(header::WWW_AUTHENTICATE).contains("Negotiate");
+        let offers = |scheme: &str| {
+            let all = response.headers().get_all(header::WWW_AUTHENTICATE).into_iter();
+            all.filter_map(|v| v.to_str().ok()).any(|v| v.contains(scheme))
+        };
+        let (offers_negotiate, offers_ntlm) = (offers("Negotiate"), offers("NTLM"));
         let mut body = Vec::new();
         while let Ok(Some(piece)) = Client::chunk(&mut response).await {
             body.extend_from_slice(&piece);
@@ -140,7 +144,11 @@ impl AdminService {
         let (host, class) = (host.to_owned(), class.to_owned());
         match status.as_u16() {
             401 => {
-                let hint = if offers_negotiate {
+                let hint = if self.authenticate.is_negotiated() && offers_ntlm && !offers_negotiate
+                {
+                    "; it offers NTLM alone, which cmsync does not speak: sites since version 2509 \
+                     reject it; name the server by its full name, for which HTTP/<server> is registered"
+                } else if !self.authenticate.is_negotiated() && offers_negotiate {
                     "; it asks for Kerberos: a token is taken at `AdminService_TokenAuth` only"
                 } else {
                     ""

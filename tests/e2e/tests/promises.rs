@@ -25,6 +25,8 @@ mod guard;
 mod identities;
 #[path = "promises/ingestion_faults.rs"]
 mod ingestion_faults;
+#[path = "promises/kerberos.rs"]
+mod kerberos;
 #[path = "promises/life_of_a_group.rs"]
 mod life_of_a_group;
 #[path = "promises/messages.rs"]

@@ -28,6 +28,8 @@ pub struct Faults {
     pub unreadable: HashSet<String>,
     /// The account's own row is not shown.
     pub hides_account: bool,
+    /// A site with Kerberos offers NTLM alone.
+    pub offers_ntlm: bool,
     /// The service connection point is in offline mode.
     pub is_offline: bool,
     /// The account's role, which a change of rights changes.

@@ -20,6 +20,7 @@ mod filter;
 mod groups;
 pub mod hosts;
 mod ingestion;
+mod negotiate;
 mod plant;
 mod proxy;
 mod query;

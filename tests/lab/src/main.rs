@@ -41,6 +41,9 @@ struct Arguments {
     /// Plays captured answers from a folder instead.
     #[arg(long)]
     captures: Option<PathBuf>,
+    /// The site asks for Kerberos and lets this principal in, with the keys of `KRB5_KTNAME`.
+    #[arg(long)]
+    principal: Option<String>,
     /// Polls of the written configuration, in seconds.
     #[arg(long, default_value_t = 60)]
     poll_seconds: u64,
@@ -61,11 +64,13 @@ async fn main() -> anyhow::Result<()> {
         captures: arguments.captures,
         rules: (1..=arguments.rules).map(|n| format!("dcr-{n:032x}")).collect(),
         port: arguments.port,
+        principal: arguments.principal,
         ..Options::default()
     };
     let lab = Lab::start(options).await?;
     let poll = format!("[producer]\npoll_interval = \"{}s\"", arguments.poll_seconds);
     let config = lab.write_config(&arguments.directory, "[{ name = \"*\" }]", &poll)?;
+    lab.write_az(&arguments.directory.join("bin"))?;
     if arguments.churn_ms > 0 {
         lab.start_churn(Duration::from_millis(arguments.churn_ms), arguments.churn_collections);
     }

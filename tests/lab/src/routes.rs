@@ -106,8 +106,20 @@ async fn site(
     headers: &hyper::HeaderMap,
 ) -> Result<Answer, io::Error> {
     *lab.counts().site.entry(class.to_owned()).or_default() += 1;
-    let expected = format!("Bearer {}", lab.options.site_token);
-    if headers.get("authorization").is_none_or(|v| v != expected.as_str()) {
+    let given = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let answered = match &lab.options.principal {
+        None if given == format!("Bearer {}", lab.options.site_token) => Ok(None),
+        None => Err("no token".to_owned()),
+        Some(_) if lab.faults().offers_ntlm => {
+            return full(401, &[("www-authenticate", "NTLM".into())], "");
+        }
+        Some(principal) => {
+            let (given, principal) = (given.to_owned(), principal.clone());
+            let judged = move || crate::negotiate::accept(&given, &principal);
+            tokio::task::spawn_blocking(judged).await.map_err(io::Error::other)?.map(Some)
+        }
+    };
+    if answered.is_err() {
         return full(401, &[("www-authenticate", "Negotiate".into())], "");
     }
     let (stall, cut, status) = {

@@ -35,6 +35,8 @@ pub struct Options {
     /// Plays captured answers instead of the generated hierarchy.
     pub captures: Option<PathBuf>,
     pub site_token: String,
+    /// The site asks for Kerberos, with the keys that `KRB5_KTNAME` names, and lets this principal in.
+    pub principal: Option<String>,
     pub tenant: String,
     pub client_id: String,
     pub client_secret: String,
@@ -65,6 +67,7 @@ impl Default for Options {
             plan: Plan::default(),
             captures: None,
             site_token: "site-token-of-the-lab".into(),
+            principal: None,
             tenant: "11111111-2222-3333-4444-555555555555".into(),
             client_id: "99999999-8888-7777-6666-555555555555".into(),
             client_secret: "secret-of-the-lab~Q".into(),
@@ -301,6 +304,9 @@ impl Lab {
             self.expire_tokens();
         }
         let mut faults = self.faults();
+        if let Some(offers) = wanted["offers_ntlm"].as_bool() {
+            faults.offers_ntlm = offers;
+        }
         if let Some(count) = number("throttle_next") {
             faults.throttle_next = (count, 0);
         }

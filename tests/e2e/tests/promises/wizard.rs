@@ -143,6 +143,7 @@ fn first_pages(person: &mut Person, desk: &Desk) {
     person.answers("Description", "The lab");
     person.answers("Administration service", &format!("{}/AdminService_TokenAuth", desk.lab.url()));
     person.answers("Certificate authority", &file("lab-ca.pem"));
+    person.answers("How is the site signed in to?", "");
     person.answers("File with a bearer token", &file("site-token"));
     person.answers("Logon name of the account", "CONTOSO\\svc-cmsync");
     person.until("top tier of");
@@ -246,6 +247,7 @@ fn answer_until(person: &mut Person, desk: &Desk, stop: &str) {
         ("Description", "The lab".to_owned()),
         ("Administration service", format!("{}/AdminService_TokenAuth", desk.lab.url())),
         ("Certificate authority of the site", file("lab-ca.pem")),
+        ("How is the site signed in to?", String::new()),
         ("File with a bearer token", file("site-token")),
         ("Logon name of the account", "CONTOSO\\svc-cmsync".to_owned()),
         ("How does cmsync sign in?", String::new()),

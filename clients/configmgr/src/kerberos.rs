@@ -1,0 +1,142 @@
+//! Kerberos towards a site: SPNEGO by MIT Kerberos' GSSAPI.
+//!
+//! Sites since version 2509 reject NTLM ("AdminService now rejects NTLM authentication", What's new in
+//! 2509), so there is none here. Each request carries a token of its own, which is right whether the
+//! server keeps the sign-in for the connection or asks anew. The library finds keytab and ticket cache
+//! in `KRB5_CLIENT_KTNAME` and `KRB5CCNAME`, asks for tickets itself, and renews them when they end.
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use cmsync_http::header::HeaderValue;
+use libgssapi::context::{ClientCtx, CtxFlags};
+use libgssapi::credential::{Cred, CredUsage};
+use libgssapi::name::Name;
+use libgssapi::oid::{
+    GSS_MECH_KRB5, GSS_MECH_SPNEGO, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, OidSet,
+};
+
+use crate::Error;
+use crate::authentication::Authenticate;
+
+/// Signs in as a principal.
+pub struct Kerberos {
+    principal: String,
+}
+
+impl Kerberos {
+    /// As `principal`, for example `svc-cmsync@CONTOSO.COM`.
+    #[must_use]
+    pub fn new(principal: String) -> Self {
+        Self { principal }
+    }
+}
+
+#[async_trait]
+impl Authenticate for Kerberos {
+    async fn authorization(&self, host: &str) -> Result<HeaderValue, Error> {
+        let (principal, name) = (self.principal.clone(), host.to_owned());
+        // The library may wait for the realm's servers.
+        let asked = tokio::task::spawn_blocking(move || token(&principal, &name)).await;
+        let fail = |detail: String| {
+            let detail = format!(": {}: {detail}", self.principal);
+            Error::Credentials { host: host.to_owned(), detail }
+        };
+        let token = match asked {
+            Ok(Ok(token)) => token,
+            Ok(Err(detail)) => return Err(fail(detail)),
+            Err(error) => return Err(fail(error.to_string())),
+        };
+        let mut value =
+            HeaderValue::from_str(&format!("Negotiate {}", BASE64_STANDARD.encode(token)))
+                .map_err(|e| fail(e.to_string()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn is_negotiated(&self) -> bool {
+        true
+    }
+
+    fn refusal(&self) -> &'static str {
+        ": the site does not take the ticket: the account must be an administrative user, and the \
+         server's name must be the one that HTTP/<server> is registered for"
+    }
+}
+
+/// A token for one request to `host`.
+fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
+    let is_address = host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[');
+    if is_address {
+        return Err("Kerberos needs the server's full name instead of its address".into());
+    }
+    let told = |error: libgssapi::error::Error| remedy(&error.to_string());
+    let name = Name::new(principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL)).map_err(told)?;
+    let mut mechanisms = OidSet::new();
+    mechanisms.add(GSS_MECH_KRB5).map_err(told)?;
+    mechanisms.add(GSS_MECH_SPNEGO).map_err(told)?;
+    let credential = Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms));
+    let service = format!("HTTP@{host}");
+    let service = Name::new(service.as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE)).map_err(told)?;
+    let flags = CtxFlags::GSS_C_MUTUAL_FLAG;
+    let mut context =
+        ClientCtx::new(Some(credential.map_err(told)?), service, flags, Some(GSS_MECH_SPNEGO));
+    match context.step(None, None).map_err(told)? {
+        Some(token) => Ok(token.to_vec()),
+        None => Err("the library gave no token".into()),
+    }
+}
+
+/// The library's words with what to do.
+fn remedy(text: &str) -> String {
+    let known = [
+        (
+            "find client principal",
+            "neither keytab (`klist -k`) nor ticket cache (`klist`) holds this principal: check its spelling and realm; kinit gets a ticket",
+        ),
+        (
+            "not found in Kerberos database",
+            "check the principal and its realm, and that HTTP/<server> is registered (setspn)",
+        ),
+        (
+            "Cannot contact any KDC",
+            "the realm's domain controllers cannot be reached: check the network and /etc/krb5.conf",
+        ),
+        (
+            "Cannot find KDC",
+            "the realm is unknown here: check the principal's realm and /etc/krb5.conf",
+        ),
+        (
+            "No key table entry",
+            "the keytab holds no key of this principal: `klist -k` lists what it holds",
+        ),
+        ("keytab", "check `keytab`: `klist -k` lists what it holds"),
+        (
+            "Preauthentication failed",
+            "the keytab's key is old: the account's password was changed since; make it anew",
+        ),
+        ("Clock skew", "set this machine's clock right"),
+        ("expired", "the ticket has ended: sign in anew with kinit, or use a keytab"),
+        (
+            "redentials",
+            "neither keytab (`klist -k`) nor ticket cache (`klist`) can be used: kinit gets a ticket",
+        ),
+    ];
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match known.iter().find(|(part, _)| text.contains(part)) {
+        Some((_, remedy)) => format!("{text}; {remedy}"),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_refused_with_the_reason() {
+        for host in ["10.0.0.1", "[::1]"] {
+            assert!(token("a@B", host).unwrap_err().contains("full name"), "{host}");
+        }
+    }
+}

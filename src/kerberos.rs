@@ -1,0 +1,68 @@
+//! Where Kerberos finds its keys: the library reads them from the environment of the process, which is
+//! set by starting anew with it.
+
+use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::{SiteIdentity, raw};
+
+/// Where tickets of a keytab are kept: in this process's memory alone.
+const MEMORY: &str = "MEMORY:cmsync";
+
+/// What the environment has to say for these accounts.
+fn wanted<'a>(
+    accounts: impl Iterator<Item = &'a raw::Kerberos>,
+) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let mut wanted: BTreeMap<&'static str, String> = BTreeMap::new();
+    for account in accounts {
+        let pairs = match (&account.keytab, &account.ticket_cache) {
+            (Some(keytab), _) => {
+                let keytab = std::path::absolute(keytab)?;
+                vec![
+                    ("KRB5_CLIENT_KTNAME", format!("FILE:{}", keytab.display())),
+                    ("KRB5CCNAME", MEMORY.to_owned()),
+                ]
+            }
+            (None, cache) => vec![("KRB5CCNAME", cache.clone().unwrap_or_default())],
+        };
+        for (name, value) in pairs {
+            if wanted.get(name).is_some_and(|other| *other != value) {
+                bail!(
+                    "all Kerberos accounts of one cmsync must use one keytab, or one ticket cache: put \
+                     their keys into one keytab with ktutil"
+                );
+            }
+            wanted.insert(name, value);
+        }
+    }
+    Ok(wanted)
+}
+
+/// Starts this program anew where its environment does not say yet where the keys of these
+/// identities are.
+pub(crate) fn enter<'a>(identities: impl Iterator<Item = &'a SiteIdentity>) -> anyhow::Result<()> {
+    let accounts = identities.filter_map(|identity| match identity {
+        SiteIdentity::Kerberos(account) => Some(account),
+        SiteIdentity::Bearer(_) => None,
+    });
+    enter_for(accounts)
+}
+
+/// The same for accounts as they are written.
+pub(crate) fn enter_for<'a>(
+    accounts: impl Iterator<Item = &'a raw::Kerberos>,
+) -> anyhow::Result<()> {
+    let wanted = wanted(accounts)?;
+    let is_set = |(name, value): (&&'static str, &String)| {
+        std::env::var(name).is_ok_and(|found| found == *value)
+    };
+    if wanted.iter().all(is_set) {
+        return Ok(());
+    }
+    let program = std::env::current_exe().context("failed to find this program")?;
+    let error =
+        std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(&wanted).exec();
+    Err(error).context("failed to start anew with the keys of Kerberos")
+}
