@@ -74,6 +74,11 @@ fn the_example_leaves_no_option_out() {
         site: raw::Site {
             authentication: Some(raw::Authentication {
                 bearer_token_file: Some("x".into()),
+                kerberos: Some(raw::Kerberos {
+                    principal: "x".into(),
+                    keytab: path(),
+                    ticket_cache: name(),
+                }),
                 ..Default::default()
             }),
             account: name(),
