@@ -6,12 +6,15 @@ use cmsync_azure::{
     Credential, Endpoints, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
 };
 use cmsync_configmgr::{AdminService, Authenticate, Bearer};
+use cmsync_http::header::HeaderValue;
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
 use cmsync_queue::{TopicKind, TopicSpec};
 use cmsync_schemas::{tables, topics};
 use cmsync_uploader::Target;
 use cmsync_uploader::groups::{InAzure, SavedSearches};
+
+use secrecy::ExposeSecret as _;
 
 use crate::config::{Connection, Site, SiteIdentity, Workspace};
 
@@ -47,22 +50,53 @@ pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
     not(feature = "kerberos"),
     expect(clippy::panic, reason = "the configuration refuses it")
 )]
-fn authenticate(identity: &SiteIdentity) -> Box<dyn Authenticate> {
-    match identity {
+fn authenticate(identity: &SiteIdentity) -> Result<Box<dyn Authenticate>, cmsync_http::Error> {
+    Ok(match identity {
         SiteIdentity::Bearer(token) => Box::new(Bearer::new(token.clone())),
+        SiteIdentity::Entra { audience, identity, endpoints, http } => Box::new(FromEntra {
+            credential: credential_of(http, endpoints, identity.clone())?,
+            audience: audience.clone(),
+        }),
         #[cfg(feature = "kerberos")]
         SiteIdentity::Kerberos(account) => {
             Box::new(cmsync_configmgr::Kerberos::new(account.principal.clone()))
         }
         #[cfg(not(feature = "kerberos"))]
         SiteIdentity::Kerberos(_) => panic!("this build has no Kerberos"),
+    })
+}
+
+/// Tokens of Microsoft Entra ID for `AdminService_TokenAuth` and the cloud management gateway.
+struct FromEntra {
+    credential: Arc<Credential>,
+    audience: String,
+}
+
+#[async_trait::async_trait]
+impl Authenticate for FromEntra {
+    async fn authorization(&self, host: &str) -> Result<HeaderValue, cmsync_configmgr::Error> {
+        let fail = |detail: String| cmsync_configmgr::Error::Credentials {
+            host: host.to_owned(),
+            detail: format!(": {detail}"),
+        };
+        let token = self.credential.token(&self.audience).await.map_err(|e| fail(e.to_string()))?;
+        let text = format!("Bearer {}", token.expose_secret());
+        let mut value = HeaderValue::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    fn refusal(&self) -> &'static str {
+        ": the site does not take the token: its audience must be the site's server application, and \
+         the identity an administrative user of the site"
     }
 }
 
 /// The site behind a connection.
 pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
     let client = Client::new("site", &site.http)?;
-    Ok(AdminService::new(client, authenticate(&site.authentication), site.admin_service.clone()))
+    let authenticate = authenticate(&site.authentication)?;
+    Ok(AdminService::new(client, authenticate, site.admin_service.clone()))
 }
 
 /// Tokens for a workspace.

@@ -138,14 +138,16 @@ impl Desk {
     }
 
     async fn connection(&self, name: &str, stages: &[Status]) -> Result<ConnectionView, Error> {
-        let (mut waiting_bytes, mut waiting_messages) = (0, 0);
+        let (mut waiting_bytes, mut waiting_messages, mut waiting_changes) = (0, 0, 0);
         for (topic, group) in [
             (topics::changes(name), topics::TRANSFORMER),
             (topics::records(name), topics::UPLOADER),
         ] {
             for log in self.queue.log(&topic, group).await? {
+                let waiting = log.end - log.position.map_or(log.start, |p| p.offset);
                 waiting_bytes += log.bytes;
-                waiting_messages += log.end - log.position.map_or(log.start, |p| p.offset);
+                waiting_messages += waiting;
+                waiting_changes += if group == topics::TRANSFORMER { waiting } else { 0 };
             }
         }
         let producer = stages.iter().find(|s| s.stage == "producer");
@@ -160,6 +162,7 @@ impl Desk {
             dead_letters: i64::try_from(letters.len()).unwrap_or(i64::MAX),
             waiting_bytes,
             waiting_messages,
+            waiting_changes,
             is_paused: controls.iter().any(|c| c.connection == name && c.subject == Subject::Pause),
             warnings: stages.iter().flat_map(|s| s.warnings.clone()).collect(),
             stages: stages

@@ -176,6 +176,8 @@ pub struct ConnectionView {
     pub waiting_bytes: u64,
     /// Messages that wait for the workspace.
     pub waiting_messages: u64,
+    /// Those of them that wait to be transformed still.
+    pub waiting_changes: u64,
     /// Whether a person paused it.
     pub is_paused: bool,
     /// What is not as it should be.

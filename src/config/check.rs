@@ -167,7 +167,7 @@ pub(super) fn connection(
         }
         hours
     });
-    let site = site(checker, &format!("{path}.site"), &written.site, file.producer.page_size);
+    let site = site(checker, &path, written, file.producer.page_size);
     let workspace = workspace(checker, &format!("{path}.workspace"), &written.workspace);
     let (statics, groups) = groups(checker, &path, written, file.producer.snapshot_interval);
     let producer = ConnectionConfig {
@@ -191,12 +191,15 @@ pub(crate) fn selection(written: &[raw::Selector]) -> Result<Selection, (usize, 
     Selection::new(selectors.collect())
 }
 
+/// How a connection's site is reached.
 pub(super) fn site(
     checker: &mut Checker,
-    path: &str,
-    written: &raw::Site,
+    connection: &str,
+    whole: &raw::Connection,
     page_size: usize,
 ) -> Option<Site> {
+    let (path, written) = (format!("{connection}.site"), &whole.site);
+    let path = path.as_str();
     checker.require(!written.admin_service.is_empty(), &format!("{path}.admin_service"), "is empty: give the URL of the administration service, for example https://cm01.contoso.com/AdminService");
     let mut providers = Vec::new();
     for (index, text) in written.admin_service.iter().enumerate() {
@@ -208,7 +211,7 @@ pub(super) fn site(
     }
     let timeouts = (written.connect_timeout, written.read_timeout);
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
-    let authentication = super::site_identity::check(checker, path, written)?;
+    let authentication = super::site_identity::check(checker, connection, whole)?;
     let account = written.account.clone();
     Some(Site {
         http,

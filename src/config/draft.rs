@@ -60,8 +60,8 @@ pub(crate) fn check_connection(
 /// Every mistake, with its key's path.
 pub(crate) fn check_site(name: &str, written: &raw::Connection) -> Result<Site, Mistakes> {
     let page_size = cmsync_producer::Options::default().page_size;
-    let path = format!("connections.{name}.site");
-    checked(|checker| check::site(checker, &path, &written.site, page_size))
+    let path = format!("connections.{name}");
+    checked(|checker| check::site(checker, &path, written, page_size))
 }
 
 /// Checks where a workspace's cloud has its services.

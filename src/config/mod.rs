@@ -101,6 +101,13 @@ pub(crate) struct Site {
 pub(crate) enum SiteIdentity {
     Bearer(Secret),
     Kerberos(raw::Kerberos),
+    /// Tokens for an audience.
+    Entra {
+        audience: String,
+        identity: Identity,
+        endpoints: Endpoints,
+        http: cmsync_http::Settings,
+    },
 }
 
 /// How a workspace is reached.

@@ -246,6 +246,7 @@ pub(crate) struct Authentication {
     /// File with a bearer token, read at every request.
     pub(crate) bearer_token_file: Option<PathBuf>,
     pub(crate) kerberos: Option<Kerberos>,
+    pub(crate) entra: Option<Entra>,
     /// Whether NTLM is asked for, which is refused with the reason.
     #[serde(skip_serializing, deserialize_with = "is_given")]
     pub(crate) ntlm: bool,
@@ -253,6 +254,14 @@ pub(crate) struct Authentication {
 
 fn is_given<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     serde::de::IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
+/// A token that the workspace's identity gets for the site.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Entra {
+    /// What the token is asked for, for example `api://<tenant id>/ConfigMgrService`.
+    pub(crate) audience: String,
 }
 
 /// A Kerberos account with its keytab or its ticket cache: exactly one.

@@ -2,31 +2,54 @@
 
 use super::SiteIdentity;
 use super::checker::Checker;
-use super::raw::{Kerberos, Site};
+use super::identity::identity;
+use super::raw::{Connection, Kerberos};
 
-const WAYS: &str = "must hold exactly one of { bearer_token_file = \"…\" } and \
-     { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } }";
+const WAYS: &str = "must hold exactly one of { bearer_token_file = \"…\" }, \
+     { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } } and \
+     { entra = { audience = \"api://…\" } }";
 const NO_NTLM: &str = "is not spoken: sites since version 2509 reject NTLM; use `kerberos`";
 
 /// The identity of a site's connection.
-pub(super) fn check(checker: &mut Checker, path: &str, written: &Site) -> Option<SiteIdentity> {
-    let at = format!("{path}.authentication");
-    let authentication = written.authentication.clone().unwrap_or_default();
+pub(super) fn check(
+    checker: &mut Checker,
+    connection: &str,
+    written: &Connection,
+) -> Option<SiteIdentity> {
+    let at = format!("{connection}.site.authentication");
+    let authentication = written.site.authentication.clone().unwrap_or_default();
     if authentication.ntlm {
         checker.wrong(&format!("{at}.ntlm"), NO_NTLM);
         return None;
     }
-    match (authentication.bearer_token_file, authentication.kerberos) {
-        (Some(file), None) => {
+    match (authentication.bearer_token_file, authentication.kerberos, authentication.entra) {
+        (Some(file), None, None) => {
             let secret = checker.secret(&format!("{at}.bearer_token_file"), &file);
             Some(SiteIdentity::Bearer(secret))
         }
-        (None, Some(kerberos)) => self::kerberos(checker, &format!("{at}.kerberos"), kerberos),
+        (None, Some(account), None) => kerberos(checker, &format!("{at}.kerberos"), account),
+        (None, None, Some(entra)) => {
+            let message = "is missing: what the site's server application is called, api://…";
+            checker.require(!entra.audience.is_empty(), &format!("{at}.entra.audience"), message);
+            tokens(connection, written, entra.audience)
+        }
         _ => {
             checker.wrong(&at, WAYS);
             None
         }
     }
+}
+
+/// Tokens of the workspace's identity; what is wrong with that is told where it stands.
+fn tokens(connection: &str, written: &Connection, audience: String) -> Option<SiteIdentity> {
+    let (path, workspace) = (format!("{connection}.workspace"), &written.workspace);
+    let mut aside = Checker { mistakes: Vec::new() };
+    let identity = identity(&mut aside, &path, workspace, |name| std::env::var(name).ok())?;
+    let endpoints = super::check::endpoints(&mut aside, &path, workspace)?;
+    let timeouts = (workspace.connect_timeout, workspace.read_timeout);
+    let (ca, proxy) = (workspace.ca_file.as_ref(), workspace.proxy.as_ref());
+    let http = aside.http(&path, ca, proxy, timeouts);
+    Some(SiteIdentity::Entra { audience, identity, endpoints, http })
 }
 
 fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<SiteIdentity> {

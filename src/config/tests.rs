@@ -79,6 +79,7 @@ fn the_example_leaves_no_option_out() {
                     keytab: path(),
                     ticket_cache: name(),
                 }),
+                entra: Some(raw::Entra { audience: "x".into() }),
                 ..Default::default()
             }),
             account: name(),

@@ -109,6 +109,8 @@ async fn site(
     let given = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let answered = match &lab.options.principal {
         None if given == format!("Bearer {}", lab.options.site_token) => Ok(None),
+        // A token that Entra gave for the site's server application.
+        None if lab.is_for_site(given) => Ok(None),
         None => Err("no token".to_owned()),
         Some(_) if lab.faults().offers_ntlm => {
             return full(401, &[("www-authenticate", "NTLM".into())], "");

@@ -25,6 +25,9 @@ use crate::world::{Plan, World};
 /// Object id of the person who sets things up; owner of the subscription.
 pub const ADMINISTRATOR: &str = "ad319000-0000-4000-8000-00000000ada0";
 
+/// What a token for the site is asked for.
+pub const SITE_AUDIENCE: &str = "api://11111111-2222-3333-4444-555555555555/ConfigMgrService";
+
 /// What stands in the key file of Azure Arc's agent.
 pub const ARC_KEY: &str = "key-of-the-arc-agent";
 
@@ -330,11 +333,17 @@ impl Lab {
         lock(&self.tokens).get(token).cloned()
     }
 
+    /// Whether a header holds a token of Entra for the site.
+    pub(crate) fn is_for_site(&self, header: &str) -> bool {
+        let token = header.strip_prefix("Bearer ").and_then(|token| self.issued(token));
+        token.is_some_and(|(audience, _)| audience == SITE_AUDIENCE)
+    }
+
     /// What tokens are granted for.
     pub(crate) fn audiences(&self) -> Vec<String> {
         let mut all: Vec<String> =
             [Service::Manager, Service::Query, Service::Graph].map(|s| self.address_of(s)).into();
-        all.push(self.ingestion_audience());
+        all.extend([self.ingestion_audience(), SITE_AUDIENCE.to_owned()]);
         if self.options.shape == Shape::Alone {
             all.push("https://management.azure.com".into());
         }

@@ -1,6 +1,6 @@
 //! Commands work while `run` runs, and when it does not.
 
-use crate::rig::{Rig, small};
+use crate::rig::{PATIENCE, Rig, small};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_answer_alike_with_and_without_a_running_process() {
@@ -96,7 +96,14 @@ async fn one_stage_runs_alone_on_its_directory() {
     let mut rig = Rig::new(small()).await;
     rig.lab.faults().refused_rules.insert(rig.lab.options.rules[0].clone());
     rig.start();
-    rig.two_polls().await;
+    let is_sent = |groups: &serde_json::Value| {
+        let groups = groups["groups"].as_array().unwrap();
+        groups.len() > 10 && groups.iter().all(|g| g["snapshot"] == "sent")
+    };
+    let started = std::time::Instant::now();
+    while !is_sent(&rig.json(&["groups", "list"]).await) {
+        assert!(started.elapsed() < PATIENCE, "{}", rig.log());
+    }
     assert!(rig.terminate().await.success());
     rig.lab.faults().refused_rules.clear();
     let sites = rig.lab.counts().site.clone();
@@ -109,6 +116,9 @@ async fn one_stage_runs_alone_on_its_directory() {
         let is_done =
             move || stage == "transformer" || lab.compare(&lab.device_collections()).equal;
         rig.until(move || (is_up() && is_done()).then_some(())).await;
+        while rig.json(&["status"]).await[0]["waiting_changes"] != 0 {
+            assert!(started.elapsed() < PATIENCE, "{}", rig.log());
+        }
         assert!(rig.terminate().await.success(), "{}", rig.log());
     }
     assert_eq!(rig.lab.counts().site, sites, "neither stage reads the site");

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use cmsync_lab::Options;
+use cmsync_lab::server::SITE_AUDIENCE;
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
 
 use crate::rig::{Rig, options, small, stderr};
@@ -56,6 +57,22 @@ async fn a_workload_identity_carries_a_run() {
 async fn a_managed_identity_carries_a_run() {
     let rig = rig(options(small()), |_| "managed_identity = true".into()).await;
     syncs(&rig, &[("AZURE_POD_IDENTITY_AUTHORITY_HOST", rig.lab.url())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_entra_for_the_site_carries_a_run() {
+    let rig = Rig::new(small()).await;
+    let written = std::fs::read_to_string(&rig.config).unwrap();
+    let old = written.lines().find(|line| line.starts_with("authentication")).unwrap();
+    let with =
+        |audience: &str| format!("authentication = {{ entra = {{ audience = \"{audience}\" }} }}");
+    std::fs::write(&rig.config, written.replace(old, &with(SITE_AUDIENCE))).unwrap();
+    syncs(&rig, &[]).await;
+    // A token for something else is refused, and said so.
+    std::fs::write(&rig.config, written.replace(old, &with(&rig.lab.options.audience))).unwrap();
+    let output = rig.run(&["check", "--stage", "producer"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && text.contains("its audience must be"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

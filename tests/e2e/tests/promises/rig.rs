@@ -10,7 +10,7 @@ use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options};
 
 /// How long anything may take before a test gives up. Nothing takes this long when all is well.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// Options that make faults pass quickly.
 pub(crate) const QUICK: &str = r#"
