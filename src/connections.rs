@@ -53,9 +53,9 @@ pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
 fn authenticate(identity: &SiteIdentity) -> Result<Box<dyn Authenticate>, cmsync_http::Error> {
     Ok(match identity {
         SiteIdentity::Bearer(token) => Box::new(Bearer::new(token.clone())),
-        SiteIdentity::Entra { audience, identity, endpoints, http } => Box::new(FromEntra {
-            credential: credential_of(http, endpoints, identity.clone())?,
-            audience: audience.clone(),
+        SiteIdentity::Entra(tokens) => Box::new(FromEntra {
+            credential: credential_of(&tokens.http, &tokens.endpoints, tokens.identity.clone())?,
+            audience: tokens.audience.clone(),
         }),
         #[cfg(feature = "kerberos")]
         SiteIdentity::Kerberos(account) => {

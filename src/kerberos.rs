@@ -45,7 +45,7 @@ fn wanted<'a>(
 pub(crate) fn enter<'a>(identities: impl Iterator<Item = &'a SiteIdentity>) -> anyhow::Result<()> {
     let accounts = identities.filter_map(|identity| match identity {
         SiteIdentity::Kerberos(account) => Some(account),
-        SiteIdentity::Bearer(_) | SiteIdentity::Entra { .. } => None,
+        SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) => None,
     });
     enter_for(accounts)
 }

@@ -101,13 +101,16 @@ pub(crate) struct Site {
 pub(crate) enum SiteIdentity {
     Bearer(Secret),
     Kerberos(raw::Kerberos),
-    /// Tokens for an audience.
-    Entra {
-        audience: String,
-        identity: Identity,
-        endpoints: Endpoints,
-        http: cmsync_http::Settings,
-    },
+    Entra(Box<EntraTokens>),
+}
+
+/// Tokens of Entra for a site.
+#[derive(Debug, Clone)]
+pub(crate) struct EntraTokens {
+    pub(crate) audience: String,
+    pub(crate) identity: Identity,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) http: cmsync_http::Settings,
 }
 
 /// How a workspace is reached.

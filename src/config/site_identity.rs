@@ -1,9 +1,9 @@
 //! Who signs in to a site.
 
-use super::SiteIdentity;
 use super::checker::Checker;
 use super::identity::identity;
 use super::raw::{Connection, Kerberos};
+use super::{EntraTokens, SiteIdentity};
 
 const WAYS: &str = "must hold exactly one of { bearer_token_file = \"…\" }, \
      { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } } and \
@@ -49,7 +49,7 @@ fn tokens(connection: &str, written: &Connection, audience: String) -> Option<Si
     let timeouts = (workspace.connect_timeout, workspace.read_timeout);
     let (ca, proxy) = (workspace.ca_file.as_ref(), workspace.proxy.as_ref());
     let http = aside.http(&path, ca, proxy, timeouts);
-    Some(SiteIdentity::Entra { audience, identity, endpoints, http })
+    Some(SiteIdentity::Entra(Box::new(EntraTokens { audience, identity, endpoints, http })))
 }
 
 fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<SiteIdentity> {
