@@ -71,6 +71,20 @@ pub struct Faults {
 }
 
 impl Faults {
+    /// Sets what JSON names, for clients in other languages.
+    pub(crate) fn set(&mut self, wanted: &serde_json::Value) {
+        let number = |name: &str| wanted[name].as_u64().and_then(|n| u32::try_from(n).ok());
+        if let Some(offers) = wanted["offers_ntlm"].as_bool() {
+            self.offers_ntlm = offers;
+        }
+        if let Some(count) = number("throttle_next") {
+            self.throttle_next = (count, 0);
+        }
+        if let Some(limit) = number("body_limit") {
+            self.body_limit = (limit > 0).then_some(limit as usize);
+        }
+    }
+
     /// Takes one off a count; whether there was one.
     pub(crate) fn take(count: &mut u32) -> bool {
         let had = *count > 0;

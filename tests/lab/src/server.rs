@@ -302,20 +302,10 @@ impl Lab {
         let Ok(wanted) = serde_json::from_slice::<serde_json::Value>(body) else {
             return 400;
         };
-        let number = |name: &str| wanted[name].as_u64().and_then(|n| u32::try_from(n).ok());
         if wanted["expire_tokens"] == true {
             self.expire_tokens();
         }
-        let mut faults = self.faults();
-        if let Some(offers) = wanted["offers_ntlm"].as_bool() {
-            faults.offers_ntlm = offers;
-        }
-        if let Some(count) = number("throttle_next") {
-            faults.throttle_next = (count, 0);
-        }
-        if let Some(limit) = number("body_limit") {
-            faults.body_limit = (limit > 0).then_some(limit as usize);
-        }
+        self.faults().set(&wanted);
         200
     }
 
