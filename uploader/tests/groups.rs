@@ -107,9 +107,12 @@ fn group(number: u32, computers: &[&str]) -> Group {
 impl Rig {
     async fn new(options: GroupOptions, workspace: State) -> Self {
         let queue = Arc::new(MemoryQueue::open(MemoryStore::new()).unwrap());
-        let (name, kind) = (topics::groups("c"), TopicKind::Compacted);
-        let topic = TopicSpec { name, partitions: 1, kind, max_bytes: u64::MAX };
-        queue.declare(&[topic]).await.unwrap();
+        let topic = |name: String| {
+            let kind = TopicKind::Compacted;
+            TopicSpec { name, partitions: 1, kind, max_bytes: u64::MAX }
+        };
+        let topics = [topic(topics::groups("c")), topic(topics::CONTROL.to_owned())];
+        queue.declare(&topics).await.unwrap();
         let workspace = Arc::new(InMemory(Mutex::new(workspace)));
         let status = watch::Sender::new(Status::starting("c", "groups", 0));
         let progress = watch::Sender::new(None);
