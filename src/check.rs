@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use cmsync_azure::{Ingestion, ResourceManager, Verdict, WorkspaceId};
+use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
 use cmsync_configmgr::Site as _;
-use cmsync_http::Client;
 use serde::Serialize;
 
 use crate::cli::StageName;
@@ -133,7 +132,7 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
     if skew.abs() > 300 {
         note("clock", Err(format!("{skew} s ahead of the token endpoint's: set it right")));
     }
-    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    let ingestion = connections::ingestion(workspace)?;
     let tests = |rule| cmsync_uploader::test_bodies(clock()()).map(move |body| (rule, body));
     for (rule, body) in workspace.rules.iter().flat_map(tests) {
         let stream = body.0;
@@ -176,8 +175,7 @@ async fn groups(
             if workspace_id.is_some_and(|given| !given.eq_ignore_ascii_case(own)) {
                 note("workspace", Err(format!("its id is {own}: `workspace_id` names another")));
             }
-            let access = found.properties.public_network_access_for_ingestion.as_deref();
-            if access == Some("Disabled") {
+            if found.is_private() {
                 let text = "takes rows through Private Link alone: the rule needs a data \
                             collection endpoint, whose address stands in `rules`";
                 note("workspace", Err(text.into()));

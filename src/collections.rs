@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use cmsync_configmgr::{Collection, Site as _};
-use cmsync_control::{Answer, Question};
+use cmsync_configmgr::{Collection, Selection, Site as _};
+use cmsync_control::{Answer, GroupView, Question};
 use serde::Serialize;
 use toml_edit::{Array, DocumentMut, Item, Value};
 
@@ -48,11 +48,6 @@ pub(crate) async fn run(
     }
 }
 
-pub(crate) fn connection<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Connection> {
-    let found = config.connections.get(name);
-    found.with_context(|| format!("there is no connection `{name}` in the configuration"))
-}
-
 async fn visible(connection: &Connection) -> anyhow::Result<Vec<Collection>> {
     Ok(connections::site(&connection.site)?.collections().await?)
 }
@@ -65,7 +60,7 @@ async fn list(
     as_json: bool,
 ) -> anyhow::Result<bool> {
     if let Some(name) = wanted {
-        connection(config, name)?;
+        config.connection(name)?;
     }
     let search = search.map(str::to_lowercase);
     let mut found = Vec::new();
@@ -126,23 +121,17 @@ fn change(
     })
 }
 
-/// An entry of a list as it says, however it is written.
-fn plain(value: &Value) -> Option<toml::Value> {
-    let text = format!("v = {}", value.to_string().trim());
-    text.parse::<toml::Table>().ok()?.remove("v")
-}
-
 async fn add(
     config: &Config,
     path: &Path,
     name: &str,
     selectors: &[String],
 ) -> anyhow::Result<bool> {
-    let collections = visible(connection(config, name)?).await?;
+    let collections = visible(config.connection(name)?).await?;
     for text in selectors {
         let value = entry(text, &collections)?;
         change(path, name, |list| {
-            if !list.iter().any(|v| plain(v).as_ref() == Some(&value)) {
+            if !list.iter().any(|v| write::plain(v).as_ref() == Some(&value)) {
                 let made: Value = value.to_string().parse().context("not a value")?;
                 list.push(made);
             }
@@ -176,16 +165,16 @@ async fn remove(
     name: &str,
     selectors: &[String],
 ) -> anyhow::Result<bool> {
-    let before = connection(config, name)?;
+    let before = config.connection(name)?;
     let kept = kept(config, name).await?;
     let mut gone: Vec<toml::Value> = Vec::new();
     for text in selectors {
         gone.push(selector(text));
-        gone.extend(kept.iter().filter(|c| c.name == *text).map(|c| c.id.clone().into()));
+        gone.extend(kept.iter().filter(|g| g.name == *text).map(|g| g.collection.clone().into()));
     }
     change(path, name, |list| {
         let count = list.len();
-        list.retain(|v| !plain(v).is_some_and(|v| gone.contains(&v)));
+        list.retain(|v| !write::plain(v).is_some_and(|v| gone.contains(&v)));
         if list.len() == count {
             let texts = selectors.join("`, `");
             bail!(
@@ -202,9 +191,11 @@ async fn remove(
         Ok(())
     })?;
     let after = config::load(path)?;
-    let selection = &connection(&after, name)?.producer.selection;
-    let ids = kept.into_iter().filter(|c| before.producer.selection.has(c) && !selection.has(c));
-    let collections: Vec<String> = ids.map(|c| c.id).collect();
+    let selection = &after.connection(name)?.producer.selection;
+    let keeps =
+        |selection: &Selection, g: &GroupView| selection.keeps(&g.collection, &g.name, &g.folder);
+    let is_gone = |g: &GroupView| keeps(&before.producer.selection, g) && !keeps(selection, g);
+    let collections: Vec<String> = kept.into_iter().filter(is_gone).map(|g| g.collection).collect();
     let count = collections.len();
     if count > 0 {
         let connection = name.to_owned();
@@ -218,17 +209,10 @@ async fn remove(
 }
 
 /// The collections that are kept now, from the state.
-async fn kept(config: &Config, name: &str) -> anyhow::Result<Vec<Collection>> {
-    let Answer::Groups(view) = commands::ask(config, Question::Groups).await? else {
+async fn kept(config: &Config, name: &str) -> anyhow::Result<Vec<GroupView>> {
+    let Answer::Groups(mut view) = commands::ask(config, Question::Groups).await? else {
         bail!("the running cmsync does not answer as this one asks: restart it");
     };
-    let ours = view.groups.into_iter().filter(|g| g.connection == name);
-    let collection = |g: cmsync_control::GroupView| Collection {
-        id: g.collection,
-        name: g.name,
-        folder: g.folder,
-        member_count: g.members,
-        token: String::new(),
-    };
-    Ok(ours.map(collection).collect())
+    view.groups.retain(|g| g.connection == name);
+    Ok(view.groups)
 }

@@ -1,13 +1,12 @@
 //! `cmsync connection list|show`: what a connection is.
 
-use cmsync_azure::{Graph, Identity, Proof, WorkspaceId};
+use cmsync_azure::{Identity, Proof, WorkspaceId};
 use cmsync_control::{Answer, Question};
-use cmsync_http::Client;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use crate::config::{Config, Connection};
-use crate::{collections, commands, connections, expiry, output, secret};
+use crate::{commands, connections, expiry, output, secret};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -107,7 +106,7 @@ fn cloud(connection: &Connection) -> String {
 /// A connection's identity and workspace.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn show(config: &Config, name: &str, as_json: bool) -> anyhow::Result<bool> {
-    let connection = collections::connection(config, name)?;
+    let connection = config.connection(name)?;
     let shown = shown(name, connection).await;
     if as_json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
@@ -183,16 +182,14 @@ async fn shown<'a>(name: &'a str, connection: &'a Connection) -> Shown<'a> {
 /// From Graph where that may be asked, else as the file or the certificate says.
 async fn end(connection: &Connection, client: &str) -> Option<String> {
     let workspace = &connection.workspace;
-    let from_graph = async {
-        let credential = connections::credential(workspace).ok()?;
-        let http = Client::new("graph", &workspace.http).ok()?;
-        let graph = Graph::new(http, workspace.endpoints.graph.clone(), credential);
-        let application = graph.application(client).await.ok()??;
-        expiry::of_secret(workspace, &application)
-    };
     let is_secret =
         matches!(workspace.identity, Identity::Application { proof: Proof::Secret(_), .. });
-    let end = if is_secret { from_graph.await } else { None };
+    let from_directory = match connections::credential(workspace) {
+        Ok(credential) if is_secret => {
+            expiry::day_in_directory(workspace, client, credential).await
+        }
+        _ => None,
+    };
     let known = || expiry::of(workspace).and_then(|(_, at)| jiff::Timestamp::from_second(at).ok());
-    end.or_else(known).map(|at| at.strftime("%Y-%m-%d").to_string())
+    from_directory.or_else(|| known().map(expiry::day))
 }

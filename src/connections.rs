@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cmsync_azure::{
-    Credential, Endpoints, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
+    Credential, Endpoints, Graph, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
 };
 use cmsync_configmgr::{AdminService, Authenticate, Bearer};
 use cmsync_http::header::HeaderValue;
@@ -115,13 +115,42 @@ pub(crate) fn credential_of(
     Ok(Arc::new(Credential::new(client, endpoints.authority.clone(), identity)))
 }
 
+/// Whoever signed in with the Azure CLI, as a connection's workspace is reached.
+pub(crate) fn azure_cli(
+    workspace: &Workspace,
+    tenant: &str,
+) -> Result<Arc<Credential>, cmsync_http::Error> {
+    let tenant = Some(tenant.to_owned()).filter(|t| !t.is_empty());
+    credential_of(&workspace.http, &workspace.endpoints, Identity::AzureCli { tenant })
+}
+
+/// Whether a credential gives tokens to manage resources with.
+pub(crate) async fn may_manage(workspace: &Workspace, credential: &Credential) -> bool {
+    let manager = workspace.endpoints.resource_manager.as_str().trim_end_matches('/');
+    credential.token(manager).await.is_ok()
+}
+
+/// Where rows go.
+pub(crate) fn ingestion(workspace: &Workspace) -> Result<Ingestion, cmsync_http::Error> {
+    Ok(Ingestion::new(Client::new("ingestion", &workspace.http)?))
+}
+
+/// Graph, as an identity may ask it.
+pub(crate) fn graph(
+    workspace: &Workspace,
+    credential: Arc<Credential>,
+) -> Result<Graph, cmsync_http::Error> {
+    let client = Client::new("graph", &workspace.http)?;
+    Ok(Graph::new(client, workspace.endpoints.graph.clone(), credential))
+}
+
 /// The workspace behind a connection, for its uploader.
 pub(crate) fn target(
     workspace: &Workspace,
     credential: Arc<Credential>,
 ) -> Result<Target, cmsync_http::Error> {
     Ok(Target {
-        ingestion: Ingestion::new(Client::new("ingestion", &workspace.http)?),
+        ingestion: ingestion(workspace)?,
         credential,
         audience: workspace.endpoints.ingestion_audience.clone(),
         rules: workspace.rules.clone(),

@@ -4,16 +4,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use cmsync_azure::{Identity, ResourceManager, Role, WorkspaceId};
+use cmsync_azure::{Role, WorkspaceId};
 use cmsync_configmgr::Site as _;
 use cmsync_control::setup::{Setup, Target};
 use cmsync_control::{Answer, ConnectionView, Question};
-use cmsync_http::Client;
 
 use crate::cli::DisconnectArgs;
 use crate::config::{Config, Connection};
 use crate::connect::write;
-use crate::{collections, commands, connections, logging, pipeline};
+use crate::{commands, connections, logging, pipeline};
 
 /// How long the rows' end is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -26,7 +25,7 @@ pub(crate) async fn run(
     args: &DisconnectArgs,
 ) -> anyhow::Result<bool> {
     let name = &args.connection;
-    let connection = collections::connection(&config, name)?.clone();
+    let connection = config.connection(name)?.clone();
     let setup = setup(&config, name, &connection).await?;
     let taken = match &setup {
         Some(setup) => setup.leftovers(args.delete_tables).await?,
@@ -96,13 +95,9 @@ async fn setup(
     };
     let own = connections::credential(workspace)?;
     let principal = own.principal(&workspace.endpoints.ingestion_audience).await?.object_id;
-    let tenant = Some(connection.written().workspace.tenant_id.clone()).filter(|t| !t.is_empty());
-    let identity = Identity::AzureCli { tenant };
-    let cli = connections::credential_of(&workspace.http, &workspace.endpoints, identity)?;
-    let manager = workspace.endpoints.resource_manager.as_str().trim_end_matches('/');
-    let caller = if cli.token(manager).await.is_ok() { cli } else { own };
-    let http = Client::new("resource-manager", &workspace.http)?;
-    let endpoint = workspace.endpoints.resource_manager.clone();
+    let tenant = &connection.written().workspace.tenant_id;
+    let cli = connections::azure_cli(workspace, tenant)?;
+    let caller = if connections::may_manage(workspace, &cli).await { cli } else { own };
     let target = Target {
         connection: name.to_owned(),
         site_code,
@@ -112,7 +107,7 @@ async fn setup(
         rules: u32::try_from(workspace.rules.len()).unwrap_or(1),
         groups_role: Some(Role::log_analytics_contributor()),
     };
-    Ok(Some(Setup::new(ResourceManager::new(http, endpoint, caller), target)))
+    Ok(Some(Setup::new(connections::manager(workspace, caller)?, target)))
 }
 
 /// Closes the rows of every collection and waits until the workspace has taken that.

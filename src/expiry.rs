@@ -1,14 +1,16 @@
 //! When the credentials of a connection end: told weeks before, where it can be known.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_azure::{Identity, Proof};
+use cmsync_azure::{Credential, Identity, Proof};
 use cmsync_schemas::Status;
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Workspace;
+use crate::connections;
 
 /// From so many days before the end, it is told.
 const TOLD_BEFORE: i64 = 30;
@@ -42,6 +44,22 @@ pub(crate) fn of_secret(
     let begins = |hint: &String| held.expose_secret().starts_with(hint.as_str());
     let ours = application.password_credentials.iter();
     ours.filter(|p| p.hint.as_ref().is_some_and(begins)).filter_map(|p| p.end_date_time).max()
+}
+
+/// The same as a day, asked of the directory where `credential` may.
+pub(crate) async fn day_in_directory(
+    workspace: &Workspace,
+    client: &str,
+    credential: Arc<Credential>,
+) -> Option<String> {
+    let graph = connections::graph(workspace, credential).ok()?;
+    let application = graph.application(client).await.ok()??;
+    of_secret(workspace, &application).map(day)
+}
+
+/// The day of a time, as the configuration writes it.
+pub(crate) fn day(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
 }
 
 /// What to tell of an end, if it is time to.

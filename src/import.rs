@@ -9,7 +9,7 @@ use toml_edit::{Item, value};
 use crate::cli::ImportCommand;
 use crate::config::Config;
 use crate::connect::write;
-use crate::{collections, commands, config};
+use crate::{commands, config};
 
 /// Enables or disables.
 pub(crate) async fn run(
@@ -19,7 +19,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<bool> {
     match command {
         ImportCommand::Enable { connection } => {
-            let was = collections::connection(config, &connection)?.producer.import;
+            let was = config.connection(&connection)?.producer.import;
             set(path, &connection, true)?;
             let config = config::load(path)?;
             let question = Question::KeepGroups { connection: connection.clone(), keep: true };
@@ -31,7 +31,7 @@ pub(crate) async fn run(
             eprintln!("enabled; a running cmsync sends everything whole within seconds");
         }
         ImportCommand::Disable { connection, remove_groups } => {
-            collections::connection(config, &connection)?;
+            config.connection(&connection)?;
             set(path, &connection, false)?;
             if remove_groups {
                 let question = Question::KeepGroups { connection, keep: false };

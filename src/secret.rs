@@ -2,18 +2,17 @@
 //! is accepted.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context as _;
-use cmsync_azure::{Credential, Graph, Identity, Proof};
-use cmsync_http::{Client, Secret};
+use cmsync_azure::{Identity, Proof};
+use cmsync_http::Secret;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 
 use crate::cli::SecretCommand;
 use crate::config::{Config, Workspace};
 use crate::connect::write;
-use crate::{collections, connections, expiry};
+use crate::{connections, expiry};
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -44,7 +43,7 @@ pub(crate) async fn run(
             return renew(config, path, connection, (from_file.as_deref(), expires)).await;
         }
     };
-    let connection = collections::connection(config, name)?;
+    let connection = config.connection(name)?;
     let workspace = &connection.workspace;
     let mut view = view(name, workspace);
     if is_tried {
@@ -73,7 +72,7 @@ async fn renew(
     name: &str,
     (from_file, expires): (Option<&Path>, Option<&str>),
 ) -> anyhow::Result<bool> {
-    let connection = collections::connection(config, name)?;
+    let connection = config.connection(name)?;
     let mut workspace = connection.workspace.clone();
     let Identity::Application { tenant, client, proof: Proof::Secret(held) } =
         workspace.identity.clone()
@@ -103,7 +102,7 @@ async fn renew(
     outcome.context("the new secret is not used; the old one stays")?;
     let end = match expires {
         Some(day) => Some(day.to_owned()),
-        None => end_of(&workspace, &client, credential).await,
+        None => expiry::day_in_directory(&workspace, &client, credential).await,
     };
     crate::connect::write_secret(&file, new.expose_secret())?;
     write::change(path, |document| {
@@ -120,19 +119,6 @@ async fn renew(
     })?;
     eprintln!("accepted and written to {}; a running cmsync uses it from now on", file.display());
     Ok(true)
-}
-
-/// When a secret ends, where Graph may be asked.
-async fn end_of(
-    workspace: &Workspace,
-    client: &str,
-    credential: Arc<Credential>,
-) -> Option<String> {
-    let http = Client::new("graph", &workspace.http).ok()?;
-    let graph = Graph::new(http, workspace.endpoints.graph.clone(), credential);
-    let application = graph.application(client).await.ok()??;
-    let end = expiry::of_secret(workspace, &application)?;
-    Some(end.strftime("%Y-%m-%d").to_string())
 }
 
 /// A secret from the terminal, unseen, or from standard input.

@@ -5,16 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cmsync_azure::{Ingestion, Verdict};
+use cmsync_azure::Verdict;
 use cmsync_control::verify::{Asks, Finding, Kind, LARGE_BODY, Report, Verifier};
 use cmsync_control::{Answer, Desk, Question};
-use cmsync_http::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::VerifyArgs;
 use crate::config::{Config, Connection};
 use crate::pipeline::clock;
-use crate::{collections, commands, connections};
+use crate::{commands, connections};
 
 /// A collection is sent again by itself at most once in this time.
 const RESEND_REST: i64 = 24 * 3_600 * 1_000_000;
@@ -55,13 +54,12 @@ fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifie
         Some(Ok(place)) => Some((connections::manager(workspace, Arc::clone(&credential))?, place)),
         _ => None,
     };
-    let days = connection.written().groups.window.as_secs().div_ceil(86_400);
     Ok(Verifier {
         query: connections::query(workspace, credential)?,
         workspace: id,
         manager,
         groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),
-        days: u32::try_from(days).unwrap_or(u32::MAX),
+        days: connection.written().groups.days(),
         settle: micros(settle),
         large_body: Some(cmsync_uploader::LARGE_ROWS),
         clock: clock(),
@@ -112,7 +110,7 @@ impl Mender {
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn run(config: &Config, args: &VerifyArgs, as_json: bool) -> anyhow::Result<bool> {
     if let Some(name) = &args.connection {
-        collections::connection(config, name)?;
+        config.connection(name)?;
     }
     let asks = Outside(config);
     let (mut is_right, mut reports) = (true, Vec::new());
@@ -170,7 +168,7 @@ pub(crate) async fn send_large_body(connection: &Connection) -> anyhow::Result<b
     let workspace = &connection.workspace;
     let credential = connections::credential(workspace)?;
     let token = credential.token(&workspace.endpoints.ingestion_audience).await?;
-    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    let ingestion = connections::ingestion(workspace)?;
     let Some(rule) = workspace.rules.first() else {
         return Ok(false);
     };

@@ -137,7 +137,9 @@ impl Desk {
         Ok(Answer::Status(views))
     }
 
-    async fn connection(&self, name: &str, stages: &[Status]) -> Result<ConnectionView, Error> {
+    /// Bytes and messages of a connection that wait for the workspace, and those of the messages that
+    /// wait to be transformed still.
+    async fn waiting(&self, name: &str) -> Result<(u64, u64, u64), Error> {
         let (mut waiting_bytes, mut waiting_messages, mut waiting_changes) = (0, 0, 0);
         for (topic, group) in [
             (topics::changes(name), topics::TRANSFORMER),
@@ -150,6 +152,11 @@ impl Desk {
                 waiting_changes += if group == topics::TRANSFORMER { waiting } else { 0 };
             }
         }
+        Ok((waiting_bytes, waiting_messages, waiting_changes))
+    }
+
+    async fn connection(&self, name: &str, stages: &[Status]) -> Result<ConnectionView, Error> {
+        let (waiting_bytes, waiting_messages, waiting_changes) = self.waiting(name).await?;
         let producer = stages.iter().find(|s| s.stage == "producer");
         let controls = self.controls().await?;
         let letters = self.letters(name).await?;
@@ -188,7 +195,7 @@ impl Desk {
         let is_limit = |c: &&Control| c.connection == connection && c.subject == Subject::RawLimit;
         let limit = self.controls().await?.iter().find(is_limit).map(|c| c.action.parse());
         view.raw_limit = limit.and_then(Result::ok).unwrap_or(0);
-        view.waiting = self.connection(connection, &[]).await?.waiting_messages;
+        view.waiting = self.waiting(connection).await?.1;
         Ok(Answer::Expected(view))
     }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use cmsync_configmgr::Collection;
 use cmsync_schemas::{CONTROL, Control, Subject, topics};
 
 use crate::connection::Connection;
@@ -78,14 +77,7 @@ impl Connection {
         let Some(kept) = self.memory.collections.get(id) else {
             return Ok(true);
         };
-        let collection = Collection {
-            id: id.to_owned(),
-            name: kept.state.name.clone(),
-            folder: kept.state.folder.clone(),
-            member_count: 0,
-            token: String::new(),
-        };
-        if self.config.selection.has(&collection) {
+        if self.config.selection.keeps(id, &kept.state.name, &kept.state.folder) {
             return Ok(false);
         }
         self.publisher.removed(&mut self.memory, id).await?;

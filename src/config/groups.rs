@@ -9,8 +9,6 @@ use cmsync_uploader::groups::{GroupOptions, WRITES_PER_HOUR};
 use super::checker::Checker;
 use super::raw::{self, GroupKind};
 
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// What the producer makes of each group, and where and how groups are kept, if they are.
 pub(super) fn groups(
     checker: &mut Checker,
@@ -20,7 +18,6 @@ pub(super) fn groups(
 ) -> (StaticGroups, Option<(WorkspaceId, GroupOptions)>) {
     let groups = &written.groups;
     let at = |key: &str| format!("{path}.groups.{key}");
-    let days = groups.window.as_secs().div_ceil(DAY.as_secs());
     checker.require(
         groups.window >= snapshot_interval * 4,
         &at("window"),
@@ -51,7 +48,7 @@ pub(super) fn groups(
     });
     let options = GroupOptions {
         names: groups.names,
-        days: u32::try_from(days).unwrap_or(u32::MAX),
+        days: groups.days(),
         writes_per_hour: groups.writes_per_hour,
     };
     let kept = workspace.filter(|_| groups.kind != GroupKind::None).map(|id| (id, options));

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cmsync_azure::{Endpoints, Identity, Rule, WorkspaceId};
 use cmsync_http::Secret;
 use cmsync_producer::ConnectionConfig;
@@ -61,6 +62,17 @@ pub(crate) struct Config {
     pub(crate) producer: cmsync_producer::Options,
     pub(crate) uploader: cmsync_uploader::Options,
     pub(crate) connections: BTreeMap<String, Connection>,
+}
+
+impl Config {
+    /// A connection by its name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(crate) fn connection(&self, name: &str) -> anyhow::Result<&Connection> {
+        let found = self.connections.get(name);
+        found.with_context(|| format!("there is no connection `{name}` in the configuration"))
+    }
 }
 
 /// A connection as it is used.

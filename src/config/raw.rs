@@ -177,6 +177,13 @@ pub(crate) struct Groups {
     pub(crate) writes_per_hour: u32,
 }
 
+impl Groups {
+    /// How far back readers look, in days.
+    pub(crate) fn days(&self) -> u32 {
+        u32::try_from(self.window.as_secs().div_ceil(86_400)).unwrap_or(u32::MAX)
+    }
+}
+
 impl Default for Groups {
     fn default() -> Self {
         Self {

@@ -53,7 +53,8 @@ impl Ask {
         self == Self::Terminal
     }
 
-    fn refuse<T>(prompt: &Prompt<'_>) -> anyhow::Result<T> {
+    /// The error of an answer that is missing.
+    pub(crate) fn refuse<T>(prompt: &Prompt<'_>) -> anyhow::Result<T> {
         bail!("`{}` is missing ({}): {}", prompt.key, prompt.text, prompt.help)
     }
 

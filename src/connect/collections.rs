@@ -12,7 +12,7 @@ use cmsync_producer::Options;
 
 use super::Page;
 use super::answers::Answers;
-use super::ask::Prompt;
+use super::ask::{Ask, Prompt};
 use super::site::SiteFound;
 use crate::config::{self, raw};
 use crate::connections;
@@ -39,7 +39,7 @@ pub(super) fn page(
             help: "ids, { name = \"pattern\" } or { folder = \"/path\" }",
         };
         if !page.ask.is_terminal() {
-            page.ask.secret(&prompt)?;
+            return Ask::refuse(&prompt);
         }
         let chosen = match page.ask.choose(&prompt, &ways.map(ToOwned::to_owned))? {
             0 => from_list(page, &found.collections)?,

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use cmsync_azure::{Ingestion, Rule, Verdict};
+use cmsync_azure::{Rule, Verdict};
 use cmsync_control::setup::Made;
 use cmsync_control::{Answer, Question, local_api};
-use cmsync_http::Client;
 
 use super::Page;
 use super::answers::Answers;
@@ -61,11 +60,11 @@ pub(super) async fn run(
             "- sent a body of 16 MiB; once `cmsync verify` finds its rows, large bodies are used",
         );
     }
-    let is_running = local_api::ask(&config.queue_directory, &Question::Status).await?;
     if !answers.connection.import || page.args.no_sync {
         page.title("Complete. `cmsync run` keeps it so.");
         return Ok(true);
     }
+    let is_running = local_api::ask(&config.queue_directory, &Question::Status).await?;
     if let Some(Answer::Status(_)) = is_running {
         page.title("Complete. The running cmsync takes the connection over.");
         return Ok(true);
@@ -85,7 +84,7 @@ pub(super) async fn run(
 async fn wait(page: &Page<'_>, who: &Identities, rules: &[Rule]) -> anyhow::Result<bool> {
     let workspace = &who.connection.workspace;
     let credential = connections::credential(workspace)?;
-    let ingestion = Ingestion::new(Client::new("ingestion", &workspace.http)?);
+    let ingestion = connections::ingestion(workspace)?;
     let started = Instant::now();
     let mut rest = FIRST_REST;
     for rule in rules {

@@ -10,9 +10,9 @@ use secrecy::ExposeSecret as _;
 
 use super::Page;
 use super::answers::{Answers, Login};
-use super::ask::{Prompt, Stopped};
+use super::ask::{Ask, Prompt};
 use crate::config::{self, Connection, raw};
-use crate::connections;
+use crate::{connections, expiry};
 
 /// A new secret's life.
 const SECRET_DAYS: i64 = 365;
@@ -34,16 +34,9 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
         ask(page, answers).await?;
         match sign_in(page, answers).await {
             Ok(found) => return Ok(found),
-            Err(error) if page.ask.is_terminal() && !error.is::<Stopped>() => {
-                page.say(&format!("✗ {error:#}"));
-                let again = Prompt { text: "Answer again?", key: "workspace", help: "" };
-                if !page.ask.confirm(&again, true)? {
-                    return Err(error);
-                }
-                forget(&mut answers.connection.workspace);
-            }
-            Err(error) => return Err(error),
+            Err(error) => page.again(error)?,
         }
+        forget(&mut answers.connection.workspace);
     }
 }
 
@@ -86,7 +79,7 @@ async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
             help: "or certificate_file, managed_identity, workload_identity; --create-app makes an app registration",
         };
         if !page.ask.is_terminal() {
-            return page.ask.secret(&prompt).map(drop);
+            return Ask::refuse(&prompt);
         }
         match page.ask.choose(&prompt, &WAYS.map(ToOwned::to_owned))? {
             0 => ask_secret(page, answers)?,
@@ -211,7 +204,7 @@ async fn create(page: &Page<'_>, answers: &mut Answers, name: &str) -> anyhow::R
     workspace.client_id = application.app_id;
     workspace.client_secret_file = Some(path);
     let end = secret.end_date_time.unwrap_or(end);
-    workspace.client_secret_expires = Some(end.strftime("%Y-%m-%d").to_string());
+    workspace.client_secret_expires = Some(expiry::day(end));
     answers.keep(page.config)?;
     Ok(())
 }
@@ -246,9 +239,7 @@ async fn caller(
 ) -> anyhow::Result<Arc<Credential>> {
     let workspace = &connection.workspace;
     let tenant = &answers.connection.workspace.tenant_id;
-    let tenant = Some(tenant.clone()).filter(|t| !t.is_empty());
-    let identity = Identity::AzureCli { tenant };
-    let cli = connections::credential_of(&workspace.http, &workspace.endpoints, identity)?;
+    let cli = connections::azure_cli(workspace, tenant)?;
     let login = match answers.setup.login {
         Some(login) => login,
         None if page.ask.is_terminal() => {
@@ -259,11 +250,8 @@ async fn caller(
                 _ => Login::Application,
             }
         }
-        None => {
-            let manager = workspace.endpoints.resource_manager.as_str().trim_end_matches('/');
-            let is_signed_in = cli.token(manager).await.is_ok();
-            if is_signed_in { Login::AzureCli } else { Login::Application }
-        }
+        None if connections::may_manage(workspace, &cli).await => Login::AzureCli,
+        None => Login::Application,
     };
     answers.setup.login = Some(login);
     let (caller, who) = match login {
@@ -284,15 +272,13 @@ async fn name(connection: &Connection, caller: &Arc<Credential>, who: &Principal
     let workspace = &connection.workspace;
     let mut words = format!("application {} in tenant {}", who.client, who.tenant);
     let mut secret_ends = None;
-    let Ok(client) = Client::new("graph", &workspace.http) else {
+    let Ok(graph) = connections::graph(workspace, Arc::clone(caller)) else {
         return Named { words, secret_ends };
     };
-    let graph = Graph::new(client, workspace.endpoints.graph.clone(), Arc::clone(caller));
     if let Ok(Some(application)) = graph.application(&who.client).await {
         words =
             words.replace(&who.client, &format!("{} ({})", application.display_name, who.client));
-        secret_ends = crate::expiry::of_secret(workspace, &application)
-            .map(|end| end.strftime("%Y-%m-%d").to_string());
+        secret_ends = expiry::of_secret(workspace, &application).map(expiry::day);
     }
     if let Ok(Some(organization)) = graph.organization().await {
         words =

@@ -15,17 +15,19 @@ mod site;
 pub(crate) mod write;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use cmsync_azure::{Query, ResourceManager, Role};
+use cmsync_azure::Role;
 use cmsync_control::setup::{Outcome, Setup, State, Target};
-use cmsync_http::Client;
 
 use answers::Answers;
 use ask::{Ask, Prompt};
 use identity::Identities;
 use place::Place;
 use site::SiteFound;
+
+use crate::connections;
 
 pub(crate) use flags::{ConnectArgs, selector};
 pub(crate) use identity::write_secret;
@@ -44,6 +46,17 @@ impl Page<'_> {
 
     fn say(&self, text: &str) {
         eprintln!("  {text}");
+    }
+
+    /// Says what is wrong with a page's answers and asks whether to give others; the error where
+    /// nobody can be asked, or would not.
+    fn again(&self, error: anyhow::Error) -> anyhow::Result<()> {
+        if !self.ask.is_terminal() || error.is::<ask::Stopped>() {
+            return Err(error);
+        }
+        self.say(&format!("✗ {error:#}"));
+        let prompt = Prompt { text: "Answer again?", key: "", help: "" };
+        if self.ask.confirm(&prompt, true)? { Ok(()) } else { Err(error) }
     }
 }
 
@@ -65,16 +78,12 @@ async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
     answers_kept(page, answers)?;
     let who = identity::page(page, answers).await?;
     answers_kept(page, answers)?;
-    let http = Client::new("resource-manager", &who.connection.workspace.http)?;
-    let endpoint = who.connection.workspace.endpoints.resource_manager.clone();
-    let manager = ResourceManager::new(http, endpoint, who.caller.clone());
+    let manager = connections::manager(&who.connection.workspace, Arc::clone(&who.caller))?;
     let place = place::page(page, answers, &manager).await?;
     answers.connection.workspace.resource_id = Some(place.workspace.to_string());
     let kept = collections::page(page, answers, &found)?;
     if let Some(customer) = &place.customer_id {
-        let client = Client::new("query", &who.connection.workspace.http)?;
-        let endpoint = who.connection.workspace.endpoints.query.clone();
-        let query = Query::new(client, endpoint, who.caller.clone());
+        let query = connections::query(&who.connection.workspace, Arc::clone(&who.caller))?;
         collections::heartbeats(page, answers, &kept, (&query, customer)).await;
     }
     import(page, answers)?;

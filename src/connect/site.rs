@@ -5,7 +5,7 @@ use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, Site as _};
 
 use super::Page;
 use super::answers::Answers;
-use super::ask::{Prompt, Stopped};
+use super::ask::Prompt;
 use crate::config::{self, SiteIdentity, raw};
 use crate::{connections, kerberos};
 
@@ -22,17 +22,10 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
         ask(page, &mut answers.connection.site)?;
         match look(page, answers).await {
             Ok(found) => return Ok(found),
-            Err(error) if page.ask.is_terminal() && !error.is::<Stopped>() => {
-                page.say(&format!("✗ {error:#}"));
-                let again = Prompt { text: "Answer again?", key: "site", help: "" };
-                if !page.ask.confirm(&again, true)? {
-                    return Err(error);
-                }
-                let site = &mut answers.connection.site;
-                (site.admin_service, site.authentication) = (Vec::new(), None);
-            }
-            Err(error) => return Err(error),
+            Err(error) => page.again(error)?,
         }
+        let site = &mut answers.connection.site;
+        (site.admin_service, site.authentication) = (Vec::new(), None);
     }
 }
 

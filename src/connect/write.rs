@@ -80,7 +80,7 @@ fn lay(table: &mut Table, wanted: &Table) {
         match (table.get_mut(key), item) {
             (Some(Item::Table(below)), Item::Table(above)) => lay(below, above),
             (Some(Item::Value(below)), Item::Value(above)) => {
-                if !is_same(below, above) {
+                if plain(below).is_none() || plain(below) != plain(above) {
                     let decor = below.decor().clone();
                     *below = above.clone();
                     *below.decor_mut() = decor;
@@ -114,13 +114,10 @@ fn settle(table: &mut Table) {
     }
 }
 
-/// Whether two values say the same, however they are written.
-fn is_same(one: &Value, other: &Value) -> bool {
-    let plain = |value: &Value| {
-        let text = format!("v = {}", value.to_string().trim());
-        text.parse::<toml::Table>().ok()
-    };
-    plain(one).is_some() && plain(one) == plain(other)
+/// What a value says, however it is written.
+pub(crate) fn plain(value: &Value) -> Option<toml::Value> {
+    let text = format!("v = {}", value.to_string().trim());
+    text.parse::<toml::Table>().ok()?.remove("v")
 }
 
 #[cfg(test)]

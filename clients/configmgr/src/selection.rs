@@ -77,14 +77,19 @@ impl Selection {
     /// Whether a collection is kept.
     #[must_use]
     pub fn has(&self, collection: &Collection) -> bool {
+        self.keeps(&collection.id, &collection.name, &collection.folder)
+    }
+
+    /// Whether a collection with this id and name in this folder is kept.
+    #[must_use]
+    pub fn keeps(&self, id: &str, name: &str, folder: &str) -> bool {
         self.selectors.iter().any(|(selector, matcher)| match (selector, matcher) {
-            (Selector::Id(id), _) => *id == collection.id,
-            (Selector::Folder(folder), _) => {
-                let folder = folder.trim_end_matches('/');
-                let rest = collection.folder.strip_prefix(folder);
+            (Selector::Id(wanted), _) => wanted == id,
+            (Selector::Folder(wanted), _) => {
+                let rest = folder.strip_prefix(wanted.trim_end_matches('/'));
                 rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            (Selector::Name(_), Some(matcher)) => matcher.is_match(&collection.name),
+            (Selector::Name(_), Some(matcher)) => matcher.is_match(name),
             (Selector::Name(_), None) => false,
         })
     }

@@ -25,7 +25,7 @@ pub use undo::{Leftover, Taken};
 pub use wanted::{monthly_gigabytes, monthly_price};
 
 /// What resources of cmsync carry: the code of the site that they serve.
-pub const TAG: &str = "cmsync";
+pub const TAG: &str = cmsync_schemas::searches::OWNER_TAG;
 
 /// What is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]

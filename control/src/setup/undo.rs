@@ -1,13 +1,11 @@
 //! Takes back what a set-up made, and only that.
 
 use cmsync_azure::{RoleAssignment, SavedSearch};
+use cmsync_schemas::searches::SHARED;
 
 use super::look::DIAGNOSTICS;
 use super::wanted::{TABLE_MARK, tables};
 use super::{Ground, Setup, SetupError, Step, TAG, is_absent};
-
-/// The tag's value of what shows every site's groups.
-const SHARED: &str = "*";
 
 /// Something of ours that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]

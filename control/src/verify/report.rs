@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cmsync_azure::SavedSearch;
-use cmsync_schemas::searches::{OWNER_TAG, SHARED};
+use cmsync_schemas::searches::OWNER_TAG;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -190,9 +190,7 @@ impl Report {
             };
             self.add(Finding::of(Kind::Groups, format!("group {} {text}", search.alias)));
         }
-        let is_ours = |s: &&SavedSearch| {
-            s.tag(OWNER_TAG).is_some_and(|of| of == site) && s.tag(OWNER_TAG) != Some(SHARED)
-        };
+        let is_ours = |s: &&SavedSearch| s.tag(OWNER_TAG) == Some(site);
         let is_wanted = |s: &SavedSearch| wanted.iter().any(|w| w.id.eq_ignore_ascii_case(&s.id));
         for extra in found.iter().filter(is_ours).filter(|s| !is_wanted(s)) {
             let alias = &extra.function_alias;
