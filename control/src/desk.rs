@@ -58,10 +58,11 @@ impl Desk {
                 let subject = (Subject::Groups, topics::GROUPS_LOOK);
                 self.order(&connection, subject, "look", "the groups are looked at").await
             }
-            Question::Expected { .. } | Question::Searches { .. } | Question::Reporting { .. } => {
-                self.compared(question).await
-            }
-            Question::RawLimit { .. } | Question::Hold { .. } => self.limit(question).await,
+            Question::Expected { .. }
+            | Question::Searches { .. }
+            | Question::Reporting { .. }
+            | Question::RawLimit { .. }
+            | Question::Hold { .. } => self.verification(question).await,
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve } => {
                 self.decide_removal(&connection, &collection, approve).await
@@ -81,8 +82,8 @@ impl Desk {
         }
     }
 
-    /// What verification compares with.
-    async fn compared(&self, question: Question) -> Result<Answer, Error> {
+    /// What verification compares with, and what it asks of the uploader.
+    async fn verification(&self, question: Question) -> Result<Answer, Error> {
         match question {
             Question::Expected { connection } if !self.connections().contains(&connection) => {
                 Ok(refused_connection(&connection))
@@ -94,13 +95,6 @@ impl Desk {
             Question::Reporting { connection, names } => {
                 crate::expected::reporting(&*self.queue, &connection, names).await
             }
-            _ => Ok(Answer::Refused("nothing to compare".into())),
-        }
-    }
-
-    /// What verification asks of the uploader.
-    async fn limit(&self, question: Question) -> Result<Answer, Error> {
-        match question {
             Question::RawLimit { connection, bytes: Some(bytes) } => {
                 let (subject, action) = ((Subject::RawLimit, ""), bytes.to_string());
                 self.order(&connection, subject, &action, "larger bodies are sent").await
@@ -113,7 +107,7 @@ impl Desk {
                 let (subject, action) = ((Subject::Hold, ""), until.to_string());
                 self.order(&connection, subject, &action, "nothing is sent until then").await
             }
-            _ => Ok(Answer::Refused("no limit".into())),
+            _ => Ok(Answer::Refused("not a question of verification".into())),
         }
     }
 
