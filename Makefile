@@ -17,7 +17,7 @@ KERBEROS_TEST := krb5-kdc krb5-admin-server krb5-user
 # Installs Debian packages as root; otherwise names them.
 define packages
 	@command -v dpkg >/dev/null || exit 0; \
-	for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] && exit 0; \
 	if [ "$$(id -u)" != 0 ]; then echo "needed (Debian: apt-get install$$missing)"; exit 1; fi; \
 	export DEBIAN_FRONTEND=noninteractive; \
