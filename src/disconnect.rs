@@ -27,8 +27,13 @@ pub(crate) async fn run(
     let name = &args.connection;
     let connection = config.connection(name)?.clone();
     let setup = setup(&config, name, &connection).await?;
+    let place =
+        |c: &Connection| c.written().workspace.resource_id.as_deref().map(str::to_lowercase);
+    let is_same =
+        |(other, c): (&String, &Connection)| other != name && place(c) == place(&connection);
+    let is_shared = config.connections.iter().any(is_same);
     let taken = match &setup {
-        Some(setup) => setup.leftovers(args.delete_tables).await?,
+        Some(setup) => setup.leftovers(args.delete_tables, is_shared).await?,
         None => cmsync_control::setup::Taken::default(),
     };
     eprintln!("The rows of `{name}` are closed: its collections have no members any longer.");
@@ -47,7 +52,7 @@ pub(crate) async fn run(
     }
     if let Some(setup) = &setup {
         // What the groups' writer did not take away yet is found again.
-        for leftover in setup.leftovers(args.delete_tables).await?.ours {
+        for leftover in setup.leftovers(args.delete_tables, is_shared).await?.ours {
             setup.take_back(&leftover).await?;
             eprintln!("  ✓ {leftover}");
         }

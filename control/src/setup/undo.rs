@@ -48,11 +48,12 @@ impl std::fmt::Display for Leftover {
 
 impl Setup {
     /// What of this connection is there. Tables hold rows of all sites, so they count only where
-    /// asked for.
+    /// asked for. Where others use the workspace too, by its own searches or as `is_shared` says, its
+    /// tables and the roles on it stay.
     ///
     /// # Errors
     /// See [`SetupError`].
-    pub async fn leftovers(&self, with_tables: bool) -> Result<Taken, SetupError> {
+    pub async fn leftovers(&self, with_tables: bool, is_shared: bool) -> Result<Taken, SetupError> {
         let (manager, at) = (&self.manager, &self.target.workspace);
         let mut taken = Taken::default();
         let ground = match self.ground().await {
@@ -63,7 +64,7 @@ impl Setup {
         let site = self.target.site_code.as_str();
         let all = manager.saved_searches(at).await?;
         let is_other = |of: &str| of != site && of != SHARED;
-        let has_others = all.iter().any(|s| s.tag(TAG).is_some_and(is_other));
+        let has_others = is_shared || all.iter().any(|s| s.tag(TAG).is_some_and(is_other));
         let is_ours = |s: &SavedSearch| match s.tag(TAG) {
             Some(SHARED) => !has_others,
             tag => tag == Some(site),
@@ -87,7 +88,7 @@ impl Setup {
                 )),
             }
         }
-        self.roles_left(&ground, &mut taken).await?;
+        self.roles_left(&ground, has_others, &mut taken).await?;
         let workspace = manager.workspace(at).await?;
         let tags = workspace.and_then(|w| w.tags).unwrap_or_default();
         if tags.get(TAG).is_some_and(|of| of == site) {
@@ -100,7 +101,12 @@ impl Setup {
     }
 
     /// Roles go last: the caller may need them for the rest.
-    async fn roles_left(&self, ground: &Ground, taken: &mut Taken) -> Result<(), SetupError> {
+    async fn roles_left(
+        &self,
+        ground: &Ground,
+        has_others: bool,
+        taken: &mut Taken,
+    ) -> Result<(), SetupError> {
         let manager = &self.manager;
         for step in self.steps_on(ground) {
             if let Step::Role { role, scope, principal } = &step {
@@ -111,7 +117,9 @@ impl Setup {
                     other => other?,
                 };
                 for assignment in found.into_iter().filter(|a| a.gives(role, principal, scope)) {
-                    if assignment.name == name {
+                    if has_others && *scope == self.target.workspace.to_string() {
+                        taken.kept.push(format!("{step}: other connections use it"));
+                    } else if assignment.name == name {
                         taken.ours.push(Leftover::Role(assignment, step.to_string()));
                     } else {
                         taken.kept.push(format!("{step}: somebody else gave it"));

@@ -5,6 +5,8 @@
 
 #[path = "promises/captures.rs"]
 mod captures;
+#[path = "promises/central_site.rs"]
+mod central_site;
 #[path = "promises/clouds.rs"]
 mod clouds;
 #[path = "promises/commands.rs"]
