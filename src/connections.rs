@@ -198,7 +198,10 @@ impl WorkspaceSeq {
         credential: Arc<Credential>,
     ) -> Result<Self, cmsync_http::Error> {
         let workspace = &connection.workspace;
-        let query = query(workspace, credential)?;
+        let mut query = query(workspace, credential)?;
+        if let Some(id) = &connection.written().workspace.resource_id {
+            query = query.on(id);
+        }
         let query = workspace.workspace_id.clone().map(|id| (query, id));
         Ok(Self { query, connection: connection.producer.name.clone() })
     }

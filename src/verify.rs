@@ -54,8 +54,12 @@ fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifie
         Some(Ok(place)) => Some((connections::manager(workspace, Arc::clone(&credential))?, place)),
         _ => None,
     };
+    let query = connections::query(workspace, credential)?;
     Ok(Verifier {
-        query: connections::query(workspace, credential)?,
+        query: match resource_id {
+            Some(resource_id) => query.on(resource_id),
+            None => query,
+        },
         workspace: id,
         manager,
         groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),

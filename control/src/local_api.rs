@@ -66,24 +66,58 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     write.write_all(&text).await
 }
 
-/// Asks the running process; `None` when none is running.
+/// Asks the running process; `None` when none is running, or it stopped before it answered: whoever
+/// asks goes to the queue itself then, and every question may be asked twice.
 ///
 /// # Errors
-/// When it goes away in the middle.
+/// When the socket cannot be used, or the answer is not one.
 pub async fn ask(directory: &Path, question: &Question) -> io::Result<Option<Answer>> {
-    let mut stream = match UnixStream::connect(socket_path(directory)).await {
-        Ok(stream) => stream,
-        Err(e)
-            if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-        {
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
+    match converse_with(directory, question).await {
+        Ok(answer) if answer.is_empty() => Ok(None),
+        Ok(answer) => Ok(Some(serde_json::from_slice(&answer)?)),
+        Err(error) if is_gone(error.kind()) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_gone(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound};
+    matches!(kind, NotFound | ConnectionRefused | ConnectionReset | BrokenPipe)
+}
+
+async fn converse_with(directory: &Path, question: &Question) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(socket_path(directory)).await?;
     let mut text = serde_json::to_vec(question)?;
     text.push(b'\n');
     stream.write_all(&text).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-    Ok(Some(serde_json::from_slice(&answer)?))
+    Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_process_that_stops_while_it_is_asked_counts_as_not_running() {
+        let directory = tempfile::tempdir().unwrap();
+        let question = Question::Status;
+        assert!(ask(directory.path(), &question).await.unwrap().is_none());
+        let listener = UnixListener::bind(socket_path(directory.path())).unwrap();
+        let (asked, ()) = tokio::join!(ask(directory.path(), &question), async {
+            // Closed with the question unread: the other end's connection is reset.
+            drop(listener.accept().await.unwrap());
+        });
+        assert!(asked.unwrap().is_none());
+        let (asked, ()) = tokio::join!(ask(directory.path(), &question), async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut line = String::new();
+            BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
+        });
+        assert!(asked.unwrap().is_none());
+        let asked = ask(directory.path(), &question);
+        drop(listener);
+        assert!(asked.await.unwrap().is_none());
+    }
 }

@@ -65,7 +65,8 @@ const WAYS: [&str; 6] = [
     "there is no app registration: show the commands that make one",
 ];
 
-async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
+/// Asks for what is not known of the identity.
+pub(super) async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
     if let Some(name) = &page.args.create_app {
         if !has_proof(&answers.connection.workspace) {
             create(page, answers, name).await?;

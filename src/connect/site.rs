@@ -3,9 +3,9 @@
 use anyhow::bail;
 use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, Site as _};
 
-use super::Page;
 use super::answers::Answers;
 use super::ask::Prompt;
+use super::{Page, identity};
 use crate::config::{self, SiteIdentity, raw};
 use crate::{connections, kerberos};
 
@@ -19,7 +19,7 @@ pub(crate) struct SiteFound {
 pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<SiteFound> {
     page.title("Site");
     loop {
-        ask(page, &mut answers.connection.site)?;
+        ask(page, answers).await?;
         match look(page, answers).await {
             Ok(found) => return Ok(found),
             Err(error) => page.again(error)?,
@@ -29,7 +29,8 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
     }
 }
 
-fn ask(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
+async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
+    let site = &mut answers.connection.site;
     if site.admin_service.is_empty() {
         let prompt = Prompt {
             text: "Administration service",
@@ -52,50 +53,92 @@ fn ask(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
         site.ca_file = Some(file).filter(|f| !f.is_empty()).map(Into::into);
     }
     if site.authentication.is_none() {
-        site.authentication = Some(authentication(page)?);
-        if page.ask.is_terminal() && site.account.is_none() {
-            let prompt = Prompt {
-                text: "Logon name of the account",
-                key: "site.account",
-                help: "DOMAIN\\name, to notice when its rights change; may be empty",
-            };
-            let account = page.ask.text(&prompt, "", |_| Ok(()))?;
-            site.account = Some(account).filter(|name| !name.is_empty());
+        let authentication = authentication(page)?;
+        let is_entra = authentication.entra.is_some();
+        site.authentication = Some(authentication);
+        if is_entra {
+            // Its tokens are those of the identity in Azure, which is asked for before its page.
+            identity::ask(page, answers).await?;
         }
+        account(page, &mut answers.connection.site)?;
     }
     Ok(())
 }
 
-/// With Kerberos or a token.
+fn account(page: &Page<'_>, site: &mut raw::Site) -> anyhow::Result<()> {
+    if page.ask.is_terminal() && site.account.is_none() {
+        let prompt = Prompt {
+            text: "Logon name of the account",
+            key: "site.account",
+            help: "DOMAIN\\name, to notice when its rights change; may be empty",
+        };
+        let account = page.ask.text(&prompt, "", |_| Ok(()))?;
+        site.account = Some(account).filter(|name| !name.is_empty());
+    }
+    Ok(())
+}
+
+/// With Kerberos, a token of one's own, or Entra's.
 fn authentication(page: &Page<'_>) -> anyhow::Result<raw::Authentication> {
     let prompt = Prompt {
         text: "How is the site signed in to?",
         key: "site.authentication",
         help: "{ kerberos = { principal, keytab } } or { bearer_token_file }",
     };
-    let ways = ["a bearer token in a file", "Kerberos with a keytab"];
     let mut answer = raw::Authentication::default();
-    if page.ask.is_terminal() && page.ask.choose(&prompt, &ways.map(ToOwned::to_owned))? == 1 {
-        let principal = Prompt {
-            text: "Principal",
-            key: "principal",
-            help: "for example svc-cmsync@CONTOSO.COM",
-        };
-        let keytab =
-            Prompt { text: "Keytab", key: "keytab", help: "a file with the principal's key" };
-        answer.kerberos = Some(raw::Kerberos {
-            principal: page.ask.text(&principal, "", super::not_empty)?,
-            keytab: Some(page.ask.text(&keytab, "", super::file)?.into()),
-            ticket_cache: None,
-        });
-        return Ok(answer);
-    }
-    let prompt = Prompt {
-        text: "File with a bearer token for the site",
-        key: "site.authentication",
-        help: "{ bearer_token_file = \"…\" }, or { kerberos = { principal = \"…\", keytab = \"…\" } }",
+    let way = if page.ask.is_terminal() {
+        page.ask.choose(&prompt, &WAYS.map(ToOwned::to_owned))?
+    } else {
+        0
     };
-    answer.bearer_token_file = Some(page.ask.text(&prompt, "", super::file)?.into());
+    match way {
+        1 | 2 => answer.kerberos = Some(kerberos(page, way == 1)?),
+        3 => {
+            let prompt = Prompt {
+                text: "Application ID URI of the site's server",
+                key: "site.authentication",
+                help: "api://…, as the server application of the cloud management gateway is called",
+            };
+            let audience = page.ask.text(&prompt, "", super::not_empty)?;
+            answer.entra = Some(raw::Entra { audience });
+        }
+        _ => {
+            let prompt = Prompt {
+                text: "File with a bearer token for the site",
+                key: "site.authentication",
+                help: "{ bearer_token_file = \"…\" }, { kerberos = { principal = \"…\", keytab = \"…\" } } or \
+                       { entra = { audience = \"api://…\" } }",
+            };
+            answer.bearer_token_file = Some(page.ask.text(&prompt, "", super::file)?.into());
+        }
+    }
+    Ok(answer)
+}
+
+const WAYS: [&str; 4] = [
+    "a bearer token in a file",
+    "Kerberos with a keytab",
+    "Kerberos with a ticket cache (kinit)",
+    "tokens of the identity in Azure (Entra)",
+];
+
+fn kerberos(page: &Page<'_>, has_keytab: bool) -> anyhow::Result<raw::Kerberos> {
+    let prompt =
+        Prompt { text: "Principal", key: "principal", help: "for example svc-cmsync@CONTOSO.COM" };
+    let principal = page.ask.text(&prompt, "", super::not_empty)?;
+    let mut answer = raw::Kerberos { principal, keytab: None, ticket_cache: None };
+    if has_keytab {
+        let prompt =
+            Prompt { text: "Keytab", key: "keytab", help: "a file with the principal's key" };
+        answer.keytab = Some(page.ask.text(&prompt, "", super::file)?.into());
+    } else {
+        let prompt = Prompt {
+            text: "Ticket cache",
+            key: "ticket_cache",
+            help: "as klist names it, for example FILE:/run/cmsync/tickets; whoever renews it keeps cmsync going",
+        };
+        answer.ticket_cache = Some(page.ask.text(&prompt, "", super::not_empty)?);
+    }
     Ok(answer)
 }
 

@@ -21,6 +21,8 @@ const UNTOLD_WAIT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Query {
     api: Api,
+    /// The workspace's resource id, where rights are granted.
+    scope: String,
 }
 
 /// Why a workspace did not answer.
@@ -88,7 +90,14 @@ impl Query {
     /// Asks at `endpoint`, for example `https://api.loganalytics.azure.com`.
     #[must_use]
     pub fn new(http: Client, endpoint: Url, credential: Arc<Credential>) -> Self {
-        Self { api: Api::new(http, endpoint, credential) }
+        let scope = "the workspace".to_owned();
+        Self { api: Api::new(http, endpoint, credential), scope }
+    }
+
+    /// Names this resource id where a right is missing.
+    #[must_use]
+    pub fn on(self, resource_id: &str) -> Self {
+        Self { scope: resource_id.to_owned(), ..self }
     }
 
     /// The rows of a query's first table, over the last 30 days.
@@ -100,8 +109,7 @@ impl Query {
         let place = Place { path: &path, query: &[] };
         let body = serde_json::json!({ "query": kql, "timespan": "P30D" });
         let needs = Needs::Role("Log Analytics Reader");
-        let scope = format!("the workspace {workspace}");
-        let wish = Wish { what: "ask the workspace", needs, scope: &scope };
+        let wish = Wish { what: "ask the workspace", needs, scope: &self.scope };
         let answer =
             self.api.send(|| self.api.request(Method::POST, place).json(&body), true).await?;
         match answer.status {

@@ -108,22 +108,39 @@ impl Setup {
         taken: &mut Taken,
     ) -> Result<(), SetupError> {
         let manager = &self.manager;
-        for step in self.steps_on(ground) {
-            if let Step::Role { role, scope, principal } = &step {
-                let name = RoleAssignment::name_for(role, principal, scope);
-                let found = manager.role_assignments(scope, principal).await;
-                let found = match found {
-                    Err(error) if is_absent(&error) => Vec::new(),
-                    other => other?,
-                };
-                for assignment in found.into_iter().filter(|a| a.gives(role, principal, scope)) {
-                    if has_others && *scope == self.target.workspace.to_string() {
-                        taken.kept.push(format!("{step}: other connections use it"));
-                    } else if assignment.name == name {
-                        taken.ours.push(Leftover::Role(assignment, step.to_string()));
-                    } else {
-                        taken.kept.push(format!("{step}: somebody else gave it"));
+        let wanted: Vec<Step> = self.steps_on(ground);
+        let mut seen = std::collections::BTreeSet::new();
+        for step in &wanted {
+            let Step::Role { scope, principal, .. } = step else {
+                continue;
+            };
+            if !seen.insert(scope) {
+                continue;
+            }
+            let found = match manager.role_assignments(scope, principal).await {
+                Err(error) if is_absent(&error) => Vec::new(),
+                other => other?,
+            };
+            for assignment in found {
+                let gives = |step: &&Step| match step {
+                    Step::Role { role, scope: on, .. } => {
+                        on == scope && assignment.gives(role, principal, scope)
                     }
+                    _ => false,
+                };
+                let is_ours = assignment.is_ours(principal, scope);
+                let words = match wanted.iter().find(gives) {
+                    Some(step) => step.to_string(),
+                    // Ours with another role: the one that set-up was given for the groups.
+                    None if is_ours => format!("role {} on {scope}", assignment.definition()),
+                    None => continue,
+                };
+                if has_others && *scope == self.target.workspace.to_string() {
+                    taken.kept.push(format!("{words}: other connections use it"));
+                } else if is_ours {
+                    taken.ours.push(Leftover::Role(assignment, words));
+                } else {
+                    taken.kept.push(format!("{words}: somebody else gave it"));
                 }
             }
         }

@@ -74,21 +74,36 @@ impl RoleAssignment {
     /// Whether it gives `role` to `principal` on `scope`, there or above.
     #[must_use]
     pub fn gives(&self, role: &Role, principal: &str, scope: &str) -> bool {
-        let Properties { role_definition_id, principal_id, scope: on } = &self.properties;
+        let Properties { principal_id, scope: on, .. } = &self.properties;
         let (on, scope) = (on.trim_end_matches('/').to_lowercase(), scope.to_lowercase());
         let is_at_or_above =
             scope.strip_prefix(&on).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        let definition = role_definition_id.rsplit('/').next().unwrap_or_default();
-        definition.eq_ignore_ascii_case(&role.definition)
+        self.definition().eq_ignore_ascii_case(&role.definition)
             && principal_id.eq_ignore_ascii_case(principal)
             && is_at_or_above
+    }
+
+    /// The id (a GUID) of its role's definition.
+    #[must_use]
+    pub fn definition(&self) -> &str {
+        self.properties.role_definition_id.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Whether cmsync gave it to `principal` on `scope`, whatever its role.
+    #[must_use]
+    pub fn is_ours(&self, principal: &str, scope: &str) -> bool {
+        self.name == Self::name(self.definition(), principal, scope)
     }
 
     /// The name of our own assignment: the same for the same role, principal and scope, so that it
     /// is known again from anywhere.
     #[must_use]
     pub fn name_for(role: &Role, principal: &str, scope: &str) -> String {
-        let text = format!("cmsync|{}|{principal}|{scope}", role.definition).to_lowercase();
+        Self::name(&role.definition, principal, scope)
+    }
+
+    fn name(definition: &str, principal: &str, scope: &str) -> String {
+        let text = format!("cmsync|{definition}|{principal}|{scope}").to_lowercase();
         let hash = digest(&SHA256, text.as_bytes());
         let hex: String = hash.as_ref().iter().take(16).map(|b| format!("{b:02x}")).collect();
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();

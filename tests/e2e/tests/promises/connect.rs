@@ -201,6 +201,8 @@ async fn a_role_of_ones_own_is_enough_for_the_groups() {
     let roles = desk.lab.resources().roles_of(&desk.lab.options.object_id);
     let names: Vec<&str> = roles.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["Log Analytics Reader", "Monitoring Metrics Publisher", "cmsync groups"]);
+    assert_done(&desk.run(&["disconnect", "lab", "--yes"]).await);
+    assert_eq!(desk.lab.resources().roles_of(&desk.lab.options.object_id), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

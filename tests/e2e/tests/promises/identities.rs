@@ -90,7 +90,10 @@ async fn check_tells_which_role_the_workspace_lacks_and_what_it_is() {
     let output = rig.run(&["check"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success(), "{text}");
-    for part in ["FAILED lab: workspace", "Log Analytics Reader", "az role assignment create"] {
+    let scope = format!("--scope {}", cmsync_lab::arm::WORKSPACE);
+    for part in
+        ["FAILED lab: workspace", "Log Analytics Reader", "az role assignment create", &scope]
+    {
         assert!(text.contains(part), "`{part}` is missing from: {text}");
     }
 }

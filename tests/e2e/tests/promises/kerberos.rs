@@ -82,11 +82,12 @@ impl Realm {
     fn write_files(&self, port: u16) {
         let at = self.directory.path().display();
         let client = format!(
-            "[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_canonicalize_hostname = false\n rdns = false\n udp_preference_limit = 1\n\
+            "[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_canonicalize_hostname = false\n rdns = false\n udp_preference_limit = 1\n clockskew = 1\n\
              [realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{port}\n }}\n"
         );
         let server = format!(
-            "[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n\
+            "[logging]\n kdc = FILE:{at}/kdc.log\n\
+             [kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n\
              [realms]\n {REALM} = {{\n  database_name = {at}/principal\n  key_stash_file = {at}/stash\n  acl_file = {at}/acl\n }}\n"
         );
         std::fs::write(self.path("krb5.conf"), client).unwrap();
@@ -160,6 +161,36 @@ async fn a_keytab_carries_a_run_with_a_ticket_for_each_request() {
     let check = realm.cmsync(&config, &["check"]).await;
     let text = String::from_utf8_lossy(&check.stdout).into_owned();
     assert!(check.status.success() && text.contains("CAS is the top tier"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ticket_is_renewed_before_it_ends() {
+    let mut realm = Realm::new().await;
+    // Of all tickets the site takes those alone that have not ended, to a second.
+    let short = format!("modprinc -maxlife \"6 seconds\" {PRINCIPAL}");
+    realm.tool("kadmin.local", &["-r", REALM, "-q", &short]);
+    let config = realm.config(&realm.with_keytab(PRINCIPAL, "svc.keytab"));
+    let log = std::fs::File::create(realm.path("cmsync.log")).unwrap();
+    let mut command = realm.command(binary().to_str().unwrap());
+    let child = command.arg("--config").arg(&config).arg("run").stderr(log).spawn().unwrap();
+    realm.running.push(child);
+    let issued = |realm: &Realm| {
+        let text = std::fs::read_to_string(realm.path("kdc.log")).unwrap_or_default();
+        let is_first = |line: &&str| line.contains("AS_REQ") && line.contains("ISSUE");
+        text.lines().filter(is_first).filter(|line| line.contains("svc-cmsync")).count()
+    };
+    until(|| Some(()).filter(|()| issued(&realm) >= 4)).await;
+    let asked = async |realm: &Realm| {
+        let report = realm.lab(Method::GET, "report", &json!({})).await;
+        report["counts"]["site"].to_string()
+    };
+    let before = asked(&realm).await;
+    let started = Instant::now();
+    while asked(&realm).await == before {
+        assert!(started.elapsed() < PATIENCE, "no poll any longer");
+    }
+    let told = std::fs::read_to_string(realm.path("cmsync.log")).unwrap();
+    assert!(!told.contains("WARN") && !told.contains("ERROR"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -213,36 +213,74 @@ async fn forty_columns_are_enough() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_at_any_page_it_goes_on_with_the_answers_that_were_given() {
     let desk = desk().await;
-    let pages = [
-        "Name of the connection",
-        "Administration service",
-        "How does cmsync sign in?",
-        "Client secret",
-        "Who sets up in Azure?",
-        "Which collections?",
-        "Import now?",
-        "Go on?",
-    ];
     tokio::task::block_in_place(|| {
-        for stop in pages {
-            let mut person = sits_down(&desk, (40, 100));
-            answer_until(&mut person, &desk, stop);
-            person.types(CTRL_C);
-            assert!(!person.ends(), "{stop}: {}", person.shown());
-            assert!(person.shown().contains("stopped"), "{stop}: {}", person.shown());
-            assert_eq!(desk.writes(), 0, "{stop}");
+        let pages = answers(&desk);
+        for (stop, _) in &pages {
+            stops_at(&desk, &pages, stop);
         }
         let mut person = sits_down(&desk, (40, 100));
-        answer_until(&mut person, &desk, "nothing");
+        answer_until(&mut person, &pages, "nothing");
         assert!(person.ends(), "{}", person.shown());
     });
     desk.assert_equal();
 }
 
-/// Answers whatever is asked, until `stop` is.
-fn answer_until(person: &mut Person, desk: &Desk, stop: &str) {
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_at_the_pages_of_another_way_nothing_was_changed() {
+    let desk = desk().await;
+    let down = |times: usize| DOWN.repeat(times);
+    let sign_in = "How is the site signed in to?";
+    let identity = "How does cmsync sign in?";
+    tokio::task::block_in_place(|| {
+        for (choices, stop) in [
+            (vec![(sign_in, down(1))], "Principal"),
+            (vec![(sign_in, down(1)), ("Principal", "a@B".into())], "Keytab"),
+            (vec![(sign_in, down(2)), ("Principal", "a@B".into())], "Ticket cache"),
+            (vec![(sign_in, down(3))], "Application ID URI"),
+            (vec![(identity, down(1))], "Certificate and key"),
+            (vec![("Application (client) id", "wrong".into())], "Answer again?"),
+            (vec![("Which collections?", String::new())], "Collections"),
+            (vec![("Which collections?", down(2))], "Folder"),
+        ] {
+            let mut pages = answers(&desk);
+            pages.retain(|(question, _)| choices.iter().all(|(chosen, _)| chosen != question));
+            pages.extend(choices);
+            stops_at(&desk, &pages, stop);
+            drop(std::fs::remove_file(desk.directory.path().join("cmsync-connect-lab.toml")));
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_may_take_the_tokens_of_the_identity_in_azure() {
+    let desk = desk().await;
+    tokio::task::block_in_place(|| {
+        let mut pages = answers(&desk);
+        pages.retain(|(question, _)| !question.starts_with("How is the site"));
+        pages.push(("How is the site signed in to?", DOWN.repeat(3)));
+        pages.push(("Application ID URI", cmsync_lab::server::SITE_AUDIENCE.into()));
+        let mut person = sits_down(&desk, (40, 100));
+        answer_until(&mut person, &pages, "nothing");
+        assert!(person.ends(), "{}", person.shown());
+    });
+    let file = std::fs::read_to_string(&desk.config).unwrap();
+    assert!(file.contains("entra") && !file.contains("bearer_token_file"), "{file}");
+    desk.assert_equal();
+}
+
+fn stops_at(desk: &Desk, pages: &[(&str, String)], stop: &str) {
+    let mut person = sits_down(desk, (40, 100));
+    answer_until(&mut person, pages, stop);
+    person.types(CTRL_C);
+    assert!(!person.ends(), "{stop}: {}", person.shown());
+    assert!(person.shown().contains("stopped"), "{stop}: {}", person.shown());
+    assert_eq!(desk.writes(), 0, "{stop}");
+}
+
+/// What is asked on the shortest way, and its answers.
+fn answers(desk: &Desk) -> Vec<(&'static str, String)> {
     let file = |name: &str| desk.directory.path().join(name).display().to_string();
-    let answers = [
+    vec![
         ("Name of the connection", "lab".to_owned()),
         ("Description", "The lab".to_owned()),
         ("Administration service", format!("{}/AdminService_TokenAuth", desk.lab.url())),
@@ -261,7 +299,11 @@ fn answer_until(person: &mut Person, desk: &Desk, stop: &str) {
         ("Pattern", "*".to_owned()),
         ("Import now?", String::new()),
         ("Go on?", String::new()),
-    ];
+    ]
+}
+
+/// Answers whatever is asked, until `stop` is.
+fn answer_until(person: &mut Person, answers: &[(&str, String)], stop: &str) {
     let started = Instant::now();
     let mut answered = std::collections::BTreeSet::new();
     loop {
