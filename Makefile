@@ -25,7 +25,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test unit kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test unit kafka kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -42,7 +42,7 @@ demo: build ## Show the main job working: a lab hierarchy with churn, synced for
 
 test: lint unit kql e2e python-client ## Run every test, set-up included
 
-unit: headers ## Unit, property and contract tests
+unit: headers kafka ## Unit, property and contract tests
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
 
 e2e: build ## The real binary against the lab
@@ -59,6 +59,15 @@ kql: headers $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: chec
 	CMSYNC_NODE_MODULES=$(CURDIR)/$(TOOLS)/node/node_modules node tests/kql/check.js $(TOOLS)/kql.json
 	$(PYTHON) tests/kql/evaluate.py $(TOOLS)/kql.json $(TOOLS)/worlds.json
 	$(CARGO) run --quiet --locked -p cmsync-lab --example worlds $(TOOLS)/worlds.json
+
+kafka: $(TOOLS)/kafka/.ready ## A real Apache Kafka for tests and the demo, from Maven Central
+
+$(TOOLS)/kafka/.ready: tests/broker/pom.xml
+	@java -version 2>/dev/null || { echo "Java 17 or newer is needed (Debian: apt-get install default-jre-headless)"; exit 1; }
+	@command -v mvn >/dev/null || { echo "Maven is needed (Debian: apt-get install maven)"; exit 1; }
+	rm -rf $(TOOLS)/kafka && mkdir -p $(TOOLS)/kafka
+	mvn -B -q -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(TOOLS)/kafka/lib -DincludeScope=runtime
+	touch $@
 
 $(TOOLS)/node/.ready: tests/kql/package.json tests/kql/package-lock.json
 	@command -v npm >/dev/null || { echo "Node.js with npm is needed (Debian: apt-get install nodejs npm)"; exit 1; }

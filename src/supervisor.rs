@@ -257,7 +257,7 @@ impl Supervisor {
                 (topics::records(name), topics::UPLOADER),
             ] {
                 for log in self.queue.log(&topic, group).await? {
-                    open += log.end - log.position.map_or(log.start, |p| p.offset);
+                    open += log.waiting;
                 }
             }
             if let Some(progress) = self.groups.get(name) {

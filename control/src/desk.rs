@@ -69,13 +69,11 @@ impl Desk {
             }
             Question::DeadLetters => self.dead_letters().await,
             Question::DecideDeadLetter { id, replay } => self.decide_dead_letter(&id, replay).await,
-            Question::Groups => crate::groups::all(&*self.queue, &self.connections()).await,
-            Question::GroupsOf { connection, .. } if !self.connections().contains(&connection) => {
-                Ok(refused_connection(&connection))
-            }
-            Question::GroupsOf { connection, computer } => {
-                crate::groups::of(&*self.queue, &connection, &computer).await
-            }
+            Question::Groups => crate::groups::all(&*self.queue, &self.connections().await?).await,
+            Question::GroupsOf { connection, computer } => match self.has(&connection).await? {
+                true => crate::groups::of(&*self.queue, &connection, &computer).await,
+                false => Ok(refused_connection(&connection)),
+            },
             Question::Members { connection, collection } => {
                 self.members(&connection, &collection).await
             }
@@ -85,10 +83,10 @@ impl Desk {
     /// What verification compares with, and what it asks of the uploader.
     async fn verification(&self, question: Question) -> Result<Answer, Error> {
         match question {
-            Question::Expected { connection } if !self.connections().contains(&connection) => {
-                Ok(refused_connection(&connection))
-            }
-            Question::Expected { connection } => self.expected(&connection).await,
+            Question::Expected { connection } => match self.has(&connection).await? {
+                true => self.expected(&connection).await,
+                false => Ok(refused_connection(&connection)),
+            },
             Question::Searches { connection, show } => {
                 crate::groups::searches(&*self.queue, &connection, show.into()).await
             }
@@ -111,9 +109,13 @@ impl Desk {
         }
     }
 
-    fn connections(&self) -> Vec<String> {
-        let topics = self.queue.topics();
-        topics.iter().filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into)).collect()
+    async fn connections(&self) -> Result<Vec<String>, Error> {
+        let topics = self.queue.topics().await?;
+        Ok(topics.iter().filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into)).collect())
+    }
+
+    async fn has(&self, connection: &str) -> Result<bool, Error> {
+        Ok(self.connections().await?.iter().any(|c| c == connection))
     }
 
     async fn status(&self) -> Result<Answer, Error> {
@@ -124,7 +126,7 @@ impl Desk {
             }
         }
         let mut views = Vec::new();
-        for name in self.connections() {
+        for name in self.connections().await? {
             let stages = stages.remove(&name).unwrap_or_default();
             views.push(self.connection(&name, &stages).await?);
         }
@@ -140,10 +142,9 @@ impl Desk {
             (topics::records(name), topics::UPLOADER),
         ] {
             for log in self.queue.log(&topic, group).await? {
-                let waiting = log.end - log.position.map_or(log.start, |p| p.offset);
                 waiting_bytes += log.bytes;
-                waiting_messages += waiting;
-                waiting_changes += if group == topics::TRANSFORMER { waiting } else { 0 };
+                waiting_messages += log.waiting;
+                waiting_changes += if group == topics::TRANSFORMER { log.waiting } else { 0 };
             }
         }
         Ok((waiting_bytes, waiting_messages, waiting_changes))
@@ -217,7 +218,7 @@ impl Desk {
         action: &str,
         then: &str,
     ) -> Result<Answer, Error> {
-        if !self.connections().iter().any(|c| c == connection) {
+        if !self.has(connection).await? {
             return Ok(refused_connection(connection));
         }
         let control = Control {
@@ -242,7 +243,7 @@ impl Desk {
     }
 
     async fn resume(&self, connection: &str) -> Result<Answer, Error> {
-        if !self.connections().iter().any(|c| c == connection) {
+        if !self.has(connection).await? {
             return Ok(refused_connection(connection));
         }
         self.write(&topics::control_key(connection, Subject::Pause, ""), None).await?;
@@ -347,7 +348,7 @@ impl Desk {
 
     async fn dead_letters(&self) -> Result<Answer, Error> {
         let mut views = Vec::new();
-        for connection in self.connections() {
+        for connection in self.connections().await? {
             let letters = self.letters(&connection).await?;
             views.extend(letters.into_iter().map(|l| DeadLetterView {
                 id: l.id,
@@ -364,7 +365,7 @@ impl Desk {
     }
 
     async fn decide_dead_letter(&self, id: &str, replay: bool) -> Result<Answer, Error> {
-        for connection in self.connections() {
+        for connection in self.connections().await? {
             if self.letters(&connection).await?.iter().any(|l| l.id == id) {
                 let (action, then) =
                     if replay { ("replay", "it is sent again") } else { ("drop", "it is dropped") };

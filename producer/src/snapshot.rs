@@ -95,7 +95,6 @@ impl Publisher {
             self.queue.log(&topics::changes(&self.connection), topics::TRANSFORMER).await?;
         let mapped =
             changes.get(partition).and_then(|c| c.position.as_ref()).map_or(0, |p| p.offset);
-        let taken = log.position.as_ref().map_or(log.start, |p| p.offset);
-        Ok(mapped > offset && taken == log.end)
+        Ok(mapped > offset && log.waiting == 0)
     }
 }

@@ -171,8 +171,11 @@ pub struct PartitionLog {
     pub start: u64,
     /// The offset that the next message will get.
     pub end: u64,
-    /// Bytes of keys and values held.
+    /// Bytes of keys and values held. Kafka: of those that wait; far behind the end, estimated.
     pub bytes: u64,
+    /// Messages that the group that was asked for has not taken. Kafka: far behind the end, an
+    /// upper bound, because transactions take offsets of their own.
+    pub waiting: u64,
     /// Where the group that was asked for stands, if it ever committed.
     pub position: Option<Position>,
 }
@@ -234,7 +237,10 @@ pub trait Queue: Send + Sync {
     fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error>;
 
     /// The topics that exist.
-    fn topics(&self) -> Vec<TopicSpec>;
+    ///
+    /// # Errors
+    /// When the store cannot be asked.
+    async fn topics(&self) -> Result<Vec<TopicSpec>, Error>;
 }
 
 /// A member's inbox.

@@ -50,6 +50,45 @@ pub enum Error {
     /// The queue was closed or crashed; open it again.
     #[error("queue is closed")]
     Closed,
+    /// The brokers cannot be reached, or do not answer as they should.
+    #[error("failed to {action} the brokers {brokers}: {detail}")]
+    Broker {
+        /// What was tried.
+        action: &'static str,
+        /// `bootstrap.servers`.
+        brokers: String,
+        /// Why.
+        detail: String,
+    },
+    /// The brokers refuse it to this principal.
+    #[error(
+        "the brokers do not allow this principal to {action} them: {detail}; grant it with \
+             kafka-acls, or use another principal"
+    )]
+    NotAllowed {
+        /// What was tried.
+        action: &'static str,
+        /// What was refused.
+        detail: String,
+    },
+    /// librdkafka does not take a setting.
+    #[error("`{key}` cannot be set so: {detail}")]
+    Setting {
+        /// Its name.
+        key: String,
+        /// Why.
+        detail: String,
+    },
+    /// A topic's settings would lose data.
+    #[error("topic `{topic}`: {problem}; {remedy}")]
+    TopicSettings {
+        /// The topic's name.
+        topic: String,
+        /// What is wrong.
+        problem: String,
+        /// The command that repairs it.
+        remedy: String,
+    },
     /// The store below failed. Writers wait and repeat; readers see this.
     #[error("failed to {action} queue storage: {source}")]
     Storage {
@@ -73,6 +112,6 @@ impl Error {
     /// Whether the same call may succeed later without anyone acting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Storage { .. })
+        matches!(self, Self::Storage { .. } | Self::Broker { .. })
     }
 }

@@ -6,10 +6,13 @@
 //!
 //! Two backends share one broker ([`local`]) and differ in where bytes rest: [`embedded`] keeps them
 //! in one file with one `fdatasync` a commit, [`memory`] keeps them in the process, for simulation.
+//! [`kafka`] leaves all of it to Apache Kafka, for stages in processes of their own.
 
 mod contract;
 pub mod embedded;
 mod error;
+pub mod kafka;
+mod limits;
 pub mod local;
 pub mod memory;
 pub mod worker;

@@ -7,7 +7,7 @@ mod backends;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Backend, Embedded, Memory};
+use backends::{Backend, Embedded, Kafka, Memory};
 use bytes::Bytes;
 use cmsync_queue::worker::{Each, Gather, Gathered, Handled, each};
 use cmsync_queue::{
@@ -67,9 +67,9 @@ async fn texts(queue: &dyn Queue, topic: &str, partition: u32) -> Vec<String> {
     messages.iter().map(|m| String::from_utf8(m.value.to_vec()).unwrap()).collect()
 }
 
-/// Whether nothing happens, however long one waits: time is paused, so this is exact.
-async fn stays_silent(events: &mut dyn Events) -> bool {
-    tokio::time::timeout(Duration::from_secs(3600), events.next()).await.is_err()
+/// Whether nothing happens, however long one waits: where time is paused, this is exact.
+async fn stays_silent(backend: &dyn Backend, events: &mut dyn Events) -> bool {
+    tokio::time::timeout(backend.silence(), events.next()).await.is_err()
 }
 
 macro_rules! contract {
@@ -79,6 +79,9 @@ macro_rules! contract {
         })* }
         mod embedded { $(#[tokio::test(start_paused = true)] async fn $name() {
             super::$name(&super::Embedded::new()).await;
+        })* }
+        mod kafka { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+            super::$name(&super::Kafka::new()).await;
         })* }
     };
 }
@@ -157,7 +160,7 @@ async fn an_aborted_commit_leaves_nothing_and_may_be_tried_again(backend: &dyn B
     assert_eq!(again, commit);
     assert!(texts(&*queue, "out", 0).await.is_empty());
     assert_eq!(queue.log("in", "g").await.unwrap()[0].position, None);
-    assert_eq!(committer.commit(again).await.unwrap(), Committed::Done(vec![0]));
+    assert!(matches!(committer.commit(again).await.unwrap(), Committed::Done(_)));
     assert_eq!(texts(&*queue, "out", 0).await, ["x"]);
 }
 
@@ -189,28 +192,33 @@ async fn two_members_never_both_write_for_one_partition(backend: &dyn Backend) {
     let (mut first, of_first) = queue.join("g", "in").await.unwrap();
     assigned(&mut *first, 1).await;
     let (mut second, of_second) = queue.join("g", "in").await.unwrap();
-    assigned(&mut *second, 1).await;
+    let (moved, stays) = match second.next().await.unwrap() {
+        Event::Assigned { partition, .. } => (partition, 1 - partition),
+        other => panic!("{other:?}"),
+    };
     let commit = |p| Commit {
         positions: vec![(p, at(1))],
         outputs: vec![output("out", p, "x")],
         state: vec![],
     };
-    assert_eq!(of_first.commit(commit(1)).await.unwrap(), Committed::Lost);
-    assert!(matches!(of_second.commit(commit(1)).await.unwrap(), Committed::Done(_)));
-    assert_eq!(texts(&*queue, "out", 1).await.len(), 1);
+    assert_eq!(of_first.commit(commit(moved)).await.unwrap(), Committed::Lost);
+    assert!(matches!(of_second.commit(commit(moved)).await.unwrap(), Committed::Done(_)));
+    assert_eq!(texts(&*queue, "out", moved).await.len(), 1);
     // What stayed with the first is its own again after it has heard of the loss.
-    assigned(&mut *first, 0).await;
-    assert!(matches!(of_first.commit(commit(0)).await.unwrap(), Committed::Done(_)));
+    assigned(&mut *first, stays).await;
+    assert!(matches!(of_first.commit(commit(stays)).await.unwrap(), Committed::Done(_)));
     drop(second);
-    assigned(&mut *first, 1).await;
-    assert_eq!(of_second.commit(commit(1)).await.unwrap(), Committed::Lost);
+    assigned(&mut *first, moved).await;
+    assert_eq!(of_second.commit(commit(moved)).await.unwrap(), Committed::Lost);
 }
 
 async fn state_comes_as_one_ordered_scan_without_what_was_forgotten(backend: &dyn Backend) {
     let queue = backend.open().await;
     declare(&*queue).await;
     let (mut events, committer) = queue.join("owner", "state").await.unwrap();
-    assigned(&mut *events, 1).await;
+    for _ in 0..2 {
+        assert!(matches!(events.next().await.unwrap(), Event::Assigned { .. }));
+    }
     let entry = |partition, key: &str, value: Option<&'static [u8]>| StateEntry {
         partition,
         key: Bytes::copy_from_slice(key.as_bytes()),
@@ -305,7 +313,7 @@ async fn a_paused_partition_stays_silent_while_others_go_on(backend: &dyn Backen
     events.pause(0);
     queue.publish(vec![output("in", 0, "a"), output("in", 1, "b")]).await.unwrap();
     assert_eq!(take(&mut *events, 1, 1).await.len(), 1);
-    assert!(stays_silent(&mut *events).await);
+    assert!(stays_silent(backend, &mut *events).await);
     events.resume(0);
     assert_eq!(take(&mut *events, 0, 1).await.len(), 1);
 }
@@ -381,8 +389,8 @@ async fn gather(gather: &mut Gather, count: usize) -> Vec<cmsync_queue::worker::
 }
 
 /// Lets a gatherer commit until nothing more happens.
-async fn settle(gather: &mut Gather) {
-    while let Ok(found) = tokio::time::timeout(Duration::from_secs(60), gather.next()).await {
+async fn settle(backend: &dyn Backend, gather: &mut Gather) {
+    while let Ok(found) = tokio::time::timeout(backend.silence(), gather.next()).await {
         assert!(matches!(found.unwrap(), Gathered::Committed));
     }
     assert!(gather.is_settled());
@@ -404,7 +412,7 @@ async fn gathered_messages_finish_in_any_order_and_positions_follow_the_lowest_o
         [(2, None), (0, Some((1, "n0"))), (1, Some((3, "n2"))), (3, Some((4, "n3")))]
     {
         gatherer.finish(ids[finish], vec![], format!("n{finish}"));
-        settle(&mut gatherer).await;
+        settle(backend, &mut gatherer).await;
         let found = position().await;
         assert_eq!(found.as_ref().map(|p| (p.offset, p.note.as_str())), expected);
     }
@@ -422,7 +430,7 @@ async fn gathered_outputs_are_durable_before_the_position_above_them(backend: &d
     let outputs = (0..100).map(|n| output("out", 0, &n.to_string())).collect();
     gatherer.finish(ids[0], outputs, String::new());
     backend.abort_next(&*queue, 1);
-    settle(&mut gatherer).await;
+    settle(backend, &mut gatherer).await;
     assert_eq!(texts(&*queue, "out", 0).await.len(), 100);
     assert_eq!(queue.log("in", "g").await.unwrap()[0].position.as_ref().unwrap().offset, 1);
 }
@@ -512,8 +520,8 @@ mod model {
         };
         let running =
             tokio::spawn(async move { each(events, &*committer, &mut Copier, &stop).await });
-        loop {
-            let log = queue.log("in", "g").await.unwrap();
+        // Where it crashed, it answers nothing.
+        while let Ok(log) = queue.log("in", "g").await {
             let done = |p: &cmsync_queue::PartitionLog| {
                 p.end == p.position.as_ref().map_or(p.start, |p| p.offset)
             };
@@ -591,6 +599,31 @@ mod model {
             steps in proptest::collection::vec(step(), 1..30)
         ) {
             paused().block_on(play(&Embedded::new(), steps));
+        }
+    }
+
+    /// More of them with `CMSYNC_CASES`.
+    fn cases(few: u32) -> ProptestConfig {
+        let cases = std::env::var("CMSYNC_CASES").ok().and_then(|n| n.parse().ok());
+        let cases = cases.unwrap_or(few);
+        // A case takes seconds: a shorter one that fails too is not looked for.
+        let max_shrink_iters = 0;
+        ProptestConfig {
+            cases,
+            max_shrink_iters,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        }
+    }
+
+    proptest! {
+        #![proptest_config(cases(3))]
+        #[test]
+        fn killed_between_any_two_steps_kafka_loses_and_repeats_nothing(
+            steps in proptest::collection::vec(step(), 1..16)
+        ) {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(play(&Kafka::new(), steps));
         }
     }
 }

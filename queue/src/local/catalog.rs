@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::watch;
 
 use super::store::{Batch, Extent, Stored, TopicPartition};
-use crate::{Error, Position, TopicKind, TopicSpec};
+use crate::{Error, Position, TopicSpec};
 
 /// One topic.
 pub(crate) struct Topic {
@@ -251,9 +251,5 @@ impl Catalog {
         let key = (group.to_owned(), topic.to_owned());
         let (owner, epoch) = self.groups.get(&key)?.owners.get(&partition)?;
         (*owner == member).then_some(*epoch)
-    }
-
-    pub(crate) fn kind(&self, topic: &str) -> Option<TopicKind> {
-        self.topics.get(topic).map(|t| t.spec.kind)
     }
 }

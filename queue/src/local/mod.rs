@@ -157,11 +157,17 @@ impl<S: Store> Queue for LocalQueue<S> {
     async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
         let catalog = self.catalog();
         let found = catalog.topic(topic)?;
-        let logs = (0_u32..).zip(&found.extents).map(|(partition, extent)| PartitionLog {
-            start: extent.start,
-            end: extent.end,
-            bytes: extent.bytes,
-            position: catalog.position((found.id, partition), group).cloned(),
+        let logs = (0_u32..).zip(&found.extents).map(|(partition, extent)| {
+            let position = catalog.position((found.id, partition), group).cloned();
+            PartitionLog {
+                start: extent.start,
+                end: extent.end,
+                bytes: extent.bytes,
+                waiting: extent
+                    .end
+                    .saturating_sub(position.as_ref().map_or(extent.start, |p| p.offset)),
+                position,
+            }
         });
         Ok(logs.collect())
     }
@@ -170,7 +176,7 @@ impl<S: Store> Queue for LocalQueue<S> {
         Ok(self.catalog().topic(topic)?.version.subscribe())
     }
 
-    fn topics(&self) -> Vec<TopicSpec> {
-        self.catalog().topics().map(|t| t.spec.clone()).collect()
+    async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {
+        Ok(self.catalog().topics().map(|t| t.spec.clone()).collect())
     }
 }

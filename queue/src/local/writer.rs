@@ -14,9 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::catalog::Catalog;
 use super::faults::{CrashPoint, Faults};
 use super::store::{Batch, Store, StoredTopic, TopicPartition};
-use crate::{
-    Commit, Committed, Error, MAX_COMMIT_BYTES, MAX_COMMIT_MESSAGES, TopicKind, TopicSpec,
-};
+use crate::limits::check;
+use crate::{Commit, Committed, Error, MAX_COMMIT_BYTES, TopicKind, TopicSpec};
 
 /// Most requests that share one batch.
 const MAX_BATCH_REQUESTS: usize = 64;
@@ -188,7 +187,7 @@ impl Draft {
                 Ok(Committed::Done(Vec::new()))
             }
             Ask::Commit(author, commit) => {
-                if let Err(error) = check(catalog, author.as_ref(), &commit) {
+                if let Err(error) = refuse(catalog, author.as_ref(), &commit) {
                     Err(error)
                 } else if author.as_ref().is_some_and(|a| !a.owns(catalog, &commit)) {
                     Ok(Committed::Lost)
@@ -328,37 +327,8 @@ impl Author {
     }
 }
 
-/// Refuses what breaks the contract, before anything of it is taken.
-fn check(catalog: &Catalog, author: Option<&Author>, commit: &Commit) -> Result<(), Error> {
-    if commit.outputs.len() > MAX_COMMIT_MESSAGES {
-        let found = commit.outputs.len();
-        return Err(Error::InvalidCommit(format!(
-            "{found} messages, at most {MAX_COMMIT_MESSAGES}"
-        )));
-    }
-    if commit.bytes() > MAX_COMMIT_BYTES && commit.outputs.len() + commit.state.len() > 1 {
-        let found = commit.bytes();
-        return Err(Error::InvalidCommit(format!("{found} bytes, at most {MAX_COMMIT_BYTES}")));
-    }
-    for output in &commit.outputs {
-        let topic = catalog.topic(&output.topic)?;
-        if output.partition >= topic.spec.partitions {
-            let (name, partition) = (&output.topic, output.partition);
-            return Err(Error::InvalidCommit(format!(
-                "topic `{name}` has no partition {partition}"
-            )));
-        }
-        if output.value.is_none() && topic.spec.kind == TopicKind::Log {
-            let name = &output.topic;
-            return Err(Error::InvalidCommit(format!("a tombstone for the log topic `{name}`")));
-        }
-    }
-    if let Some(author) = author
-        && !commit.state.is_empty()
-        && catalog.kind(&author.topic) == Some(TopicKind::Log)
-    {
-        let name = &author.topic;
-        return Err(Error::InvalidCommit(format!("state for the log topic `{name}`")));
-    }
-    Ok(())
+fn refuse(catalog: &Catalog, author: Option<&Author>, commit: &Commit) -> Result<(), Error> {
+    check(commit, author.map(|a| a.topic.as_str()), |name| {
+        catalog.topic(name).map(|topic| (topic.spec.partitions, topic.spec.kind))
+    })
 }

@@ -1,10 +1,12 @@
 //! The backends that the suite runs against, behind one handle.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::{self, EmbeddedQueue};
+use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::local::{CrashPoint, Faults, LocalQueue};
 use cmsync_queue::memory::{MemoryQueue, MemoryStore};
 
@@ -17,6 +19,11 @@ pub(crate) trait Backend: Send + Sync {
     async fn restart(&self, queue: Arc<dyn Queue>) -> Arc<dyn Queue>;
     fn with_faults(&self, act: &dyn Fn(&Faults));
     fn revoke(&self, queue: &dyn Queue, group: &str, topic: &str);
+    /// How long nothing must have happened to say that nothing happens. Where time is paused, it
+    /// passes at once.
+    fn silence(&self) -> Duration {
+        Duration::from_secs(3_600)
+    }
 
     fn abort_next(&self, _queue: &dyn Queue, count: u32) {
         self.with_faults(&|f| f.abort_next(count));
@@ -95,5 +102,56 @@ impl Backend for Embedded {
     }
     fn revoke(&self, _queue: &dyn Queue, group: &str, topic: &str) {
         self.open.lock().unwrap().as_ref().expect("open").revoke(group, topic);
+    }
+}
+
+/// A real broker, shared by all tests; each has a prefix of its own.
+pub(crate) struct Kafka {
+    prefix: String,
+    open: Mutex<Option<Arc<KafkaQueue>>>,
+}
+
+impl Kafka {
+    pub(crate) fn new() -> Self {
+        Self { prefix: format!("t{:016x}.", rand::random::<u64>()), open: Mutex::new(None) }
+    }
+
+    fn opened(&self) -> Arc<KafkaQueue> {
+        Arc::clone(self.open.lock().unwrap().as_ref().expect("open"))
+    }
+}
+
+#[async_trait]
+impl Backend for Kafka {
+    async fn open(&self) -> Arc<dyn Queue> {
+        let options = KafkaOptions {
+            brokers: cmsync_broker::Broker::shared().brokers(),
+            prefix: self.prefix.clone(),
+            replication: 1,
+            min_in_sync: 1,
+            session_timeout: Duration::from_secs(2),
+            transaction_timeout: Duration::from_secs(2),
+            drain: Duration::from_millis(300),
+            ..KafkaOptions::default()
+        };
+        let queue = Arc::new(KafkaQueue::open(options).await.unwrap());
+        let former = self.open.lock().unwrap().replace(Arc::clone(&queue));
+        if let Some(former) = former {
+            former.crash();
+        }
+        queue
+    }
+    async fn restart(&self, queue: Arc<dyn Queue>) -> Arc<dyn Queue> {
+        drop(queue);
+        self.open().await
+    }
+    fn with_faults(&self, act: &dyn Fn(&Faults)) {
+        act(self.opened().faults());
+    }
+    fn revoke(&self, _queue: &dyn Queue, group: &str, topic: &str) {
+        self.opened().revoke(group, topic);
+    }
+    fn silence(&self) -> Duration {
+        Duration::from_secs(1)
     }
 }

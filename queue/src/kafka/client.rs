@@ -1,0 +1,196 @@
+//! Makes the clients of librdkafka, each with what it needs.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::FutureProducer;
+use secrecy::ExposeSecret as _;
+
+use super::options::KafkaOptions;
+use crate::Error;
+
+/// How long a question to the brokers may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What a client says of its connections, and how it gets tokens.
+#[derive(Clone, Default)]
+pub(super) struct Link {
+    trouble: Arc<Mutex<Option<String>>>,
+    options: Option<Arc<KafkaOptions>>,
+}
+
+impl Link {
+    /// The last thing that went wrong.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl ClientContext for Link {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // What it repeats by itself is no warning; what it cannot mend comes as an error.
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                tracing::warn!(target: "librdkafka", facility, "{message}");
+            }
+            _ => tracing::debug!(target: "librdkafka", facility, "{message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, reason, "a connection is in trouble");
+        let is_of_all = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        // That all are down says less than why one is.
+        if !(is_of_all && trouble.is_some()) {
+            *trouble = Some(reason.to_owned());
+        }
+    }
+
+    fn generate_oauth_token(
+        &self,
+        _: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        let source = self.options.as_ref().and_then(|o| o.token.clone());
+        let token = source.ok_or("`sasl.mechanism` is OAUTHBEARER and there is no identity")?()?;
+        Ok(OAuthToken {
+            token: token.value.expose_secret().to_owned(),
+            principal_name: token.principal,
+            lifetime_ms: token.expires,
+        })
+    }
+}
+
+impl ConsumerContext for Link {}
+
+/// Makes clients.
+#[derive(Clone)]
+pub(super) struct Clients {
+    pub(super) options: Arc<KafkaOptions>,
+    pub(super) link: Link,
+}
+
+impl Clients {
+    pub(super) fn new(options: KafkaOptions) -> Self {
+        let options = Arc::new(options);
+        let link = Link { options: Some(Arc::clone(&options)), ..Link::default() };
+        Self { options, link }
+    }
+
+    /// A name with the installation's prefix.
+    pub(super) fn name(&self, name: &str) -> String {
+        format!("{}{name}", self.options.prefix)
+    }
+
+    pub(super) fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config
+            // With the default a stalled transaction needs 20 s after a broker's restart.
+            .set("reconnect.backoff.ms", "50")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("topic.metadata.refresh.interval.ms", "30000")
+            .set("client.id", "cmsync")
+            .set_log_level(RDKafkaLogLevel::Info);
+        for (name, value) in &self.options.settings {
+            config.set(name, value);
+        }
+        for (name, value) in &self.options.secrets {
+            config.set(name, value.expose_secret());
+        }
+        config.set("bootstrap.servers", &self.options.brokers);
+        config
+    }
+
+    /// A consumer of a group.
+    pub(super) fn consumer<C: ConsumerContext>(
+        &self,
+        group: &str,
+        isolation: &str,
+        context: C,
+        more: &[(&str, &str)],
+    ) -> Result<BaseConsumer<C>, Error> {
+        let mut config = self.config();
+        config
+            .set("group.id", group)
+            .set("isolation.level", isolation)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "earliest")
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.max.bytes", "8388608");
+        for (name, value) in more {
+            config.set(*name, *value);
+        }
+        BaseConsumer::from_config_and_context(&config, context)
+            .map_err(|e| self.failed("configure a consumer of", &e))
+    }
+
+    /// A producer; with an id, of transactions.
+    pub(super) fn producer(
+        &self,
+        transactional_id: Option<&str>,
+    ) -> Result<FutureProducer<Link>, Error> {
+        let mut config = self.config();
+        config
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("linger.ms", "1")
+            .set("message.max.bytes", "10000000")
+            .set("queue.buffering.max.kbytes", "65536")
+            .set("compression.type", "lz4");
+        if let Some(id) = transactional_id {
+            let timeout = self.options.transaction_timeout.as_millis().to_string();
+            config.set("transactional.id", id).set("transaction.timeout.ms", timeout);
+        }
+        for (name, value) in &self.options.settings {
+            config.set(name, value);
+        }
+        FutureProducer::from_config_and_context(&config, self.link.clone())
+            .map_err(|e| self.failed("configure a producer of", &e))
+    }
+
+    /// An error of the brokers, with why they cannot be reached where that is known.
+    pub(super) fn failed(&self, action: &'static str, error: &KafkaError) -> Error {
+        if let KafkaError::ClientConfig(_, detail, key, _) = error {
+            return Error::Setting { key: key.clone(), detail: detail.clone() };
+        }
+        let code = error.rdkafka_error_code();
+        let is_unreached = matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::AllBrokersDown
+                    | RDKafkaErrorCode::Authentication
+            )
+        );
+        let detail = match (is_unreached, self.link.trouble()) {
+            (true, Some(trouble)) => format!("{error}: {trouble}"),
+            _ => error.to_string(),
+        };
+        if let Some(code) = code.filter(|code| is_refused(*code)) {
+            return Error::NotAllowed { action, detail: format!("{detail} ({code:?})") };
+        }
+        Error::Broker { action, brokers: self.options.brokers.clone(), detail }
+    }
+}
+
+fn is_refused(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, GroupAuthorizationFailed, TopicAuthorizationFailed,
+        TransactionalIdAuthorizationFailed,
+    };
+    matches!(
+        code,
+        ClusterAuthorizationFailed
+            | GroupAuthorizationFailed
+            | TopicAuthorizationFailed
+            | TransactionalIdAuthorizationFailed
+    )
+}

@@ -1,0 +1,279 @@
+//! What all members of a process share: clients, what is known of topics, and their room.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::client::Clients;
+use super::reader::Reader;
+use crate::limits::check;
+use crate::local::Faults;
+use crate::{Commit, Error, Output, PartitionLog, TopicKind, TopicSpec};
+
+/// Messages up to which what waits is counted one by one; beyond, it is estimated.
+const NEAR: u64 = 64;
+/// How often a full topic is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+
+/// What a topic held at the last look, and what this process wrote since.
+#[derive(Default, Clone, Copy)]
+struct Room {
+    held: u64,
+    since: u64,
+}
+
+pub(super) struct Core {
+    pub(super) clients: Clients,
+    pub(super) reader: Reader,
+    pub(super) faults: Faults,
+    closed: AtomicBool,
+    topics: Mutex<BTreeMap<String, TopicSpec>>,
+    /// Groups that read a topic, as far as this process knows.
+    groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    rooms: Mutex<HashMap<String, Room>>,
+    /// Bytes of a message, by topic.
+    means: Mutex<HashMap<String, u64>>,
+    /// Commits that are on their way hold it for reading.
+    pub(super) on_their_way: Arc<tokio::sync::RwLock<()>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what waits for the brokers on a thread that may.
+pub(super) async fn blocking<T: Send + 'static>(
+    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(act).await.unwrap_or(Err(Error::Closed))
+}
+
+impl Core {
+    pub(super) fn new(clients: Clients) -> Result<Self, Error> {
+        Ok(Self {
+            reader: Reader::new(clients.clone())?,
+            clients,
+            faults: Faults::default(),
+            closed: AtomicBool::new(false),
+            topics: Mutex::default(),
+            groups: Mutex::default(),
+            rooms: Mutex::default(),
+            means: Mutex::default(),
+            on_their_way: Arc::default(),
+        })
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    // Topics.
+
+    pub(super) fn remember(&self, spec: TopicSpec) {
+        lock(&self.topics).insert(spec.name.clone(), spec);
+    }
+
+    pub(super) fn forget(&self, name: &str) {
+        lock(&self.topics).remove(name);
+        lock(&self.rooms).remove(name);
+    }
+
+    pub(super) fn known(&self, name: &str) -> Option<TopicSpec> {
+        lock(&self.topics).get(name).cloned()
+    }
+
+    /// All that are known.
+    pub(super) fn all(&self) -> Vec<TopicSpec> {
+        lock(&self.topics).values().cloned().collect()
+    }
+
+    /// What a topic is; asked of the brokers where nobody declared it here.
+    pub(super) async fn topic(self: &Arc<Self>, name: &str) -> Result<TopicSpec, Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        if let Some(spec) = self.known(name) {
+            return Ok(spec);
+        }
+        self.refresh().await?;
+        self.known(name).ok_or_else(|| Error::UnknownTopic(name.to_owned()))
+    }
+
+    /// Refuses what breaks the contract.
+    pub(super) async fn check(
+        self: &Arc<Self>,
+        commit: &Commit,
+        own: Option<&str>,
+    ) -> Result<(), Error> {
+        for output in &commit.outputs {
+            self.topic(&output.topic).await?;
+        }
+        check(commit, own, |name| {
+            let spec = self.known(name).ok_or_else(|| Error::UnknownTopic(name.to_owned()))?;
+            Ok((spec.partitions, spec.kind))
+        })
+    }
+
+    /// A group reads a topic.
+    pub(super) fn reads(&self, group: &str, topic: &str) {
+        lock(&self.groups).entry(topic.to_owned()).or_default().insert(group.to_owned());
+    }
+
+    fn readers(&self, topic: &str) -> BTreeSet<String> {
+        let mut readers = lock(&self.groups).get(topic).cloned().unwrap_or_default();
+        readers.extend((self.clients.options.readers)(topic));
+        readers
+    }
+
+    // What waits.
+
+    /// Every partition of a topic, with the position of `group`. Waits for the brokers.
+    pub(super) fn log(&self, spec: &TopicSpec, group: &str) -> Result<Vec<PartitionLog>, Error> {
+        let topic = (spec.name.as_str(), spec.partitions);
+        let ends = self.reader.ends(topic)?;
+        let positions = self.reader.positions(&self.clients.name(group), topic)?;
+        if spec.kind == TopicKind::Compacted {
+            return self.table_log(spec, (self.reader.starts(topic)?, ends), positions);
+        }
+        self.reads(group, &spec.name);
+        let starts = self.start_of(spec)?;
+        let mut logs = Vec::new();
+        for (((start, end), position), partition) in
+            starts.into_iter().zip(ends).zip(positions).zip(0..)
+        {
+            let from = position.as_ref().map_or(start, |p| p.offset).max(start);
+            let mut log =
+                PartitionLog { start, end: end.max(start), position, ..PartitionLog::default() };
+            self.weigh(&spec.name, (partition, from), &mut log)?;
+            logs.push(log);
+        }
+        Ok(logs)
+    }
+
+    /// The first offsets that are in sight: what every group has taken is not. When it goes is the
+    /// brokers' business.
+    pub(super) fn start_of(&self, spec: &TopicSpec) -> Result<Vec<u64>, Error> {
+        let topic = (spec.name.as_str(), spec.partitions);
+        let mut starts = self.reader.starts(topic)?;
+        let mut taken = vec![u64::MAX; starts.len()];
+        let readers = self.readers(&spec.name);
+        for reader in &readers {
+            let stands = self.reader.positions(&self.clients.name(reader), topic)?;
+            for (taken, stands) in taken.iter_mut().zip(stands) {
+                *taken = (*taken).min(stands.map_or(0, |p| p.offset));
+            }
+        }
+        if !readers.is_empty() {
+            for (start, taken) in starts.iter_mut().zip(taken) {
+                *start = (*start).max(taken);
+            }
+        }
+        Ok(starts)
+    }
+
+    /// Counts what is held and what waits: transactions take offsets that are no messages.
+    fn weigh(
+        &self,
+        topic: &str,
+        (partition, from): (u32, u64),
+        log: &mut PartitionLog,
+    ) -> Result<(), Error> {
+        let (held, waiting) = (log.end - log.start, log.end.saturating_sub(from));
+        if held == 0 {
+            return Ok(());
+        }
+        if held > NEAR
+            && let Some(mean) = lock(&self.means).get(topic)
+        {
+            (log.bytes, log.waiting) = (held * mean, waiting);
+            return Ok(());
+        }
+        let (mut bytes, mut count, mut open) = (0, 0, 0);
+        self.reader.read(topic, &BTreeMap::from([(partition, log.start)]), |found| {
+            bytes += (found.key.len() + found.value.as_ref().map_or(0, bytes::Bytes::len)) as u64;
+            (count, open) = (count + 1, open + u64::from(found.offset >= from));
+            count < NEAR
+        })?;
+        let Some(mean) = u64::checked_div(bytes, count) else {
+            return Ok(());
+        };
+        lock(&self.means).insert(topic.to_owned(), mean);
+        match count < NEAR {
+            true => (log.bytes, log.waiting) = (bytes, open),
+            false => (log.bytes, log.waiting) = (held * mean, waiting),
+        }
+        Ok(())
+    }
+
+    fn table_log(
+        &self,
+        spec: &TopicSpec,
+        (starts, ends): (Vec<u64>, Vec<u64>),
+        positions: Vec<Option<crate::Position>>,
+    ) -> Result<Vec<PartitionLog>, Error> {
+        let mut logs = Vec::new();
+        for (((start, end), position), partition) in
+            starts.into_iter().zip(ends).zip(positions).zip(0..)
+        {
+            let table = self.reader.table((&spec.name, spec.partitions), partition, |_| {})?;
+            let bytes = table.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
+            logs.push(PartitionLog { start, end, bytes, waiting: 0, position });
+        }
+        Ok(logs)
+    }
+
+    // Room.
+
+    /// Waits until the topics have room for what is to be written. An empty topic takes anything: a
+    /// single message above the limit must not wait for ever.
+    pub(super) async fn wait_for_room(self: &Arc<Self>, outputs: &[Output]) -> Result<(), Error> {
+        let mut wanted: BTreeMap<&str, u64> = BTreeMap::new();
+        for output in outputs.iter().filter(|o| o.value.is_some()) {
+            let bytes = output.key.len() + output.value.as_ref().map_or(0, bytes::Bytes::len);
+            *wanted.entry(&output.topic).or_default() += bytes as u64;
+        }
+        for (name, bytes) in wanted {
+            let spec = self.topic(name).await?;
+            while !self.takes(&spec, bytes).await? {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if self.is_closed() {
+                    return Err(Error::Closed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn takes(self: &Arc<Self>, spec: &TopicSpec, bytes: u64) -> Result<bool, Error> {
+        if spec.max_bytes == u64::MAX {
+            return Ok(true);
+        }
+        let known = lock(&self.rooms).get(&spec.name).copied();
+        let fits = |room: Room| {
+            let held = room.held + room.since;
+            held == 0 || held.saturating_add(bytes) <= spec.max_bytes
+        };
+        if let Some(room) = known.filter(|room| fits(*room)) {
+            let since = room.since + bytes;
+            lock(&self.rooms).insert(spec.name.clone(), Room { since, ..room });
+            return Ok(true);
+        }
+        let (core, of) = (Arc::clone(self), spec.clone());
+        let group = self.readers(&spec.name).into_iter().next().unwrap_or_default();
+        let logs = blocking(move || match group.is_empty() {
+            true => core.log(&of, "cmsync-reader"),
+            false => core.log(&of, &group),
+        });
+        let held = logs.await?.iter().map(|log| log.bytes).sum();
+        let room = Room { held, since: 0 };
+        let is_room = fits(room);
+        let since = if is_room { bytes } else { 0 };
+        lock(&self.rooms).insert(spec.name.clone(), Room { held, since });
+        Ok(is_room)
+    }
+}

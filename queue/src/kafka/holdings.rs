@@ -1,0 +1,143 @@
+//! What a member holds: its partitions, what waits for its stage, and what its stage was told of.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::writer::Writer;
+use crate::{Event, Message, Position};
+
+/// Bytes of one event, about.
+const EVENT_BYTES: usize = 2 * 1024 * 1024;
+
+/// A partition that the brokers gave to this member.
+#[derive(Debug, Default)]
+pub(super) struct Owned {
+    pub(super) epoch: u64,
+    /// What is committed.
+    pub(super) position: Option<Position>,
+    /// The next offset after what the stage has taken.
+    pub(super) taken: u64,
+    /// A partition of state: its writer, once its state was read.
+    pub(super) is_ready: bool,
+}
+
+pub(super) enum Queued {
+    Assigned { partition: u32, epoch: u64, position: Position, state: BTreeMap<Bytes, Bytes> },
+    Messages { partition: u32, epoch: u64, messages: Vec<Message>, bytes: usize },
+    Revoked { partition: u32 },
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    /// Counts assignments.
+    pub(super) epoch: u64,
+    pub(super) owned: BTreeMap<u32, Owned>,
+    /// What the stage was told of: the epoch of each.
+    pub(super) told: BTreeMap<u32, u64>,
+    pub(super) inbox: VecDeque<Queued>,
+    pub(super) bytes: usize,
+    pub(super) paused: BTreeSet<u32>,
+    /// Partitions of which messages were dropped: reading goes back to what the stage has taken.
+    pub(super) gaps: BTreeSet<u32>,
+    pub(super) committing: u32,
+    pub(super) writers: BTreeMap<u32, Arc<Writer>>,
+    pub(super) failure: Option<String>,
+}
+
+impl State {
+    /// Takes a message in; what nobody wants at the moment is read again later.
+    pub(super) fn push_message(&mut self, partition: u32, message: Message) {
+        let Some(epoch) = self.owned.get(&partition).map(|owned| owned.epoch) else {
+            return;
+        };
+        if self.paused.contains(&partition) || self.gaps.contains(&partition) {
+            self.gaps.insert(partition);
+            return;
+        }
+        let size = message.key.len() + message.value.len();
+        self.bytes += size;
+        match self.inbox.back_mut() {
+            Some(Queued::Messages { partition: of, epoch: then, messages, bytes })
+                if *of == partition && *then == epoch && *bytes < EVENT_BYTES =>
+            {
+                messages.push(message);
+                *bytes += size;
+            }
+            _ => {
+                let messages = vec![message];
+                self.inbox.push_back(Queued::Messages { partition, epoch, messages, bytes: size });
+            }
+        }
+    }
+
+    /// The stage is told of a partition.
+    pub(super) fn push_assigned(
+        &mut self,
+        partition: u32,
+        epoch: u64,
+        position: Position,
+        state: BTreeMap<Bytes, Bytes>,
+    ) {
+        self.gaps.remove(&partition);
+        self.inbox.push_back(Queued::Assigned { partition, epoch, position, state });
+    }
+
+    /// Forgets messages of these partitions; whether there were any.
+    pub(super) fn forget_messages(&mut self, of: impl Fn(u32) -> bool) -> bool {
+        let mut freed = 0;
+        self.inbox.retain(|queued| match queued {
+            Queued::Messages { partition, bytes, .. } if of(*partition) => {
+                freed += *bytes;
+                false
+            }
+            _ => true,
+        });
+        self.bytes -= freed;
+        freed > 0
+    }
+
+    /// What the stage hears next.
+    pub(super) fn take(&mut self) -> Option<Event> {
+        while let Some(queued) = self.inbox.pop_front() {
+            let event = match queued {
+                Queued::Assigned { partition, epoch, position, state } => {
+                    self.assigned((partition, epoch), position, state)
+                }
+                Queued::Revoked { partition } => {
+                    self.told.remove(&partition).map(|_| Event::Revoked { partition })
+                }
+                Queued::Messages { partition, epoch, messages, bytes } => {
+                    self.bytes -= bytes;
+                    self.messages(partition, epoch, messages)
+                }
+            };
+            if event.is_some() {
+                return event;
+            }
+        }
+        None
+    }
+
+    fn assigned(
+        &mut self,
+        (partition, epoch): (u32, u64),
+        position: Position,
+        state: BTreeMap<Bytes, Bytes>,
+    ) -> Option<Event> {
+        let owned = self.owned.get(&partition).filter(|owned| owned.epoch == epoch)?;
+        self.told.insert(partition, owned.epoch);
+        let state = Box::new(state.into_iter().map(Ok));
+        Some(Event::Assigned { partition, position, state })
+    }
+
+    fn messages(&mut self, partition: u32, epoch: u64, messages: Vec<Message>) -> Option<Event> {
+        if self.told.get(&partition) != Some(&epoch) {
+            return None;
+        }
+        let owned = self.owned.get_mut(&partition).filter(|owned| owned.epoch == epoch)?;
+        owned.taken = messages.last().map_or(owned.taken, |last| last.offset + 1);
+        Some(Event::Messages { partition, messages })
+    }
+}

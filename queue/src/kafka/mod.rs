@@ -1,0 +1,248 @@
+//! The queue on Apache Kafka, or whatever speaks its protocol: consumer groups own partitions,
+//! transactions make outputs, positions and state durable together, compaction keeps the latest.
+//!
+//! Nothing that Kafka does is done again here. What a member may write for is decided by the brokers:
+//! the generation of its group refuses positions of a former member, and the transactional id of a
+//! partition of state (`<prefix><group>-<partition>`) fences its former owner.
+//!
+//! `rdkafka` is named in this folder alone. Its calls wait, so they run on threads that may.
+
+mod client;
+mod core;
+mod holdings;
+mod member;
+mod options;
+mod outbox;
+mod reader;
+mod session;
+mod topics;
+mod watcher;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use rdkafka::producer::FutureProducer;
+use tokio::sync::watch;
+
+pub use options::{KafkaOptions, Readers, Token, TokenSource};
+
+use self::client::{Clients, Link};
+use self::core::{Core, blocking};
+use self::member::Member;
+use self::watcher::Watchers;
+use self::writer::{Ended, Writer};
+use crate::local::{CrashPoint, Faults};
+use crate::{
+    Commit, Committer, Error, Events, Message, Output, PartitionLog, Queue, State, TopicKind,
+    TopicSpec,
+};
+
+/// Bytes that one [`Queue::peek`] gives, about.
+const PEEK_BYTES: usize = 1024 * 1024;
+
+/// A queue on Kafka's brokers.
+pub struct KafkaQueue {
+    core: Arc<Core>,
+    /// Writes single messages.
+    single: FutureProducer<Link>,
+    /// Writes several as one.
+    several: tokio::sync::Mutex<Option<Arc<Writer>>>,
+    watchers: Watchers,
+    members: Mutex<Vec<std::sync::Weak<Member>>>,
+}
+
+impl KafkaQueue {
+    /// Reaches the brokers.
+    ///
+    /// # Errors
+    /// When they cannot be reached, do not know the credentials, or a setting is not known.
+    pub async fn open(options: KafkaOptions) -> Result<Self, Error> {
+        let clients = Clients::new(options);
+        let core = Arc::new(Core::new(clients.clone())?);
+        let single = clients.producer(None)?;
+        core.refresh().await?;
+        let watchers = Watchers::new(Arc::clone(&core));
+        Ok(Self {
+            core,
+            single,
+            several: tokio::sync::Mutex::default(),
+            watchers,
+            members: Mutex::default(),
+        })
+    }
+
+    /// Faults for tests.
+    #[must_use]
+    pub fn faults(&self) -> &Faults {
+        &self.core.faults
+    }
+
+    /// Makes the members of a group in this process leave it and join it again, for tests.
+    pub fn revoke(&self, group: &str, topic: &str) {
+        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        for member in members.iter().filter_map(std::sync::Weak::upgrade) {
+            if member.group == group && member.topic == topic {
+                member.revoke();
+            }
+        }
+    }
+
+    /// Ends as a killed process would, for tests: members' threads stop, nothing is written any more.
+    pub fn crash(&self) {
+        self.core.close();
+    }
+
+    async fn written(&self, outputs: &[Output]) -> Result<Vec<u64>, Error> {
+        let core = &self.core;
+        if core.faults.crashes(CrashPoint::BeforeApply) {
+            core.close();
+            return Err(Error::Closed);
+        }
+        let sent = writer::send(&self.single, outputs).await;
+        if core.faults.crashes(CrashPoint::AfterApply) {
+            core.close();
+            return Err(Error::Closed);
+        }
+        sent.map_err(|e| core.clients.failed("write to", &e))
+    }
+}
+
+impl Drop for KafkaQueue {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+#[async_trait]
+impl Queue for KafkaQueue {
+    async fn declare(&self, topics: &[TopicSpec]) -> Result<(), Error> {
+        self.core.declare(topics).await
+    }
+
+    async fn remove(&self, topics: &[String]) -> Result<(), Error> {
+        self.core.remove(topics).await
+    }
+
+    async fn join(
+        &self,
+        group: &str,
+        topic: &str,
+    ) -> Result<(Box<dyn Events>, Arc<dyn Committer>), Error> {
+        let spec = self.core.topic(topic).await?;
+        self.core.reads(group, topic);
+        let names = (group, topic, self.core.clients.name(topic));
+        let member = Arc::new(Member::new(names, (spec.partitions, spec.kind)));
+        let (inbox, consumer) = session::join(&self.core, &member)?;
+        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(&member));
+        let core = Arc::clone(&self.core);
+        let outbox = outbox::Outbox { core, member, consumer, writer: Arc::default() };
+        Ok((Box::new(inbox), Arc::new(outbox)))
+    }
+
+    async fn publish(&self, outputs: Vec<Output>) -> Result<Vec<u64>, Error> {
+        let core = &self.core;
+        if outputs.is_empty() {
+            // Whatever was on its way before has ended.
+            drop(core.on_their_way.write().await);
+            return Ok(Vec::new());
+        }
+        let commit = Commit { outputs, ..Commit::default() };
+        core.check(&commit, None).await?;
+        core.wait_for_room(&commit.outputs).await?;
+        let named = commit
+            .outputs
+            .into_iter()
+            .map(|output| Output { topic: core.clients.name(&output.topic), ..output });
+        let outputs: Vec<Output> = named.collect();
+        if outputs.len() == 1 {
+            return self.written(&outputs).await;
+        }
+        let mut several = self.several.lock().await;
+        loop {
+            let writer = match &*several {
+                Some(writer) => Arc::clone(writer),
+                None => {
+                    let id = core.clients.name(&format!("cmsync-{:016x}", rand::random::<u64>()));
+                    let by = Arc::clone(core);
+                    let made = blocking(move || Writer::open(&by.clients, &id)).await?;
+                    Arc::clone(several.insert(Arc::new(made)))
+                }
+            };
+            match writer.write(&outputs, None, &core.faults).await {
+                Ended::Done(offsets) => return Ok(offsets),
+                Ended::Aborted(reason) => tracing::debug!(reason, "written again"),
+                Ended::Fenced(reason) => {
+                    tracing::debug!(reason, "written again by a new writer");
+                    *several = None;
+                }
+                Ended::Crashed => {
+                    core.close();
+                    return Err(Error::Closed);
+                }
+            }
+        }
+    }
+
+    async fn scan(&self, topic: &str) -> Result<State, Error> {
+        let spec = self.core.topic(topic).await?;
+        if spec.kind != TopicKind::Compacted {
+            return Err(Error::TopicDiffers {
+                topic: topic.to_owned(),
+                found: format!("{:?}", spec.kind),
+                wanted: format!("{:?}", TopicKind::Compacted),
+            });
+        }
+        let core = Arc::clone(&self.core);
+        let tables = blocking(move || core.reader.tables(&spec.name, spec.partitions)).await?;
+        Ok(Box::new(tables.into_iter().map(|((_, key), value)| Ok((key, value)))))
+    }
+
+    async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
+        let spec = self.core.topic(topic).await?;
+        let core = Arc::clone(&self.core);
+        blocking(move || core.peek(&spec, partition, from, PEEK_BYTES)).await
+    }
+
+    async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
+        let spec = self.core.topic(topic).await?;
+        let (core, group) = (Arc::clone(&self.core), group.to_owned());
+        blocking(move || core.log(&spec, &group)).await
+    }
+
+    fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
+        self.watchers.watch(topic)
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {
+        self.core.refresh().await?;
+        Ok(self.core.all())
+    }
+}
+
+impl Core {
+    /// Messages of a log from `from` on, those that every group has taken left out.
+    fn peek(
+        &self,
+        spec: &TopicSpec,
+        partition: u32,
+        from: u64,
+        bytes: usize,
+    ) -> Result<Vec<Message>, Error> {
+        let topic = (spec.name.as_str(), spec.partitions);
+        self.reader.ends(topic)?;
+        let start = self.start_of(spec)?.get(partition as usize).copied().unwrap_or(0);
+        let mut messages = Vec::new();
+        let mut taken = 0;
+        self.reader.read(&spec.name, &BTreeMap::from([(partition, from.max(start))]), |found| {
+            let value = found.value.unwrap_or_default();
+            taken += found.key.len() + value.len();
+            messages.push(Message { offset: found.offset, key: found.key, value });
+            taken < bytes
+        })?;
+        Ok(messages)
+    }
+}

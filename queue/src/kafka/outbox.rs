@@ -1,0 +1,189 @@
+//! A member's way to commit.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::{CommitMode, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+
+use super::core::{Core, blocking};
+use super::member::Member;
+use super::session::GroupConsumer;
+use super::writer::{Ended, Writer};
+use crate::local::CrashPoint;
+use crate::{Commit, Committed, Committer, Error, Output, Position, TopicKind};
+
+/// Rest before what was aborted is tried again: a group that is changing needs a moment.
+const REST: Duration = Duration::from_millis(50);
+
+pub(super) struct Outbox {
+    pub(super) core: Arc<Core>,
+    pub(super) member: Arc<Member>,
+    pub(super) consumer: Weak<GroupConsumer>,
+    /// The writer of a member that takes messages. Its id is new at every start: the group's
+    /// generation fences it.
+    pub(super) writer: Arc<tokio::sync::Mutex<Option<Arc<Writer>>>>,
+}
+
+#[async_trait]
+impl Committer for Outbox {
+    async fn commit(&self, commit: Commit) -> Result<Committed, Error> {
+        self.core.check(&commit, Some(&self.member.topic)).await?;
+        self.core.wait_for_room(&commit.outputs).await?;
+        let on_its_way = Arc::clone(&self.core.on_their_way).read_owned().await;
+        let attempt = Attempt {
+            core: Arc::clone(&self.core),
+            member: Arc::clone(&self.member),
+            consumer: Weak::clone(&self.consumer),
+            writer: Arc::clone(&self.writer),
+        };
+        // Whoever asked may go away in the middle; a transaction is ended in any case.
+        let committing = tokio::spawn(async move {
+            let outcome = attempt.commit(commit).await;
+            drop(on_its_way);
+            outcome
+        });
+        committing.await.unwrap_or(Err(Error::Closed))
+    }
+}
+
+struct Attempt {
+    core: Arc<Core>,
+    member: Arc<Member>,
+    consumer: Weak<GroupConsumer>,
+    writer: Arc<tokio::sync::Mutex<Option<Arc<Writer>>>>,
+}
+
+impl Attempt {
+    async fn commit(self, commit: Commit) -> Result<Committed, Error> {
+        if self.core.is_closed() {
+            return Err(Error::Closed);
+        }
+        let Some(consumer) = self.consumer.upgrade() else {
+            return Ok(Committed::Lost);
+        };
+        // Before it is seen what is owned: a generation that ends in between is refused.
+        let generation = consumer.group_metadata();
+        let Some(positions) = self.member.begin(&commit) else {
+            self.member.lost();
+            return Ok(Committed::Lost);
+        };
+        let is_plain = commit.outputs.is_empty() && self.member.kind == TopicKind::Log;
+        let ended = match is_plain {
+            true => self.move_positions(&consumer, &positions).await,
+            false => self.write(&commit, &positions, generation).await,
+        };
+        // The last handle closes the consumer, which waits.
+        drop(tokio::task::spawn_blocking(move || drop(consumer)));
+        self.member.ended(matches!(ended, Ok(Ended::Done(_))).then_some(&positions));
+        match ended? {
+            Ended::Done(mut offsets) => {
+                offsets.truncate(commit.outputs.len());
+                Ok(Committed::Done(offsets))
+            }
+            Ended::Aborted(reason) => {
+                tracing::debug!(reason, topic = self.member.topic, "a commit was aborted");
+                tokio::time::sleep(REST).await;
+                Ok(Committed::Retry(commit))
+            }
+            Ended::Fenced(reason) => {
+                tracing::warn!(
+                    reason,
+                    topic = self.member.topic,
+                    "another took over, or the brokers forgot this one"
+                );
+                *self.writer.lock().await = None;
+                self.member.lost();
+                Ok(Committed::Lost)
+            }
+            Ended::Crashed => {
+                self.core.close();
+                Err(Error::Closed)
+            }
+        }
+    }
+
+    /// Positions alone need no transaction: the group's generation guards them.
+    async fn move_positions(
+        &self,
+        consumer: &Arc<GroupConsumer>,
+        positions: &[(u32, Position)],
+    ) -> Result<Ended, Error> {
+        if positions.is_empty() {
+            return Ok(Ended::Done(Vec::new()));
+        }
+        if self.core.faults.aborts() {
+            return Ok(Ended::Aborted("a test asks".into()));
+        }
+        if self.core.faults.crashes(CrashPoint::BeforeApply) {
+            return Ok(Ended::Crashed);
+        }
+        let list = self.list(positions)?;
+        let by = Arc::clone(consumer);
+        let committed =
+            tokio::task::spawn_blocking(move || by.commit(&list, CommitMode::Sync)).await;
+        match committed.unwrap_or(Err(KafkaError::Canceled)) {
+            Ok(()) if self.core.faults.crashes(CrashPoint::AfterApply) => Ok(Ended::Crashed),
+            Ok(()) => Ok(Ended::Done(Vec::new())),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(RDKafkaErrorCode::GroupAuthorizationFailed) => {
+                    Err(self.core.clients.failed("commit positions with", &error))
+                }
+                _ => Ok(Ended::Aborted(error.to_string())),
+            },
+        }
+    }
+
+    fn list(&self, positions: &[(u32, Position)]) -> Result<rdkafka::TopicPartitionList, Error> {
+        let invalid = || Error::InvalidCommit("a position that cannot be written".into());
+        self.member.list(positions).ok_or_else(invalid)
+    }
+
+    async fn write(
+        &self,
+        commit: &Commit,
+        positions: &[(u32, Position)],
+        generation: Option<rdkafka::consumer::ConsumerGroupMetadata>,
+    ) -> Result<Ended, Error> {
+        let Some(writer) = self.writer(commit).await? else {
+            return Ok(Ended::Fenced("the partition's writer is gone".into()));
+        };
+        let named = commit.outputs.iter().map(|output| Output {
+            topic: self.core.clients.name(&output.topic),
+            ..output.clone()
+        });
+        let state = commit.state.iter().map(|entry| Output {
+            topic: self.member.full.clone(),
+            partition: entry.partition,
+            key: entry.key.clone(),
+            value: entry.value.clone(),
+        });
+        let outputs: Vec<Output> = named.chain(state).collect();
+        let offsets = match (positions.is_empty(), generation) {
+            (false, Some(generation)) => Some((self.list(positions)?, generation)),
+            (false, None) => return Ok(Ended::Aborted("the group is not joined yet".into())),
+            (true, _) => None,
+        };
+        Ok(writer.write(&outputs, offsets, &self.core.faults).await)
+    }
+
+    async fn writer(&self, commit: &Commit) -> Result<Option<Arc<Writer>>, Error> {
+        if self.member.kind == TopicKind::Compacted {
+            return Ok(self.member.writer_of(commit));
+        }
+        let mut writer = self.writer.lock().await;
+        if writer.is_none() {
+            let id = format!(
+                "{}-{}-{:016x}",
+                self.member.group,
+                self.member.topic,
+                rand::random::<u64>()
+            );
+            let (core, id) = (Arc::clone(&self.core), self.core.clients.name(&id));
+            *writer = Some(Arc::new(blocking(move || Writer::open(&core.clients, &id)).await?));
+        }
+        Ok(writer.clone())
+    }
+}

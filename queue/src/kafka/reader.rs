@@ -1,0 +1,343 @@
+//! Reads topics without joining a group: ends, messages, the latest entries of compacted topics.
+//!
+//! Everything here is as new as its question: a transaction that was committed before is seen. The
+//! brokers answer a commit before its markers are written, so a read waits until the end of what is
+//! stable has reached what was the end when it was asked.
+
+#![expect(clippy::disallowed_methods, reason = "its threads are its own and may wait")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Clients, Link, PATIENCE};
+use crate::{Error, Position};
+
+/// How often an open transaction is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// A message, or a tombstone.
+pub(super) struct Found {
+    pub(super) partition: u32,
+    pub(super) offset: u64,
+    pub(super) key: Bytes,
+    pub(super) value: Option<Bytes>,
+}
+
+/// Reads without a group. Its calls wait: they belong on a thread that may.
+pub(super) struct Reader {
+    clients: Clients,
+    /// Sees what open transactions have written.
+    all: BaseConsumer<Link>,
+    /// Sees what is committed.
+    stable: BaseConsumer<Link>,
+    /// Know where groups stand.
+    groups: Mutex<HashMap<String, Arc<BaseConsumer<Link>>>>,
+    /// Consumers that read and do not at the moment.
+    idle: Mutex<Vec<BaseConsumer<Link>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(super) fn number(offset: Offset) -> Option<u64> {
+    offset.to_raw().and_then(|raw| u64::try_from(raw).ok())
+}
+
+pub(super) fn as_i32(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+impl Reader {
+    pub(super) fn new(clients: Clients) -> Result<Self, Error> {
+        let group = clients.name("cmsync-reader");
+        let make = |isolation| {
+            let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")];
+            clients.consumer(&group, isolation, clients.link.clone(), &more)
+        };
+        Ok(Self {
+            all: make("read_uncommitted")?,
+            stable: make("read_committed")?,
+            groups: Mutex::default(),
+            idle: Mutex::default(),
+            clients,
+        })
+    }
+
+    /// The names and partitions of all topics with the installation's prefix.
+    pub(super) fn topics(&self) -> Result<Vec<(String, u32)>, Error> {
+        let metadata = self.all.fetch_metadata(None, PATIENCE);
+        let metadata = metadata.map_err(|e| self.clients.failed("ask", &e))?;
+        let own = metadata.topics().iter().filter_map(|topic| {
+            let name = topic.name().strip_prefix(&self.clients.options.prefix)?;
+            let partitions = u32::try_from(topic.partitions().len()).ok()?;
+            (topic.error().is_none() && partitions > 0).then(|| (name.to_owned(), partitions))
+        });
+        Ok(own.collect())
+    }
+
+    /// First or next offsets; asked again while partitions change their leader.
+    fn offsets(
+        &self,
+        consumer: &BaseConsumer<Link>,
+        topic: (&str, u32),
+        which: Offset,
+    ) -> Result<Vec<u64>, Error> {
+        let started = Instant::now();
+        loop {
+            match self.offsets_once(consumer, topic, which) {
+                Err(error) if is_moving(&error) && started.elapsed() < PATIENCE * 2 => {
+                    std::thread::sleep(LOOK_AGAIN * 10);
+                    // Who leads now.
+                    drop(consumer.fetch_metadata(Some(&self.clients.name(topic.0)), PATIENCE));
+                }
+                told => return told.map_err(|e| self.clients.failed("ask", &e)),
+            }
+        }
+    }
+
+    fn offsets_once(
+        &self,
+        consumer: &BaseConsumer<Link>,
+        (topic, partitions): (&str, u32),
+        which: Offset,
+    ) -> Result<Vec<u64>, KafkaError> {
+        let full = self.clients.name(topic);
+        let mut asked = TopicPartitionList::new();
+        for partition in 0..partitions {
+            asked.add_partition_offset(&full, as_i32(partition), which)?;
+        }
+        // In place of times, ListOffsets takes the two that librdkafka writes as -1 and -2.
+        let told = consumer.offsets_for_times(asked, PATIENCE)?;
+        let mut offsets = vec![0; partitions as usize];
+        for element in told.elements() {
+            element.error()?;
+            let slot = usize::try_from(element.partition()).ok().and_then(|p| offsets.get_mut(p));
+            if let Some(slot) = slot {
+                *slot = number(element.offset()).unwrap_or(0);
+            }
+        }
+        Ok(offsets)
+    }
+
+    /// The first offsets that are there.
+    pub(super) fn starts(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
+        self.offsets(&self.all, topic, Offset::Beginning)
+    }
+
+    /// The ends of what is committed; waits until everything that was written before is committed or
+    /// aborted.
+    pub(super) fn ends(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
+        let written = self.offsets(&self.all, topic, Offset::End)?;
+        let started = Instant::now();
+        loop {
+            let stable = self.offsets(&self.stable, topic, Offset::End)?;
+            if stable.iter().zip(&written).all(|(stable, written)| stable >= written) {
+                return Ok(stable);
+            }
+            // A transaction whose writer died ends with its time-out.
+            if started.elapsed() > self.clients.options.transaction_timeout * 3 + PATIENCE {
+                let brokers = self.clients.options.brokers.clone();
+                let detail = format!("a transaction on `{}` does not end", topic.0);
+                return Err(Error::Broker { action: "read from", brokers, detail });
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
+    /// Where a group stands, after every transaction that is on its way.
+    pub(super) fn positions(
+        &self,
+        group: &str,
+        (topic, partitions): (&str, u32),
+    ) -> Result<Vec<Option<Position>>, Error> {
+        let consumer = {
+            let mut groups = lock(&self.groups);
+            match groups.get(group) {
+                Some(found) => Arc::clone(found),
+                None => {
+                    let link = self.clients.link.clone();
+                    let made =
+                        Arc::new(self.clients.consumer(group, "read_committed", link, &[])?);
+                    groups.insert(group.to_owned(), Arc::clone(&made));
+                    made
+                }
+            }
+        };
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(
+            &self.clients.name(topic),
+            0,
+            as_i32(partitions.saturating_sub(1)),
+        );
+        let told = consumer.committed_offsets(asked, PATIENCE * 2);
+        let told = told.map_err(|e| self.clients.failed("ask", &e))?;
+        Ok(positions_of(&told, partitions))
+    }
+
+    /// Gives every message of these partitions from their offsets on, in order of each partition, to
+    /// `take` until it has enough, or the end is reached.
+    pub(super) fn read(
+        &self,
+        topic: &str,
+        from: &BTreeMap<u32, u64>,
+        mut take: impl FnMut(Found) -> bool,
+    ) -> Result<(), Error> {
+        if from.is_empty() {
+            return Ok(());
+        }
+        let idle = lock(&self.idle).pop();
+        let consumer = match idle {
+            Some(consumer) => consumer,
+            None => {
+                let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")];
+                let group = self.clients.name("cmsync-reader");
+                self.clients.consumer(&group, "read_committed", self.clients.link.clone(), &more)?
+            }
+        };
+        let outcome = self.read_with(&consumer, topic, from, &mut take);
+        let freed = consumer.unassign();
+        if outcome.is_ok() && freed.is_ok() {
+            lock(&self.idle).push(consumer);
+        }
+        outcome
+    }
+
+    fn read_with(
+        &self,
+        consumer: &BaseConsumer<Link>,
+        topic: &str,
+        from: &BTreeMap<u32, u64>,
+        take: &mut impl FnMut(Found) -> bool,
+    ) -> Result<(), Error> {
+        let fail = |e: &KafkaError| self.clients.failed("read from", e);
+        let full = self.clients.name(topic);
+        let mut wanted = TopicPartitionList::new();
+        for (partition, offset) in from {
+            let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(0));
+            wanted.add_partition_offset(&full, as_i32(*partition), offset).map_err(|e| fail(&e))?;
+        }
+        consumer.assign(&wanted).map_err(|e| fail(&e))?;
+        let mut open: std::collections::BTreeSet<i32> = from.keys().map(|p| as_i32(*p)).collect();
+        let mut silent_since = Instant::now();
+        while !open.is_empty() {
+            match consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    silent_since = Instant::now();
+                    let found = Found {
+                        partition: u32::try_from(message.partition()).unwrap_or(0),
+                        offset: u64::try_from(message.offset()).unwrap_or(0),
+                        key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
+                        value: message.payload().map(Bytes::copy_from_slice),
+                    };
+                    if !take(found) {
+                        return Ok(());
+                    }
+                }
+                Some(Err(KafkaError::PartitionEOF(partition))) => {
+                    silent_since = Instant::now();
+                    open.remove(&partition);
+                }
+                Some(Err(error)) => {
+                    // What is retried inside comes again as silence.
+                    if error.rdkafka_error_code()
+                        == Some(RDKafkaErrorCode::TopicAuthorizationFailed)
+                    {
+                        return Err(fail(&error));
+                    }
+                    tracing::debug!(%error, topic, "a read goes on");
+                }
+                None => {}
+            }
+            if silent_since.elapsed() > PATIENCE * 2 {
+                let brokers = self.clients.options.brokers.clone();
+                let detail = self.clients.link.trouble();
+                let detail = detail.unwrap_or_else(|| format!("no answer for `{topic}`"));
+                return Err(Error::Broker { action: "read from", brokers, detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// The latest entries of one partition of a compacted topic, after everything that was written
+    /// before. `progress` is told of messages read.
+    pub(super) fn table(
+        &self,
+        (topic, partitions): (&str, u32),
+        partition: u32,
+        mut progress: impl FnMut(u64),
+    ) -> Result<BTreeMap<Bytes, Bytes>, Error> {
+        let mut count = 0;
+        let told = |_: u32| {
+            count += 1;
+            progress(count);
+        };
+        let tables = self.latest((topic, partitions), Some(partition), told)?;
+        Ok(tables.into_iter().map(|((_, key), value)| (key, value)).collect())
+    }
+
+    /// The same of all partitions, by partition and key.
+    pub(super) fn tables(
+        &self,
+        topic: &str,
+        partitions: u32,
+    ) -> Result<BTreeMap<(u32, Bytes), Bytes>, Error> {
+        self.latest((topic, partitions), None, |_| {})
+    }
+
+    fn latest(
+        &self,
+        topic: (&str, u32),
+        of: Option<u32>,
+        mut told: impl FnMut(u32),
+    ) -> Result<BTreeMap<(u32, Bytes), Bytes>, Error> {
+        let ends = self.ends(topic)?;
+        let starts = (0..).zip(self.starts(topic)?).zip(ends);
+        let is_wanted = |partition: u32| of.is_none_or(|of| of == partition);
+        // An empty partition has no end that could be reached.
+        let from = starts.filter(|((partition, start), end)| is_wanted(*partition) && start < end);
+        let from = from.map(|(start, _)| start).collect();
+        let mut table = BTreeMap::new();
+        self.read(topic.0, &from, |found| {
+            let key = (found.partition, found.key);
+            match found.value {
+                Some(value) => drop(table.insert(key, value)),
+                None => drop(table.remove(&key)),
+            }
+            told(found.partition);
+            true
+        })?;
+        Ok(table)
+    }
+}
+
+/// Whether partitions are between two leaders, as right after they were made.
+fn is_moving(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, ReplicaNotAvailable,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable | ReplicaNotAvailable)
+    )
+}
+
+/// The positions in a broker's answer.
+pub(super) fn positions_of(told: &TopicPartitionList, partitions: u32) -> Vec<Option<Position>> {
+    let mut positions = vec![None; partitions as usize];
+    for element in told.elements() {
+        let slot = usize::try_from(element.partition()).ok().and_then(|p| positions.get_mut(p));
+        if let (Some(slot), Some(offset)) = (slot, number(element.offset())) {
+            *slot = Some(Position { offset, note: element.metadata().to_owned() });
+        }
+    }
+    positions
+}

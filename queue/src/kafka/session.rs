@@ -1,0 +1,338 @@
+//! A member's life in its group: the thread that polls, and what happens when partitions come and go.
+
+#![expect(clippy::disallowed_methods, reason = "its threads are its own and may wait")]
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
+use rdkafka::message::Message as _;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{Link, PATIENCE};
+use super::core::Core;
+use super::member::Member;
+use super::reader::{as_i32, positions_of};
+use super::writer::Writer;
+use crate::{Error, Event, Events, Message, Position, TopicKind};
+
+/// How long one poll waits.
+const POLL: Duration = Duration::from_millis(50);
+/// How long reading waits for room before its partitions are paused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// Rest before a partition's state is read again.
+const REST: Duration = Duration::from_secs(1);
+
+/// What the consumer of a member tells it.
+pub(super) struct Group {
+    link: Link,
+    core: Arc<Core>,
+    member: Arc<Member>,
+    runtime: tokio::runtime::Handle,
+}
+
+pub(super) type GroupConsumer = BaseConsumer<Group>;
+
+impl ClientContext for Group {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.link.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.link.error(error, reason);
+    }
+
+    fn generate_oauth_token(
+        &self,
+        config: Option<&str>,
+    ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        self.link.generate_oauth_token(config)
+    }
+}
+
+impl ConsumerContext for Group {
+    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Revoke(list) = rebalance {
+            // What was lost belongs to another already.
+            let patience = match consumer.assignment_lost() {
+                true => Duration::ZERO,
+                false => self.core.clients.options.drain,
+            };
+            let partitions = numbers(list);
+            if !partitions.is_empty() {
+                tracing::info!(group = self.member.group, ?partitions, "partitions go");
+                self.member.leaving(&partitions, patience);
+            }
+        }
+    }
+
+    fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            let partitions = numbers(list);
+            if !partitions.is_empty() {
+                tracing::info!(group = self.member.group, ?partitions, "partitions come");
+                self.given(consumer, &partitions, false);
+            }
+        }
+    }
+}
+
+fn numbers(list: &TopicPartitionList) -> Vec<u32> {
+    list.elements().iter().filter_map(|e| u32::try_from(e.partition()).ok()).collect()
+}
+
+impl Group {
+    fn list(&self, partitions: &[u32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition(&self.member.full, as_i32(*partition));
+        }
+        list
+    }
+
+    /// Partitions are this member's, or are to be read from what is committed again.
+    fn given(&self, consumer: &BaseConsumer<Self>, partitions: &[u32], again: bool) {
+        let give = |partition, position| match again {
+            true => self.member.again(partition, position),
+            false => self.member.given(partition, position),
+        };
+        if self.member.kind == TopicKind::Compacted {
+            // Nothing is taken from it as messages.
+            drop(consumer.pause(&self.list(partitions)));
+            for partition in partitions {
+                let epoch = give(*partition, None);
+                let (core, member) = (Arc::clone(&self.core), Arc::clone(&self.member));
+                let partition = *partition;
+                self.runtime.spawn_blocking(move || restore(&core, &member, (partition, epoch)));
+            }
+            return;
+        }
+        let positions = self.positions(consumer, partitions);
+        for partition in partitions {
+            let position = positions.get(*partition as usize).cloned().flatten();
+            give(*partition, position);
+        }
+    }
+
+    /// Where the group stands; asked until the brokers answer, because nothing can start without it.
+    fn positions(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        partitions: &[u32],
+    ) -> Vec<Option<Position>> {
+        loop {
+            match consumer.committed_offsets(self.list(partitions), PATIENCE * 2) {
+                Ok(told) => return positions_of(&told, self.member.partitions),
+                Err(error) if self.core.is_closed() || self.member.is_stopping() => {
+                    tracing::debug!(%error, "stopped while positions were asked for");
+                    return Vec::new();
+                }
+                Err(error) => tracing::warn!(%error, group = self.member.group, "no positions yet"),
+            }
+        }
+    }
+}
+
+/// Fences the former owner of a partition of state, then reads what it left.
+fn restore(core: &Core, member: &Member, (partition, epoch): (u32, u64)) {
+    let id = core.clients.name(&format!("{}-{partition}", member.group));
+    let topic = (member.topic.as_str(), member.partitions);
+    let labels = [("topic", member.topic.clone()), ("partition", partition.to_string())];
+    let progress = metrics::gauge!("cmsync_queue_restored_messages", &labels);
+    while member.holds(partition, epoch) && !core.is_closed() && !member.is_stopping() {
+        let outcome = Writer::open(&core.clients, &id).and_then(|writer| {
+            let entries =
+                core.reader.table(topic, partition, |count| progress.set(count as f64))?;
+            let positions = core.reader.positions(&core.clients.name(&member.group), topic)?;
+            Ok((writer, positions.get(partition as usize).cloned().flatten(), entries))
+        });
+        match outcome {
+            Ok((writer, position, entries)) => {
+                member.restored((partition, epoch), Arc::new(writer), (position, entries));
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(%error, partition, "cannot take over a partition of state yet");
+                std::thread::sleep(REST);
+            }
+        }
+    }
+}
+
+/// The polling thread.
+struct Poller {
+    core: Arc<Core>,
+    member: Arc<Member>,
+    consumer: Arc<GroupConsumer>,
+    /// Paused at the brokers.
+    paused: BTreeSet<u32>,
+    is_throttled: bool,
+}
+
+impl Poller {
+    fn run(mut self) {
+        while !self.core.is_closed() {
+            let orders = self.member.take_orders();
+            if orders.stop {
+                break;
+            }
+            if orders.rejoin {
+                self.rejoin();
+            }
+            if orders.rewind {
+                self.member.forget();
+                let owned = self.member.owned();
+                self.consumer.context().given(&self.consumer, &owned, true);
+            }
+            self.go_back();
+            self.is_throttled = !self.member.has_room(ROOM_PATIENCE);
+            self.follow_pauses();
+            if let Some(found) = self.consumer.poll(POLL) {
+                self.take(found);
+            }
+        }
+        self.member.fail("the member left".into());
+    }
+
+    fn take(&self, found: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>) {
+        match found {
+            Ok(message) if self.member.kind == TopicKind::Log => {
+                let taken = Message {
+                    offset: u64::try_from(message.offset()).unwrap_or(0),
+                    key: Bytes::copy_from_slice(message.key().unwrap_or_default()),
+                    value: Bytes::copy_from_slice(message.payload().unwrap_or_default()),
+                };
+                self.member.came(u32::try_from(message.partition()).unwrap_or(0), taken);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, group = self.member.group, "a poll failed");
+                metrics::counter!("cmsync_queue_poll_failures_total", "group" => self.member.group.clone())
+                    .increment(1);
+            }
+        }
+    }
+
+    /// Reads again what was dropped while nobody wanted it.
+    fn go_back(&self) {
+        for (partition, offset) in self.member.gaps() {
+            let mut list = TopicPartitionList::new();
+            let offset = Offset::Offset(i64::try_from(offset).unwrap_or(0));
+            let partition_of = as_i32(partition);
+            let added = list.add_partition_offset(&self.member.full, partition_of, offset);
+            let sought = added.and_then(|()| self.consumer.seek_partitions(list, PATIENCE));
+            match sought {
+                Ok(_) => self.member.is_back(partition),
+                Err(error) => tracing::debug!(%error, partition, "cannot go back yet"),
+            }
+        }
+    }
+
+    fn follow_pauses(&mut self) {
+        if self.member.kind == TopicKind::Compacted {
+            return;
+        }
+        let owned: BTreeSet<u32> = self.member.owned().into_iter().collect();
+        let wanted: BTreeSet<u32> = match self.is_throttled {
+            true => owned.clone(),
+            false => self.member.paused().intersection(&owned).copied().collect(),
+        };
+        if wanted == self.paused {
+            return;
+        }
+        let context = self.consumer.context();
+        let more: Vec<u32> = wanted.difference(&self.paused).copied().collect();
+        let fewer: Vec<u32> =
+            self.paused.difference(&wanted).filter(|p| owned.contains(p)).copied().collect();
+        let changed = self
+            .consumer
+            .pause(&context.list(&more))
+            .and_then(|()| self.consumer.resume(&context.list(&fewer)));
+        match changed {
+            Ok(()) => self.paused = wanted,
+            Err(error) => tracing::debug!(%error, "cannot pause or resume yet"),
+        }
+    }
+
+    fn rejoin(&self) {
+        self.consumer.unsubscribe();
+        let is_left = || self.consumer.assignment().is_ok_and(|list| list.count() == 0);
+        while !is_left() && !self.core.is_closed() {
+            drop(self.consumer.poll(POLL));
+        }
+        if let Err(error) = self.consumer.subscribe(&[&self.member.full]) {
+            self.member.fail(error.to_string());
+        }
+    }
+}
+
+/// Joins the group: its thread runs until the inbox is dropped.
+pub(super) fn join(
+    core: &Arc<Core>,
+    member: &Arc<Member>,
+) -> Result<(Inbox, Weak<GroupConsumer>), Error> {
+    let session = core.clients.options.session_timeout.as_millis();
+    let (session, heartbeat) = (session.to_string(), (session / 10).max(100).to_string());
+    let more = [
+        ("session.timeout.ms", session.as_str()),
+        ("heartbeat.interval.ms", heartbeat.as_str()),
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("fetch.wait.max.ms", "100"),
+    ];
+    let context = Group {
+        link: core.clients.link.clone(),
+        core: Arc::clone(core),
+        member: Arc::clone(member),
+        runtime: tokio::runtime::Handle::current(),
+    };
+    let group = core.clients.name(&member.group);
+    let consumer = core.clients.consumer(&group, "read_committed", context, &more)?;
+    let subscribed = consumer.subscribe(&[&member.full]);
+    subscribed.map_err(|e| core.clients.failed("join a group of", &e))?;
+    let consumer = Arc::new(consumer);
+    let weak = Arc::downgrade(&consumer);
+    let poller = Poller {
+        core: Arc::clone(core),
+        member: Arc::clone(member),
+        consumer,
+        paused: BTreeSet::new(),
+        is_throttled: false,
+    };
+    let thread = std::thread::Builder::new().name(format!("poll {}", member.topic));
+    thread.spawn(|| poller.run()).map_err(|e| Error::storage("poll", e))?;
+    Ok((Inbox { member: Arc::clone(member) }, weak))
+}
+
+/// A member's inbox.
+pub(super) struct Inbox {
+    member: Arc<Member>,
+}
+
+#[async_trait]
+impl Events for Inbox {
+    async fn next(&mut self) -> Result<Event, Error> {
+        self.member.next().await
+    }
+
+    fn pause(&mut self, partition: u32) {
+        self.member.pause(partition, true);
+    }
+
+    fn resume(&mut self, partition: u32) {
+        self.member.pause(partition, false);
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.member.order(|orders| orders.stop = true);
+    }
+}

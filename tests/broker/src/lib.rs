@@ -1,0 +1,266 @@
+//! A real Apache Kafka: one node or three, in a folder of its own on loopback, which ends with the
+//! process that started it.
+//!
+//! Its jars come from Maven Central (`make .tools/kafka/.ready`). Time-outs are short, so that faults
+//! and their recovery fit into tests.
+
+#![expect(clippy::disallowed_methods, reason = "another process tells nobody when it is up")]
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a node may take to answer.
+const PATIENCE: Duration = Duration::from_secs(60);
+const CLUSTER: &str = "Uqu0EjkgQ-68_uzFQjumkA";
+
+/// Nodes of one cluster.
+pub struct Broker {
+    directory: tempfile::TempDir,
+    jars: PathBuf,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    port: u16,
+    controller: u16,
+    running: Mutex<Option<Running>>,
+}
+
+/// A node's process, under a shell that ends it when the pipe closes: also when its owner is killed.
+struct Running {
+    shell: Child,
+    _pipe: ChildStdin,
+    pid: u32,
+}
+
+/// The folder of Kafka's jars, of which the first is the project's own.
+fn jars() -> io::Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/kafka/lib");
+    let named = std::env::var_os("CMSYNC_KAFKA").map(PathBuf::from);
+    let found = named.into_iter().chain([own]).find(|path| path.is_dir());
+    let missing = || io::Error::other("Kafka's jars are missing: run `make kafka`");
+    found.ok_or_else(missing)
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+impl Broker {
+    /// Starts so many nodes and waits until they answer.
+    ///
+    /// # Errors
+    /// When the jars or Java are missing, or a node does not start.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let jars = jars()?;
+        let directory = tempfile::Builder::new().prefix("cmsync-kafka").tempdir()?;
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            let (port, controller) = (free_port()?, free_port()?);
+            nodes.push(Node { port, controller, running: Mutex::default() });
+        }
+        let broker = Self { directory, jars, nodes };
+        for node in 0..count {
+            broker.format(node)?;
+        }
+        for node in 0..count {
+            broker.launch(node)?;
+        }
+        for node in 0..count {
+            broker.until_up(node)?;
+        }
+        Ok(broker)
+    }
+
+    /// One node for all tests of a process.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[expect(clippy::panic, reason = "a test stops where it fails")]
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| Self::start(1).unwrap_or_else(|e| panic!("no Kafka: {e}")))
+    }
+
+    /// `bootstrap.servers`.
+    #[must_use]
+    pub fn brokers(&self) -> String {
+        let all = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
+        all.collect::<Vec<_>>().join(",")
+    }
+
+    /// How many nodes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// The port of a node that clients use.
+    #[must_use]
+    pub fn port(&self, node: usize) -> Option<u16> {
+        self.nodes.get(node).map(|node| node.port)
+    }
+
+    /// Kills a node as `kill -9` does.
+    pub fn kill(&self, node: usize) {
+        if let Some(node) = self.nodes.get(node) {
+            let running = node.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(Running { mut shell, pid, .. }) = running {
+                drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
+                drop(shell.kill());
+                drop(shell.wait());
+            }
+        }
+    }
+
+    /// Starts a node that was killed and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn restart(&self, node: usize) -> io::Result<()> {
+        self.launch(node)?;
+        self.until_up(node)
+    }
+
+    fn properties(&self, number: usize) -> io::Result<PathBuf> {
+        let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
+        let (id, copies) = (number + 1, self.nodes.len());
+        let in_sync = copies.div_ceil(2).min(2);
+        let folder = self.directory.path().join(format!("node-{id}"));
+        let mut text = format!(
+            "process.roles=broker,controller\n\
+             node.id={id}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             log.dirs={folder}\n\
+             num.partitions=1\n\
+             default.replication.factor={copies}\n\
+             min.insync.replicas={in_sync}\n\
+             offsets.topic.replication.factor={copies}\n\
+             offsets.topic.num.partitions=4\n\
+             transaction.state.log.replication.factor={copies}\n\
+             transaction.state.log.num.partitions=4\n\
+             transaction.state.log.min.isr={in_sync}\n\
+             share.coordinator.state.topic.replication.factor={copies}\n\
+             share.coordinator.state.topic.min.isr={in_sync}\n\
+             group.initial.rebalance.delay.ms=0\n\
+             group.min.session.timeout.ms=500\n\
+             auto.create.topics.enable=false\n\
+             message.max.bytes=10485760\n\
+             log.cleaner.dedupe.buffer.size=8388608\n\
+             broker.session.timeout.ms=2000\n\
+             broker.heartbeat.interval.ms=300\n\
+             transaction.abort.timed.out.transaction.cleanup.interval.ms=1000\n\
+             controller.quorum.election.timeout.ms=500\n\
+             controller.quorum.fetch.timeout.ms=1000\n",
+            port = node.port,
+            controller = node.controller,
+            folder = folder.display(),
+        );
+        let voters: Vec<String> = (1..)
+            .zip(&self.nodes)
+            .map(|(id, node)| format!("{id}@127.0.0.1:{}", node.controller))
+            .collect();
+        let quorum = match copies {
+            1 => format!("controller.quorum.bootstrap.servers=127.0.0.1:{}", node.controller),
+            _ => format!("controller.quorum.voters={}", voters.join(",")),
+        };
+        text.push_str(&quorum);
+        let path = self.directory.path().join(format!("node-{id}.properties"));
+        std::fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    fn java(&self, memory: &str) -> Command {
+        let mut command = Command::new("java");
+        command
+            .arg(memory)
+            .args(["-XX:+UseSerialGC", "-Xshare:auto"])
+            .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+            .arg("-cp")
+            .arg(format!("{}/*", self.jars.display()));
+        command
+    }
+
+    fn format(&self, number: usize) -> io::Result<()> {
+        let properties = self.properties(number)?;
+        let mut command = self.java("-Xmx64m");
+        command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(properties);
+        if self.nodes.len() == 1 {
+            command.arg("--standalone");
+        }
+        let output = command.output()?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned())),
+        }
+    }
+
+    fn launch(&self, number: usize) -> io::Result<()> {
+        let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
+        let properties = self.properties(number)?;
+        let log = std::fs::File::create(self.directory.path().join(format!("node-{number}.log")))?;
+        let java = self.java("-Xmx256m");
+        let mut shell = Command::new("sh");
+        shell
+            .arg("-c")
+            .arg("\"$@\" </dev/null & echo $! >\"$PID_FILE\"; cat >/dev/null; kill -9 $!")
+            .arg("sh")
+            .arg(java.get_program())
+            .args(java.get_args())
+            .arg("kafka.Kafka")
+            .arg(properties);
+        let pid_file = self.directory.path().join(format!("node-{number}.pid"));
+        drop(std::fs::remove_file(&pid_file));
+        shell.env("PID_FILE", &pid_file).stdin(Stdio::piped());
+        shell.stdout(log.try_clone()?).stderr(log);
+        let mut shell = shell.spawn()?;
+        let pipe = shell.stdin.take().ok_or_else(|| io::Error::other("no pipe"))?;
+        let started = Instant::now();
+        let pid = loop {
+            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+            match text.trim().parse() {
+                Ok(pid) if text.ends_with('\n') => break pid,
+                _ if started.elapsed() > PATIENCE => return Err(io::Error::other("no process")),
+                _ => std::thread::sleep(Duration::from_millis(5)),
+            }
+        };
+        *node.running.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Running { shell, _pipe: pipe, pid });
+        Ok(())
+    }
+
+    fn until_up(&self, number: usize) -> io::Result<()> {
+        let port = self.port(number).ok_or_else(|| io::Error::other("no such node"))?;
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if started.elapsed() > PATIENCE {
+                let log = self.directory.path().join(format!("node-{number}.log"));
+                let text = std::fs::read_to_string(log).unwrap_or_default();
+                return Err(io::Error::other(format!("node {number} does not start: {text}")));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        for node in 0..self.nodes.len() {
+            self.kill(node);
+        }
+    }
+}
