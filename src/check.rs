@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
-use crate::connections;
 use crate::pipeline::clock;
+use crate::{connections, topics};
 
 /// One thing that was checked.
 #[derive(Debug, Serialize)]
@@ -25,10 +25,17 @@ struct Finding {
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn run(
     config: &Config,
-    stage: Option<StageName>,
+    stages: &[StageName],
     as_json: bool,
 ) -> anyhow::Result<bool> {
+    let has = |stage| stages.is_empty() || stages.contains(&stage);
     let mut findings = Vec::new();
+    if config.kafka.is_some() {
+        let outcome = topics::check(config).await;
+        let is_fine = outcome.is_ok();
+        let detail = outcome.unwrap_or_else(|error| format!("{error:#}"));
+        findings.push(Finding { connection: "-".into(), what: "queue", is_fine, detail });
+    }
     for (name, connection) in &config.connections {
         let mut note = |what, outcome: Result<String, String>| {
             let (is_fine, detail) = match outcome {
@@ -37,10 +44,10 @@ pub(crate) async fn run(
             };
             findings.push(Finding { connection: name.clone(), what, is_fine, detail });
         };
-        if stage.is_none_or(|s| s == StageName::Producer) {
+        if has(StageName::Producer) {
             site(connection, &mut note).await?;
         }
-        if stage.is_none_or(|s| s == StageName::Uploader) {
+        if has(StageName::Uploader) {
             workspace(connection, &mut note).await?;
         }
     }

@@ -27,15 +27,15 @@ pub(crate) enum Command {
         /// Poll once, send everything, and end
         #[arg(long)]
         once: bool,
-        /// Run one stage alone
-        #[arg(long)]
-        stage: Option<StageName>,
+        /// Run these stages alone, others elsewhere (with Kafka); more than one with commas
+        #[arg(long, value_delimiter = ',')]
+        stage: Vec<StageName>,
     },
     /// Check configuration, site, rights and rules, and send a test row
     Check {
-        /// Check what one stage needs
-        #[arg(long)]
-        stage: Option<StageName>,
+        /// Check what these stages need
+        #[arg(long, value_delimiter = ',')]
+        stage: Vec<StageName>,
     },
     /// Set up a connection, by questions or by answers given
     Connect(Box<ConnectArgs>),
@@ -66,11 +66,39 @@ pub(crate) enum Command {
     /// The credential that a connection signs in to Azure with
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// The queue's topics
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum TopicsCommand {
+    /// Make those that are missing, and check all
+    Create,
+    /// Check that they are there and that their settings lose nothing
+    Check,
+}
+
+impl Command {
+    /// The stages whose secrets it needs; none named: all.
+    pub(crate) fn stages(&self) -> &[StageName] {
+        match self {
+            Self::Run { stage, .. } | Self::Check { stage } => stage,
+            // It asks the brokers alone.
+            Self::Topics(_) => &[StageName::Transformer],
+            _ => &[],
+        }
+    }
+
+    /// Whether it may ask a site.
+    pub(crate) fn needs_site(&self) -> bool {
+        self.stages().is_empty() || self.stages().contains(&StageName::Producer)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -138,7 +138,7 @@ async fn add(
             Ok(())
         })?;
     }
-    config::load(path)?;
+    config::load(path, &[])?;
     eprintln!("added; a running cmsync follows within seconds");
     Ok(true)
 }
@@ -190,7 +190,7 @@ async fn remove(
         }
         Ok(())
     })?;
-    let after = config::load(path)?;
+    let after = config::load(path, &[])?;
     let selection = &after.connection(name)?.producer.selection;
     let keeps =
         |selection: &Selection, g: &GroupView| selection.keeps(&g.collection, &g.name, &g.folder);

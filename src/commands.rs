@@ -1,22 +1,16 @@
 //! What each command does.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cmsync_control::{Answer, Desk, Question, local_api};
-use cmsync_queue::Queue;
-use cmsync_queue::embedded::{self, EmbeddedQueue};
 
 use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
 use crate::{
     check, collections, connect, connection, disconnect, groups, import, kerberos, logging, output,
-    pipeline, secret, verify,
+    pipeline, queue, secret, topics, verify,
 };
-
-/// How long a queue that another process holds is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// `cmsync.toml` here, else the system's.
 pub(crate) fn default_config() -> PathBuf {
@@ -29,14 +23,17 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     if let Command::Connect(args) = &cli.command {
         return connect::run(args, &path).await;
     }
-    let config = config::load(&path)?;
-    kerberos::enter(config.connections.values().map(|c| &c.site.authentication))?;
+    let config = config::load(&path, cli.command.stages())?;
+    if cli.command.needs_site() {
+        kerberos::enter(config.connections.values().map(|c| &c.site.authentication))?;
+    }
     let question = match cli.command {
         Command::Run { once, stage } => {
             logging::start(config.log_format, &config.log_level);
             return pipeline::run(config, path, once, stage).await;
         }
-        Command::Check { stage } => return check::run(&config, stage, cli.json).await,
+        Command::Check { stage } => return check::run(&config, &stage, cli.json).await,
+        Command::Topics(command) => return topics::run(&config, command, cli.json).await,
         Command::Connect(_) | Command::Completions { .. } => return Ok(true),
         Command::Secret(command) => {
             return secret::run(&config, &path, command, cli.json).await;
@@ -84,38 +81,23 @@ fn removals(command: RemovalsCommand) -> Question {
     }
 }
 
-/// Asks the running process, or opens the queue where none runs. A process that is just starting or
-/// stopping, or another command, holds the queue for a moment only.
+/// Asks the running process, or goes to the queue itself: where none runs, and on Kafka.
 pub(crate) async fn ask(config: &Config, question: Question) -> anyhow::Result<Answer> {
     let started = Instant::now();
     loop {
-        if let Some(answer) = local_api::ask(&config.queue_directory, &question).await? {
+        if config.kafka.is_none()
+            && let Some(answer) = local_api::ask(&config.queue_directory, &question).await?
+        {
             return Ok(answer);
         }
-        match embedded::open(&config.queue_directory) {
-            Ok(queue) => {
-                queue.declare(&pipeline::shared_topics(config.partitions)).await?;
-                let desk = Desk::new(Arc::new(queue) as Arc<dyn Queue>, pipeline::clock());
-                return Ok(desk.answer(question).await?);
-            }
-            Err(cmsync_queue::Error::Locked(_)) if started.elapsed() < LOCK_PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            Err(error) => return Err(error.into()),
+        if let Some(queue) = queue::open_if_free(config).await? {
+            queue.declare(&pipeline::shared_topics(config.partitions)).await?;
+            return Ok(Desk::new(queue, pipeline::clock()).answer(question).await?);
         }
-    }
-}
-
-/// Opens the queue for `run`; waits for a command that holds it for a moment.
-pub(crate) async fn open_queue(config: &Config) -> Result<EmbeddedQueue, cmsync_queue::Error> {
-    let started = Instant::now();
-    loop {
-        match embedded::open(&config.queue_directory) {
-            Err(cmsync_queue::Error::Locked(_)) if started.elapsed() < LOCK_PATIENCE => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            other => return other,
+        if started.elapsed() > queue::LOCK_PATIENCE {
+            return Err(cmsync_queue::Error::Locked(config.queue_directory.clone()).into());
         }
+        tokio::time::sleep(queue::LOOK_AGAIN).await;
     }
 }
 

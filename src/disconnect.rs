@@ -123,12 +123,13 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
         // It never ran: there are no rows.
         return Ok(());
     }
+    // On Kafka the copies that run do it.
     let socket = cmsync_control::local_api::ask(&config.queue_directory, &Question::Status);
-    if socket.await?.is_none() {
+    if config.kafka.is_none() && socket.await?.is_none() {
         logging::start(config.log_format, "warn");
         let mut alone = config.clone();
         alone.connections.retain(|other, _| other == name);
-        pipeline::run(alone, path.to_owned(), true, None).await?;
+        pipeline::run(alone, path.to_owned(), true, Vec::new()).await?;
     }
     let started = Instant::now();
     loop {

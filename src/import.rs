@@ -21,7 +21,7 @@ pub(crate) async fn run(
         ImportCommand::Enable { connection } => {
             let was = config.connection(&connection)?.producer.import;
             set(path, &connection, true)?;
-            let config = config::load(path)?;
+            let config = config::load(path, &[])?;
             let question = Question::KeepGroups { connection: connection.clone(), keep: true };
             told(commands::ask(&config, question).await?)?;
             if !was {
@@ -35,7 +35,7 @@ pub(crate) async fn run(
             set(path, &connection, false)?;
             if remove_groups {
                 let question = Question::KeepGroups { connection, keep: false };
-                told(commands::ask(&config::load(path)?, question).await?)?;
+                told(commands::ask(&config::load(path, &[])?, question).await?)?;
             }
             eprintln!("disabled; a running cmsync stops sending within seconds");
         }

@@ -17,10 +17,12 @@ mod logging;
 mod output;
 mod pipeline;
 mod progress;
+mod queue;
 mod reload;
 mod secret;
 mod status_board;
 mod supervisor;
+mod topics;
 mod verify;
 
 use std::process::ExitCode;
@@ -34,6 +36,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Bad use or configuration, as clap has it too.
 const BAD_USE: u8 = 2;
+
+/// How long what still waits at the end is waited for.
+const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -49,7 +54,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(commands::execute(cli, path)) {
+    let outcome = runtime.block_on(commands::execute(cli, path));
+    // Threads that wait for brokers which are down must not hold up the end.
+    runtime.shutdown_timeout(LAST_WAIT);
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

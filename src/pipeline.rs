@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cmsync_control::{Desk, local_api};
-use cmsync_queue::embedded::EmbeddedQueue;
 use cmsync_queue::{Queue, TopicKind, TopicSpec};
 use cmsync_schemas::{Clock, topics};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -15,9 +14,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
-use crate::commands;
 use crate::config::Config;
 use crate::progress;
+use crate::queue::{self, Trouble};
 use crate::reload::Reload;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
@@ -51,20 +50,21 @@ pub(crate) async fn run(
     config: Config,
     path: PathBuf,
     once: bool,
-    stage: Option<StageName>,
+    stages: Vec<StageName>,
 ) -> anyhow::Result<bool> {
     let metrics = install_metrics()?;
-    let queue = Arc::new(commands::open_queue(&config).await?);
+    let (queue, trouble) = queue::open(&config).await?;
     queue.declare(&shared_topics(config.partitions)).await?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
-    let board = StatusBoard::new(Arc::clone(&queue) as Arc<dyn Queue>, clock(), shutdown.clone());
-    serve(&config, &queue, &metrics, &board, &shutdown).await?;
+    let board =
+        StatusBoard::new(Arc::clone(&queue), clock(), config.kafka.is_some(), shutdown.clone());
+    serve(&config, (&queue, trouble), &metrics, &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
         (Arc::clone(&queue), board.clone()),
-        stage,
+        stages.clone(),
         jobs,
         shutdown.clone(),
     );
@@ -72,7 +72,7 @@ pub(crate) async fn run(
     let before = supervisor.dead_letters().await?;
     progress::show(metrics.clone(), shutdown.clone(), !once);
     let context = supervisor.producer_context();
-    let producer_runs = stage.is_none_or(|s| s == StageName::Producer);
+    let producer_runs = supervisor.has(StageName::Producer);
     let mut producer = tokio::spawn(async move {
         if producer_runs || once {
             cmsync_producer::run(context, wanted, once, shutdown.clone()).await
@@ -81,8 +81,12 @@ pub(crate) async fn run(
             Ok(cmsync_producer::Outcome::default())
         }
     });
-    tracing::info!(connections = config.connections.len(), directory = %config.queue_directory.display(), "running");
-    let mut reload = Reload::new(path);
+    let place = match &config.kafka {
+        Some(kafka) => kafka.options.brokers.clone(),
+        None => config.queue_directory.display().to_string(),
+    };
+    tracing::info!(connections = config.connections.len(), queue = place, "running");
+    let mut reload = Reload::new(path, stages);
     let outcome = loop {
         tokio::select! {
             outcome = &mut producer => break outcome.context("the producer panicked")?,
@@ -156,7 +160,7 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
 /// Starts the web endpoint and the local API.
 async fn serve(
     config: &Config,
-    queue: &Arc<EmbeddedQueue>,
+    (queue, trouble): (&Arc<dyn Queue>, Option<Trouble>),
     metrics: &PrometheusHandle,
     board: &StatusBoard,
     shutdown: &CancellationToken,
@@ -165,10 +169,10 @@ async fn serve(
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
             listener.with_context(|| format!("failed to listen on {address} (`http.listen`)"))?;
-        let (board, trouble) = (board.clone(), queue.trouble());
+        let board = board.clone();
         let readiness = Arc::new(move || {
             let mut missing = board.not_ready();
-            missing.extend(trouble.borrow().clone());
+            missing.extend(trouble.as_ref().and_then(|trouble| trouble.borrow().clone()));
             missing
         });
         let serving = cmsync_console::serve(listener, metrics.clone(), readiness, shutdown.clone());
@@ -178,7 +182,11 @@ async fn serve(
             }
         });
     }
-    let desk = Desk::new(Arc::clone(queue) as Arc<dyn Queue>, clock());
+    if config.kafka.is_some() {
+        // Commands go to the brokers themselves.
+        return Ok(());
+    }
+    let desk = Desk::new(Arc::clone(queue), clock());
     let (directory, shutdown) = (config.queue_directory.clone(), shutdown.clone());
     tokio::spawn(async move {
         if let Err(error) = local_api::serve(&directory, desk, shutdown).await {

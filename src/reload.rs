@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use crate::cli::StageName;
 use crate::config::{self, Config};
 
 /// How often the file is looked at.
@@ -11,13 +12,14 @@ const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 /// Follows the configuration file.
 pub(crate) struct Reload {
     path: PathBuf,
+    stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
 }
 
 impl Reload {
-    pub(crate) fn new(path: PathBuf) -> Self {
+    pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> Self {
         let seen = stamp(&path);
-        Self { path, seen }
+        Self { path, stages, seen }
     }
 
     /// The next version of the file that can be used.
@@ -29,7 +31,7 @@ impl Reload {
                 continue;
             }
             self.seen = now;
-            match config::load(&self.path) {
+            match config::load(&self.path, &self.stages) {
                 Ok(config) => {
                     tracing::info!("configuration changed");
                     return config;

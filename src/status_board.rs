@@ -15,12 +15,19 @@ pub(crate) struct StatusBoard {
     queue: Arc<dyn Queue>,
     clock: Clock,
     stages: Arc<Mutex<BTreeMap<String, watch::Sender<Status>>>>,
+    /// Whether other copies say how the same stages are: one that does nothing yet says nothing.
+    is_shared: bool,
     shutdown: CancellationToken,
 }
 
 impl StatusBoard {
-    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, shutdown: CancellationToken) -> Self {
-        Self { queue, clock, stages: Arc::default(), shutdown }
+    pub(crate) fn new(
+        queue: Arc<dyn Queue>,
+        clock: Clock,
+        is_shared: bool,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { queue, clock, stages: Arc::default(), is_shared, shutdown }
     }
 
     /// The place where a stage says how it is; the same at every call.
@@ -30,10 +37,17 @@ impl StatusBoard {
         if let Some(sender) = stages.get(&key) {
             return sender.clone();
         }
-        let (sender, receiver) =
+        let (sender, mut receiver) =
             watch::channel(Status::starting(connection, stage, (self.clock)()));
         stages.insert(key.clone(), sender.clone());
-        tokio::spawn(publish(Arc::clone(&self.queue), key, receiver, self.shutdown.clone()));
+        let (queue, shutdown) = (Arc::clone(&self.queue), self.shutdown.clone());
+        let is_shared = self.is_shared;
+        tokio::spawn(async move {
+            if is_shared && receiver.changed().await.is_err() {
+                return;
+            }
+            publish(queue, key, receiver, shutdown).await;
+        });
         sender
     }
 

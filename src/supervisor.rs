@@ -9,7 +9,7 @@ use cmsync_azure::Credential;
 use cmsync_control::Desk;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
-use cmsync_queue::embedded::EmbeddedQueue;
+use cmsync_queue::worker::while_owner;
 use cmsync_schemas::{Health, topics};
 use cmsync_uploader::groups::{GroupsWriter, Progress};
 use tokio::sync::watch;
@@ -38,9 +38,9 @@ pub(crate) struct Worker {
 
 /// Starts and stops connections as the configuration says.
 pub(crate) struct Supervisor {
-    pub(crate) queue: Arc<EmbeddedQueue>,
+    pub(crate) queue: Arc<dyn Queue>,
     pub(crate) board: StatusBoard,
-    pub(crate) stage: Option<StageName>,
+    pub(crate) stages: Vec<StageName>,
     pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
     pub(crate) workers: HashMap<String, Worker>,
     /// How far the writers of computer groups are.
@@ -55,14 +55,14 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(
         config: &Config,
-        (queue, board): (Arc<EmbeddedQueue>, StatusBoard),
-        stage: Option<StageName>,
+        (queue, board): (Arc<dyn Queue>, StatusBoard),
+        stages: Vec<StageName>,
         jobs: watch::Sender<BTreeMap<String, Job>>,
         shutdown: CancellationToken,
     ) -> Self {
         let (workers, groups, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
         let (config, refused) = (config.clone(), Vec::new());
-        Self { queue, board, stage, jobs, workers, groups, tasks, shutdown, config, refused }
+        Self { queue, board, stages, jobs, workers, groups, tasks, shutdown, config, refused }
     }
 
     fn share(&self, connections: usize) -> u64 {
@@ -75,7 +75,7 @@ impl Supervisor {
         let backlog = connections::backlog_within(share, options.max_backlog.as_u64());
         options.max_backlog = bytesize::ByteSize::b(backlog);
         cmsync_producer::Context {
-            queue: Arc::clone(&self.queue) as Arc<dyn Queue>,
+            queue: Arc::clone(&self.queue),
             clock: clock(),
             state_partitions: self.config.partitions,
             partitions: self.config.partitions,
@@ -124,8 +124,8 @@ impl Supervisor {
         }
     }
 
-    fn has(&self, stage: StageName) -> bool {
-        self.stage.is_none_or(|s| s == stage)
+    pub(crate) fn has(&self, stage: StageName) -> bool {
+        self.stages.is_empty() || self.stages.contains(&stage)
     }
 
     fn start(
@@ -146,7 +146,7 @@ impl Supervisor {
             });
             return Ok(());
         }
-        let queue = Arc::clone(&self.queue) as Arc<dyn Queue>;
+        let queue = Arc::clone(&self.queue);
         if self.has(StageName::Transformer) {
             let status = self.board.stage(name, "transformer");
             let transformer = cmsync_transformer::Transformer::new(name, clock(), status);
@@ -194,10 +194,24 @@ impl Supervisor {
         if times.0.is_zero() || connection.workspace.workspace_id.is_none() {
             return;
         }
-        let desk = Desk::new(Arc::clone(&self.queue) as Arc<dyn Queue>, clock());
+        let desk = Desk::new(Arc::clone(&self.queue), clock());
         let span = tracing::info_span!("verify", connection = name);
-        let keep = verify::keep(name.to_owned(), connection.clone(), times, desk, stop.clone());
-        tokio::spawn(keep.instrument(span));
+        let (name, connection) = (name.to_owned(), connection.clone());
+        let (queue, stop) = (Arc::clone(&self.queue), stop.clone());
+        let run = async move {
+            let keep = |stop| {
+                let (name, connection, desk) = (name.clone(), connection.clone(), desk.clone());
+                async move {
+                    verify::keep(name, connection, times, desk, stop).await;
+                    Ok(())
+                }
+            };
+            let place = (topics::VERIFIER, &*topics::groups(&name));
+            if let Err(error) = while_owner(&*queue, place, &stop, keep).await {
+                tracing::warn!(%error, "the workspace is not verified any longer");
+            }
+        };
+        tokio::spawn(run.instrument(span));
     }
 
     /// Starts the writer of computer groups, where they are kept.
@@ -214,7 +228,7 @@ impl Supervisor {
         let uploader = &self.config.uploader;
         let writer = GroupsWriter {
             connection: name.to_owned(),
-            queue: Arc::clone(&self.queue) as Arc<dyn Queue>,
+            queue: Arc::clone(&self.queue),
             target: connections::searches(&connection.workspace, id, Arc::clone(credential))?,
             options: options.clone(),
             rests: (uploader.probe_first, uploader.probe_max),

@@ -236,6 +236,13 @@ pub trait Queue: Send + Sync {
     /// [`Error::UnknownTopic`].
     fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error>;
 
+    /// A number that differs when something was committed to the topic since it was asked for last.
+    /// Unlike what [`Queue::watch`] tells, it is never late.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTopic`], or when the store fails.
+    async fn version(&self, topic: &str) -> Result<u64, Error>;
+
     /// The topics that exist.
     ///
     /// # Errors

@@ -21,6 +21,11 @@ pub const TRANSFORMER: &str = "cmsync-transformer";
 /// The group that reads records.
 pub const UPLOADER: &str = "cmsync-uploader";
 
+/// The group whose only member writes a connection's computer groups.
+pub const GROUPS: &str = "cmsync-groups";
+/// The group whose only member verifies a connection's workspace.
+pub const VERIFIER: &str = "cmsync-verifier";
+
 /// Changes of a connection.
 #[must_use]
 pub fn changes(connection: &str) -> String {

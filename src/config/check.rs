@@ -9,6 +9,7 @@ use cmsync_producer::ConnectionConfig;
 use super::checker::Checker;
 use super::groups::groups;
 use super::identity::{identity, secret_expires};
+use super::kafka::kafka;
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
 /// Rows of one page, at most: an answer is held row by row, a request only so long.
@@ -21,8 +22,12 @@ const WIRE_LIMIT: u64 = 1_048_576;
 const RAW_LIMIT: u64 = 50 * 1024 * 1024;
 
 /// Checks a file as a whole; `mistakes` are those that were found on the way here.
-pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, Mistakes> {
-    let mut checker = Checker { mistakes };
+pub(super) fn check(
+    file: &raw::File,
+    mistakes: Vec<Mistake>,
+    unread: &'static [&'static str],
+) -> Result<Config, Mistakes> {
+    let mut checker = Checker { mistakes, unread };
     let listen = listen(&mut checker, &file.http.listen);
     options(&mut checker, file);
     checker.require(
@@ -37,6 +42,7 @@ pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, 
         }
     }
     refuse_twins(&mut checker, &connections);
+    let kafka = kafka(&mut checker, file);
     if !checker.mistakes.is_empty() {
         return Err(Mistakes(checker.mistakes));
     }
@@ -48,7 +54,11 @@ pub(super) fn check(file: &raw::File, mistakes: Vec<Mistake>) -> Result<Config, 
         log_format: file.log.format,
         log_level: file.log.level.clone(),
         queue_directory: file.queue.embedded.directory.clone(),
-        max_size: file.queue.embedded.max_size.as_u64(),
+        max_size: match &file.queue.kafka {
+            Some(kafka) => kafka.max_size.as_u64(),
+            None => file.queue.embedded.max_size.as_u64(),
+        },
+        kafka,
         partitions: file.queue.partitions,
         producer: file.producer.clone(),
         uploader: file.uploader.clone(),

@@ -82,7 +82,7 @@ pub(crate) fn check_endpoints(
 }
 
 fn checked<T>(check: impl FnOnce(&mut Checker) -> Option<T>) -> Result<T, Mistakes> {
-    let mut checker = Checker { mistakes: Vec::new() };
+    let mut checker = Checker::default();
     match check(&mut checker) {
         Some(found) if checker.mistakes.is_empty() => Ok(found),
         _ => Err(Mistakes(checker.mistakes)),

@@ -89,9 +89,7 @@ fn proof(
     if let Some(file) = &written.certificate_file {
         let key = written.certificate_key_file.clone();
         let file = CertificateFile { path: file.clone(), key };
-        if let Err(error) = file.read() {
-            checker.wrong(&format!("{path}.certificate_file"), error.to_string());
-        }
+        checker.readable(&format!("{path}.certificate_file"), || file.read().map(drop));
         return Some(Proof::Certificate(file));
     }
     if written.workload_identity {

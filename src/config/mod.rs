@@ -5,7 +5,9 @@ mod checker;
 mod draft;
 mod groups;
 mod identity;
+mod kafka;
 pub(crate) mod raw;
+mod raw_queue;
 mod read;
 mod site_identity;
 
@@ -25,7 +27,10 @@ pub(crate) use check::selection;
 pub(crate) use draft::{
     check_connection, check_endpoints, check_site, parse_connection, value_of, written,
 };
+pub(crate) use kafka::Kafka;
 pub(crate) use raw::LogFormat;
+
+use crate::cli::StageName;
 
 /// Something that cannot be used, where it stands, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) log_level: String,
     pub(crate) queue_directory: PathBuf,
     pub(crate) max_size: u64,
+    /// Where the queue is Kafka's.
+    pub(crate) kafka: Option<Kafka>,
     pub(crate) partitions: u32,
     pub(crate) producer: cmsync_producer::Options,
     pub(crate) uploader: cmsync_uploader::Options,
@@ -137,13 +144,23 @@ pub(crate) struct Workspace {
     pub(crate) rules: Vec<Rule>,
 }
 
-/// Reads and checks a configuration, with the environment over the file.
+/// Reads and checks a configuration, with the environment over the file; of secrets, those that these
+/// stages need (none named: all).
 ///
 /// # Errors
 /// Every mistake, with its key's path.
-pub(crate) fn load(path: &Path) -> Result<Config, Mistakes> {
+pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes> {
     let (file, mistakes) = read::read(path, std::env::vars())?;
-    check::check(&file, mistakes)
+    let has = |stage| stages.is_empty() || stages.contains(&stage);
+    // Each stage needs its own secrets alone.
+    let unread: &'static [&'static str] = match (has(StageName::Producer), has(StageName::Uploader))
+    {
+        (true, true) => &[],
+        (true, false) => &[".workspace."],
+        (false, true) => &[".site."],
+        (false, false) => &[".site.", ".workspace."],
+    };
+    check::check(&file, mistakes, unread)
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::ByteSize;
 use cmsync_azure::Cloud;
 use cmsync_schemas::kql::Names;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use super::raw_queue::{Kafka, Queue, Sasl};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,40 +84,6 @@ impl Default for Log {
 pub(crate) enum LogFormat {
     Text,
     Json,
-}
-
-/// The message queue.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Queue {
-    pub(crate) embedded: Embedded,
-    /// Partitions of each topic; fixed once the queue exists.
-    pub(crate) partitions: u32,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            embedded: Embedded::default(),
-            partitions: cmsync_schemas::topics::DEFAULT_PARTITIONS,
-        }
-    }
-}
-
-/// The queue in a file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub(crate) struct Embedded {
-    /// Its directory.
-    pub(crate) directory: PathBuf,
-    /// Bytes of messages that it may hold; each connection has an equal share.
-    pub(crate) max_size: ByteSize,
-}
-
-impl Default for Embedded {
-    fn default() -> Self {
-        Self { directory: "/var/lib/cmsync".into(), max_size: ByteSize::gib(4) }
-    }
 }
 
 /// One connection.

@@ -43,7 +43,7 @@ pub(super) fn check(
 /// Tokens of the workspace's identity; what is wrong with that is told where it stands.
 fn tokens(connection: &str, written: &Connection, audience: String) -> Option<SiteIdentity> {
     let (path, workspace) = (format!("{connection}.workspace"), &written.workspace);
-    let mut aside = Checker { mistakes: Vec::new() };
+    let mut aside = Checker::default();
     let identity = identity(&mut aside, &path, workspace, |name| std::env::var(name).ok())?;
     let endpoints = super::check::endpoints(&mut aside, &path, workspace)?;
     let timeouts = (workspace.connect_timeout, workspace.read_timeout);
@@ -65,9 +65,9 @@ fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<Site
     checker.require(has_realm, &format!("{path}.principal"), message);
     match (&written.keytab, &written.ticket_cache) {
         (Some(file), None) => {
-            if let Err(error) = std::fs::File::open(file) {
-                checker.wrong(&format!("{path}.keytab"), format!("`{}`: {error}", file.display()));
-            }
+            let open = || std::fs::File::open(file).map(drop);
+            let told = |e| format!("`{}`: {e}", file.display());
+            checker.readable(&format!("{path}.keytab"), || open().map_err(told));
         }
         (None, Some(_)) => {}
         _ => checker.wrong(path, "must hold exactly one of `keytab` and `ticket_cache`"),

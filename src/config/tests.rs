@@ -108,7 +108,16 @@ fn the_example_leaves_no_option_out() {
         },
         ..raw::Connection::default()
     };
-    let file = raw::File { connections: [("c".into(), connection)].into(), ..Default::default() };
+    let kafka = raw::Kafka {
+        ca_file: path(),
+        certificate_file: path(),
+        key_file: path(),
+        sasl: Some(raw::Sasl::default()),
+        ..raw::Kafka::default()
+    };
+    let queue = raw::Queue { kafka: Some(kafka), ..raw::Queue::default() };
+    let connections = [("c".into(), connection)].into();
+    let file = raw::File { connections, queue, ..Default::default() };
     let mut found = BTreeSet::new();
     keys(&Table::try_from(file).unwrap(), &mut found);
     found.remove("c");
@@ -119,9 +128,33 @@ fn the_example_leaves_no_option_out() {
     }
 }
 
+/// What is said of the brokers in a comment is what would be without it.
+#[test]
+fn the_example_shows_kafka_at_its_defaults() {
+    let text = example().1;
+    let block = text.split("\n\n").find(|block| block.contains("# [queue.kafka]")).unwrap();
+    let is_key = |line: &&str| line.contains(" = ") || line.starts_with('[');
+    let lines = block.lines().map(|line| line.trim_start_matches("# "));
+    let lines = lines.skip_while(|line| !line.starts_with('[')).filter(is_key);
+    let table: Table = toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let written: raw::Kafka = table["queue"]["kafka"].clone().try_into().unwrap();
+    let brokers = written.brokers.clone();
+    let shown = raw::Kafka {
+        brokers: String::new(),
+        ca_file: None,
+        certificate_file: None,
+        key_file: None,
+        sasl: None,
+        settings: Default::default(),
+        ..written
+    };
+    assert_eq!(shown, raw::Kafka::default());
+    assert!(brokers.contains("kafka1:9093"));
+}
+
 #[test]
 fn the_example_lacks_nothing_but_its_files() {
-    let mistakes = check::check(&parsed(), Vec::new()).unwrap_err().0;
+    let mistakes = check::check(&parsed(), Vec::new(), &[]).unwrap_err().0;
     let paths: BTreeSet<_> = mistakes.iter().map(|m| m.path.rsplit('.').next().unwrap()).collect();
     assert_eq!(paths, BTreeSet::from(["bearer_token_file", "ca_file", "client_secret_file"]));
 }

@@ -45,7 +45,7 @@ pub(super) async fn run(
     for note in &made.notes {
         page.say(&format!("! {note}"));
     }
-    let config = config::load(page.config)?;
+    let config = config::load(page.config, &[])?;
     let connection = config.connections.get(&answers.name);
     let Some(connection) = connection else {
         anyhow::bail!("the configuration lacks the connection that was just written");
@@ -64,6 +64,10 @@ pub(super) async fn run(
         page.title("Complete. `cmsync run` keeps it so.");
         return Ok(true);
     }
+    if config.kafka.is_some() {
+        page.title("Complete. Every copy of `cmsync run` takes it over with this configuration.");
+        return Ok(true);
+    }
     let is_running = local_api::ask(&config.queue_directory, &Question::Status).await?;
     if let Some(Answer::Status(_)) = is_running {
         page.title("Complete. The running cmsync takes the connection over.");
@@ -71,7 +75,7 @@ pub(super) async fn run(
     }
     page.title("First synchronisation");
     logging::start(config.log_format, "warn");
-    let is_well = pipeline::run(config, page.config.to_owned(), true, None).await?;
+    let is_well = pipeline::run(config, page.config.to_owned(), true, Vec::new()).await?;
     page.title(if is_well {
         "Complete. `cmsync run` keeps it so."
     } else {

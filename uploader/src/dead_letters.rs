@@ -6,14 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::{CONTROL, DEAD_LETTER, DeadLetter, Subject, topics};
-use tokio::sync::watch;
 
 /// Dead letters of one connection as far as they are known here.
 pub(crate) struct DeadLetters {
     queue: Arc<dyn Queue>,
     connection: String,
     topic: String,
-    changed: watch::Receiver<u64>,
     scanned: Option<u64>,
     /// Ids by run: those of the topic, and those that are on their way to it.
     by_run: HashMap<String, HashSet<String>>,
@@ -27,17 +25,10 @@ pub(crate) struct Decision {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(queue: Arc<dyn Queue>, connection: &str) -> Result<Self, Error> {
+    pub(crate) fn new(queue: Arc<dyn Queue>, connection: &str) -> Self {
         let topic = topics::dead_letters(connection);
-        let changed = queue.watch(&topic)?;
-        Ok(Self {
-            queue,
-            connection: connection.to_owned(),
-            topic,
-            changed,
-            scanned: None,
-            by_run: HashMap::new(),
-        })
+        let connection = connection.to_owned();
+        Self { queue, connection, topic, scanned: None, by_run: HashMap::new() }
     }
 
     /// A message for the topic; counted at once.
@@ -67,7 +58,7 @@ impl DeadLetters {
 
     /// How many records of a run were set aside, by either stage.
     pub(crate) async fn of_run(&mut self, run: &str) -> Result<i64, Error> {
-        let version = *self.changed.borrow_and_update();
+        let version = self.queue.version(&self.topic).await?;
         if self.scanned != Some(version) {
             for entry in self.queue.scan(&self.topic).await? {
                 let (_, value) = entry?;

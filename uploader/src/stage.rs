@@ -27,6 +27,8 @@ use crate::orders::Orders;
 use crate::rules::Rules;
 use crate::runs::Runs;
 
+/// Of several copies, the one that has this partition does what people decide.
+const DECIDING: u32 = 0;
 /// Messages that may be open at once: their rows are in bodies, so this bounds bookkeeping.
 const MAX_OPEN: usize = 4_096;
 
@@ -77,6 +79,8 @@ pub(crate) struct Stage {
     /// Until when nothing is sent.
     pub(crate) held_until: Option<Instant>,
     pub(crate) queue: Arc<dyn Queue>,
+    /// Whether this copy does what people decide about dead letters.
+    pub(crate) decides: bool,
     /// Why a partition waits for a newer version of this program, if one does.
     pub(crate) held: Option<String>,
 }
@@ -91,7 +95,6 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
     let mut control = queue.watch(topics::CONTROL)?;
     let mut stage = Stage::new(uploader).await?;
     let mut paused = stage.delivery.rules.paused();
-    stage.decide().await?;
     stage.follow_orders().await?;
     let mut stopping: Option<Instant> = None;
     loop {
@@ -152,7 +155,7 @@ impl Stage {
             gather: Gather::new(events, committer, MAX_OPEN),
             delivery: Arc::new(delivery),
             wire_limit: usize::try_from(options.max_wire_body.as_u64()).unwrap_or(usize::MAX),
-            letters: DeadLetters::new(Arc::clone(&queue), &connection)?,
+            letters: DeadLetters::new(Arc::clone(&queue), &connection),
             connection,
             options,
             clock,
@@ -169,6 +172,7 @@ impl Stage {
             next_replay: 0,
             settled: Vec::new(),
             held: None,
+            decides: false,
             orders: Orders::default(),
             held_until: None,
             queue,
@@ -194,8 +198,16 @@ impl Stage {
 
     async fn take(&mut self, found: Gathered) -> Result<(), Error> {
         match found {
-            Gathered::Assigned(partition, _) | Gathered::Revoked(partition) => {
-                self.runs.forget(partition)
+            Gathered::Assigned(partition, _) => {
+                self.runs.forget(partition);
+                if partition == DECIDING {
+                    self.decides = true;
+                    self.decide().await?;
+                }
+            }
+            Gathered::Revoked(partition) => {
+                self.runs.forget(partition);
+                self.decides &= partition != DECIDING;
             }
             Gathered::Message(id, message) => match RECORD_BATCH.decode(&message.value) {
                 Ok(batch) => self.fill(id, batch).await?,

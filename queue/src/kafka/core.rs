@@ -1,9 +1,10 @@
 //! What all members of a process share: clients, what is known of topics, and their room.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::client::Clients;
 use super::reader::Reader;
@@ -16,12 +17,19 @@ const NEAR: u64 = 64;
 /// How often a full topic is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
+/// How long what waits is not asked for again, unless this process changed it: stages ask it for every
+/// collection.
+const KNOWN_FOR: Duration = Duration::from_millis(250);
+
 /// What a topic held at the last look, and what this process wrote since.
 #[derive(Default, Clone, Copy)]
 struct Room {
     held: u64,
     since: u64,
 }
+
+/// What was told of a topic, and when.
+type Told = (Instant, Vec<PartitionLog>);
 
 pub(super) struct Core {
     pub(super) clients: Clients,
@@ -34,6 +42,10 @@ pub(super) struct Core {
     rooms: Mutex<HashMap<String, Room>>,
     /// Bytes of a message, by topic.
     means: Mutex<HashMap<String, u64>>,
+    /// What `log` told a moment ago, by topic and group.
+    logs: Mutex<HashMap<(String, String), Told>>,
+    /// Offsets that hold no messages: markers of transactions, and what was aborted.
+    silent: Mutex<HashMap<(String, u32), Range<u64>>>,
     /// Commits that are on their way hold it for reading.
     pub(super) on_their_way: Arc<tokio::sync::RwLock<()>>,
 }
@@ -60,6 +72,8 @@ impl Core {
             groups: Mutex::default(),
             rooms: Mutex::default(),
             means: Mutex::default(),
+            logs: Mutex::default(),
+            silent: Mutex::default(),
             on_their_way: Arc::default(),
         })
     }
@@ -81,6 +95,8 @@ impl Core {
     pub(super) fn forget(&self, name: &str) {
         lock(&self.topics).remove(name);
         lock(&self.rooms).remove(name);
+        lock(&self.silent).retain(|(topic, _), _| topic != name);
+        self.changed([name]);
     }
 
     pub(super) fn known(&self, name: &str) -> Option<TopicSpec> {
@@ -132,8 +148,29 @@ impl Core {
 
     // What waits.
 
+    /// This process wrote to these topics, or moved positions on them.
+    pub(super) fn changed<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
+        let mut logs = lock(&self.logs);
+        for topic in topics {
+            logs.retain(|(of, _), _| of != topic);
+        }
+    }
+
     /// Every partition of a topic, with the position of `group`. Waits for the brokers.
     pub(super) fn log(&self, spec: &TopicSpec, group: &str) -> Result<Vec<PartitionLog>, Error> {
+        let key = (spec.name.clone(), group.to_owned());
+        if let Some((at, known)) = lock(&self.logs).get(&key)
+            && at.elapsed() < KNOWN_FOR
+        {
+            return Ok(known.clone());
+        }
+        let asked_at = Instant::now();
+        let logs = self.ask_log(spec, group)?;
+        lock(&self.logs).insert(key, (asked_at, logs.clone()));
+        Ok(logs)
+    }
+
+    fn ask_log(&self, spec: &TopicSpec, group: &str) -> Result<Vec<PartitionLog>, Error> {
         let topic = (spec.name.as_str(), spec.partitions);
         let ends = self.reader.ends(topic)?;
         let positions = self.reader.positions(&self.clients.name(group), topic)?;
@@ -142,16 +179,15 @@ impl Core {
         }
         self.reads(group, &spec.name);
         let starts = self.start_of(spec)?;
-        let mut logs = Vec::new();
-        for (((start, end), position), partition) in
-            starts.into_iter().zip(ends).zip(positions).zip(0..)
-        {
-            let from = position.as_ref().map_or(start, |p| p.offset).max(start);
-            let mut log =
-                PartitionLog { start, end: end.max(start), position, ..PartitionLog::default() };
-            self.weigh(&spec.name, (partition, from), &mut log)?;
-            logs.push(log);
-        }
+        let logs = starts.into_iter().zip(ends).zip(positions);
+        let log = |((start, end), position): ((u64, u64), _)| PartitionLog {
+            start,
+            end: end.max(start),
+            position,
+            ..PartitionLog::default()
+        };
+        let mut logs: Vec<PartitionLog> = logs.map(log).collect();
+        self.weigh(&spec.name, &mut logs)?;
         Ok(logs)
     }
 
@@ -176,38 +212,63 @@ impl Core {
         Ok(starts)
     }
 
-    /// Counts what is held and what waits: transactions take offsets that are no messages.
-    fn weigh(
-        &self,
-        topic: &str,
-        (partition, from): (u32, u64),
-        log: &mut PartitionLog,
-    ) -> Result<(), Error> {
-        let (held, waiting) = (log.end - log.start, log.end.saturating_sub(from));
-        if held == 0 {
-            return Ok(());
+    /// Counts what is held and what waits: transactions take offsets that are no messages. Near the
+    /// end, messages are looked at; far from it, the mean of those seen last counts for all.
+    fn weigh(&self, topic: &str, logs: &mut [PartitionLog]) -> Result<(), Error> {
+        let mut near = BTreeMap::new();
+        for (partition, log) in (0..).zip(logs.iter_mut()) {
+            let held = log.end - log.start;
+            let is_known_silent = lock(&self.silent)
+                .get(&(topic.to_owned(), partition))
+                .is_some_and(|silent| silent.start <= log.start && log.end <= silent.end);
+            if held == 0 || is_known_silent {
+                continue;
+            }
+            if held <= NEAR {
+                near.insert(partition, log.start);
+                continue;
+            }
+            let from = log.position.as_ref().map_or(log.start, |p| p.offset).max(log.start);
+            log.waiting = log.end.saturating_sub(from);
+            log.bytes = held * self.mean(topic, (partition, log.start))?;
         }
-        if held > NEAR
-            && let Some(mean) = lock(&self.means).get(topic)
-        {
-            (log.bytes, log.waiting) = (held * mean, waiting);
-            return Ok(());
-        }
-        let (mut bytes, mut count, mut open) = (0, 0, 0);
-        self.reader.read(topic, &BTreeMap::from([(partition, log.start)]), |found| {
-            bytes += (found.key.len() + found.value.as_ref().map_or(0, bytes::Bytes::len)) as u64;
-            (count, open) = (count + 1, open + u64::from(found.offset >= from));
-            count < NEAR
+        let (mut bytes, mut count) = (0, 0);
+        self.reader.read(topic, &near, |found| {
+            let Some(log) = logs.get_mut(found.partition as usize) else { return true };
+            if found.offset < log.end {
+                let size = found.size();
+                (bytes, count) = (bytes + size, count + 1);
+                log.bytes += size;
+                let is_taken = log.position.as_ref().is_some_and(|p| found.offset < p.offset);
+                log.waiting += u64::from(!is_taken);
+            }
+            true
         })?;
-        let Some(mean) = u64::checked_div(bytes, count) else {
-            return Ok(());
-        };
-        lock(&self.means).insert(topic.to_owned(), mean);
-        match count < NEAR {
-            true => (log.bytes, log.waiting) = (bytes, open),
-            false => (log.bytes, log.waiting) = (held * mean, waiting),
+        if let Some(mean) = u64::checked_div(bytes, count) {
+            lock(&self.means).insert(topic.to_owned(), mean);
+        }
+        for partition in near.into_keys() {
+            if let Some(log) = logs.get(partition as usize).filter(|log| log.bytes == 0) {
+                let silent = log.start..log.end;
+                lock(&self.silent).insert((topic.to_owned(), partition), silent);
+            }
         }
         Ok(())
+    }
+
+    /// Bytes of a message; where none was seen yet, of some from here on.
+    fn mean(&self, topic: &str, (partition, from): (u32, u64)) -> Result<u64, Error> {
+        if let Some(mean) = lock(&self.means).get(topic) {
+            return Ok(*mean);
+        }
+        let (mut bytes, mut count) = (0, 0);
+        self.reader.read(topic, &BTreeMap::from([(partition, from)]), |found| {
+            (bytes, count) = (bytes + found.size(), count + 1);
+            count < NEAR
+        })?;
+        let mean = u64::checked_div(bytes, count).unwrap_or(0);
+        lock(&self.means).insert(topic.to_owned(), mean);
+        Ok(mean)
     }
 
     fn table_log(

@@ -153,13 +153,16 @@ impl Queue for KafkaQueue {
         let commit = Commit { outputs, ..Commit::default() };
         core.check(&commit, None).await?;
         core.wait_for_room(&commit.outputs).await?;
+        let names: Vec<String> = commit.outputs.iter().map(|o| o.topic.clone()).collect();
         let named = commit
             .outputs
             .into_iter()
             .map(|output| Output { topic: core.clients.name(&output.topic), ..output });
         let outputs: Vec<Output> = named.collect();
         if outputs.len() == 1 {
-            return self.written(&outputs).await;
+            let written = self.written(&outputs).await;
+            core.changed(names.iter().map(String::as_str));
+            return written;
         }
         let mut several = self.several.lock().await;
         loop {
@@ -173,7 +176,10 @@ impl Queue for KafkaQueue {
                 }
             };
             match writer.write(&outputs, None, &core.faults).await {
-                Ended::Done(offsets) => return Ok(offsets),
+                Ended::Done(offsets) => {
+                    core.changed(names.iter().map(String::as_str));
+                    return Ok(offsets);
+                }
                 Ended::Aborted(reason) => tracing::debug!(reason, "written again"),
                 Ended::Fenced(reason) => {
                     tracing::debug!(reason, "written again by a new writer");
@@ -215,6 +221,13 @@ impl Queue for KafkaQueue {
 
     fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
         self.watchers.watch(topic)
+    }
+
+    async fn version(&self, topic: &str) -> Result<u64, Error> {
+        let spec = self.core.topic(topic).await?;
+        let core = Arc::clone(&self.core);
+        let ends = blocking(move || core.reader.ends((&spec.name, spec.partitions))).await?;
+        Ok(ends.iter().sum())
     }
 
     async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {

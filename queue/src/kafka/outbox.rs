@@ -78,6 +78,8 @@ impl Attempt {
         // The last handle closes the consumer, which waits.
         drop(tokio::task::spawn_blocking(move || drop(consumer)));
         self.member.ended(matches!(ended, Ok(Ended::Done(_))).then_some(&positions));
+        let topics = commit.outputs.iter().map(|output| output.topic.as_str());
+        self.core.changed(topics.chain([self.member.topic.as_str()]));
         match ended? {
             Ended::Done(mut offsets) => {
                 offsets.truncate(commit.outputs.len());

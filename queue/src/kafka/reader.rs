@@ -31,6 +31,13 @@ pub(super) struct Found {
     pub(super) value: Option<Bytes>,
 }
 
+impl Found {
+    /// Bytes of key and value.
+    pub(super) fn size(&self) -> u64 {
+        (self.key.len() + self.value.as_ref().map_or(0, Bytes::len)) as u64
+    }
+}
+
 /// Reads without a group. Its calls wait: they belong on a thread that may.
 pub(super) struct Reader {
     clients: Clients,

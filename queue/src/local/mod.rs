@@ -176,6 +176,10 @@ impl<S: Store> Queue for LocalQueue<S> {
         Ok(self.catalog().topic(topic)?.version.subscribe())
     }
 
+    async fn version(&self, topic: &str) -> Result<u64, Error> {
+        Ok(*self.catalog().topic(topic)?.version.borrow())
+    }
+
     async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {
         Ok(self.catalog().topics().map(|t| t.spec.clone()).collect())
     }

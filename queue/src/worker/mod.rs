@@ -6,11 +6,13 @@
 
 mod each;
 mod gather;
+mod owner;
 
 use std::time::Duration;
 
 pub use each::{Each, Handled, each};
 pub use gather::{Gather, Gathered, MessageId};
+pub use owner::while_owner;
 
 use crate::{Error, Event, Events};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cmsync_azure::AzureError;
 use cmsync_http::Policy;
+use cmsync_queue::worker::while_owner;
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::searches::{all_groups, searches};
 use cmsync_schemas::{Clock, GROUP, Health, Status, Subject, topics};
@@ -29,6 +30,7 @@ const SHARE: u32 = 10;
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The writer of one connection's groups.
+#[derive(Clone)]
 pub struct GroupsWriter {
     /// The connection.
     pub connection: String,
@@ -81,12 +83,23 @@ struct Stage {
     looking_at: u64,
 }
 
-/// Writes groups until `shutdown`. What is not written then is written by the next process.
+/// Writes groups until `shutdown`, while no other copy does. What is not written then is written by
+/// the next process.
 ///
 /// # Errors
 /// When the queue is closed or breaks its contract.
 pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<(), Error> {
     let topic = topics::groups(&writer.connection);
+    let queue = Arc::clone(&writer.queue);
+    let work = |stop| write(writer.clone(), topic.clone(), stop);
+    while_owner(&*queue, (topics::GROUPS, &topic), &shutdown, work).await
+}
+
+async fn write(
+    writer: GroupsWriter,
+    topic: String,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
     let mut changes = writer.queue.watch(&topic)?;
     let mut control = writer.queue.watch(topics::CONTROL)?;
     let mut stage = Stage::new(writer, topic);

@@ -1,0 +1,150 @@
+//! How Kafka is reached, from what is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cmsync_queue::kafka::KafkaOptions;
+use cmsync_schemas::topics;
+
+use super::checker::Checker;
+use super::raw::{self, File, Sasl};
+
+/// Mechanisms that take a user name and a password.
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// Logs must keep what nobody took for so many snapshot intervals: one may be missed.
+const INTERVALS: u32 = 2;
+
+/// How Kafka is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct Kafka {
+    pub(crate) options: KafkaOptions,
+    /// The file's own words, to see whether they changed.
+    written: raw::Kafka,
+}
+
+impl PartialEq for Kafka {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
+}
+
+/// How Kafka is reached, where the queue is there.
+pub(super) fn kafka(checker: &mut Checker, file: &File) -> Option<Kafka> {
+    let written = file.queue.kafka.as_ref()?;
+    let path = "queue.kafka";
+    checker.require(
+        !written.brokers.is_empty(),
+        &format!("{path}.brokers"),
+        "is missing: host:port, more than one with commas",
+    );
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    checker.require(
+        written.prefix.chars().all(is_name),
+        &format!("{path}.prefix"),
+        "must be of letters, digits, `.`, `_` and `-`: the names of topics begin with it",
+    );
+    checker.require(
+        (1..=written.replication).contains(&written.min_in_sync),
+        &format!("{path}.min_in_sync"),
+        "must lie between 1 and `replication`",
+    );
+    let least = file.producer.snapshot_interval * INTERVALS;
+    checker.require(
+        written.retention >= least,
+        &format!("{path}.retention"),
+        "must be two `producer.snapshot_interval` at least: what waits longer would be deleted",
+    );
+    for (key, duration) in [
+        ("session_timeout", written.session_timeout),
+        ("transaction_timeout", written.transaction_timeout),
+    ] {
+        checker.require(
+            duration >= Duration::from_millis(500),
+            &format!("{path}.{key}"),
+            "must be half a second at least",
+        );
+    }
+    let mut options = KafkaOptions {
+        brokers: written.brokers.clone(),
+        prefix: written.prefix.clone(),
+        settings: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        replication: written.replication,
+        min_in_sync: written.min_in_sync,
+        retention: written.retention,
+        min_retention: least,
+        session_timeout: written.session_timeout,
+        transaction_timeout: written.transaction_timeout,
+        readers: Arc::new(readers),
+        ..KafkaOptions::default()
+    };
+    security(checker, path, written, &mut options);
+    settings(checker, path, written, &mut options);
+    Some(Kafka { options, written: written.clone() })
+}
+
+fn settings(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &mut KafkaOptions) {
+    for (name, value) in &written.settings {
+        let key = format!("{path}.settings.\"{name}\"");
+        if options.settings.insert(name.clone(), value.clone()).is_some() {
+            checker.wrong(&key, "is set by an option of `queue.kafka` too: leave one of them out");
+        }
+        if name.contains("password") || name.contains("secret") {
+            checker.wrong(&key, "holds a secret, which must be in a file: see `queue.kafka.sasl`");
+        }
+    }
+    for (name, message) in options.clashes() {
+        checker.wrong(&format!("{path}.settings.\"{name}\""), message);
+    }
+}
+
+fn security(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &mut KafkaOptions) {
+    let protocol = match (written.tls, written.sasl.is_some()) {
+        (false, false) => "plaintext",
+        (true, false) => "ssl",
+        (false, true) => "sasl_plaintext",
+        (true, true) => "sasl_ssl",
+    };
+    let mut set = |name: &str, value: String| drop(options.settings.insert(name.into(), value));
+    set("security.protocol", protocol.to_owned());
+    let files = [
+        ("ca_file", "ssl.ca.location", &written.ca_file),
+        ("certificate_file", "ssl.certificate.location", &written.certificate_file),
+        ("key_file", "ssl.key.location", &written.key_file),
+    ];
+    for (key, name, file) in files {
+        let Some(file) = file else { continue };
+        checker.require(written.tls, &format!("{path}.{key}"), "is used with `tls = true` alone");
+        if let Err(error) = std::fs::File::open(file) {
+            checker.wrong(&format!("{path}.{key}"), format!("`{}`: {error}", file.display()));
+        }
+        set(name, file.display().to_string());
+    }
+    let Some(Sasl { mechanism, username, password_file }) = &written.sasl else {
+        return;
+    };
+    checker.require(
+        MECHANISMS.contains(&mechanism.as_str()),
+        &format!("{path}.sasl.mechanism"),
+        "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+    );
+    let message = "is missing: who signs in to the brokers";
+    checker.require(!username.is_empty(), &format!("{path}.sasl.username"), message);
+    set("sasl.mechanism", mechanism.clone());
+    set("sasl.username", username.clone());
+    let secret = checker.secret(&format!("{path}.sasl.password_file"), password_file);
+    if let Ok(password) = secret.read() {
+        options.secrets.insert("sasl.password".into(), password);
+    }
+}
+
+/// The groups of all stages that read a topic.
+fn readers(topic: &str) -> Vec<String> {
+    let of = |topic: &str, all: fn(&str) -> String| topic.starts_with(&all(""));
+    match topic {
+        _ if of(topic, topics::changes) => vec![topics::TRANSFORMER.into()],
+        _ if of(topic, topics::records) => vec![topics::UPLOADER.into()],
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,107 @@
+//! What the file says of the queue.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use serde::{Deserialize, Serialize};
+
+/// The message queue.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Queue {
+    pub(crate) embedded: Embedded,
+    /// Where the stages run in processes of their own.
+    pub(crate) kafka: Option<Kafka>,
+    /// Partitions of each topic; fixed once the queue exists.
+    pub(crate) partitions: u32,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            embedded: Embedded::default(),
+            kafka: None,
+            partitions: cmsync_schemas::topics::DEFAULT_PARTITIONS,
+        }
+    }
+}
+
+/// The queue in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Embedded {
+    /// Its directory.
+    pub(crate) directory: PathBuf,
+    /// Bytes of messages that it may hold; each connection has an equal share.
+    pub(crate) max_size: ByteSize,
+}
+
+impl Default for Embedded {
+    fn default() -> Self {
+        Self { directory: "/var/lib/cmsync".into(), max_size: ByteSize::gib(4) }
+    }
+}
+
+/// The queue on Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Kafka {
+    /// `host:port`, more than one with commas.
+    pub(crate) brokers: String,
+    /// What topics, groups and transactional ids begin with.
+    pub(crate) prefix: String,
+    /// Copies of each partition.
+    pub(crate) replication: i32,
+    /// Copies that must have a message before it counts.
+    pub(crate) min_in_sync: i32,
+    /// How long logs keep what nobody took.
+    #[serde(with = "humantime_serde")]
+    pub(crate) retention: Duration,
+    /// Bytes of messages that may wait; each connection has an equal share.
+    pub(crate) max_size: ByteSize,
+    /// After this time without a sign of life a copy's partitions go to another.
+    #[serde(with = "humantime_serde")]
+    pub(crate) session_timeout: Duration,
+    /// After this time without a sign of life an open transaction is aborted.
+    #[serde(with = "humantime_serde")]
+    pub(crate) transaction_timeout: Duration,
+    pub(crate) tls: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) certificate_file: Option<PathBuf>,
+    pub(crate) key_file: Option<PathBuf>,
+    pub(crate) sasl: Option<Sasl>,
+    /// More settings of librdkafka.
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+impl Default for Kafka {
+    fn default() -> Self {
+        Self {
+            brokers: String::new(),
+            prefix: String::new(),
+            replication: 3,
+            min_in_sync: 2,
+            retention: Duration::from_secs(7 * 24 * 3_600),
+            max_size: ByteSize::gib(16),
+            session_timeout: Duration::from_secs(10),
+            transaction_timeout: Duration::from_secs(10),
+            tls: false,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            sasl: None,
+            settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// How the brokers are signed in to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sasl {
+    pub(crate) mechanism: String,
+    pub(crate) username: String,
+    pub(crate) password_file: PathBuf,
+}
