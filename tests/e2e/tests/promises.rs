@@ -27,6 +27,8 @@ mod guard;
 mod identities;
 #[path = "promises/ingestion_faults.rs"]
 mod ingestion_faults;
+#[path = "promises/kafka.rs"]
+mod kafka;
 #[path = "promises/kerberos.rs"]
 mod kerberos;
 #[path = "promises/life_of_a_group.rs"]

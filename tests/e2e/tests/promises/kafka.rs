@@ -1,0 +1,244 @@
+//! The stages in processes of their own, on a real Kafka: killed, frozen and replaced.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cmsync_broker::Broker;
+use cmsync_lab::world::CLIENTS;
+use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
+use cmsync_queue::{Message, Queue};
+use cmsync_schemas::topics::{self, StateKey};
+use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
+use rand::{Rng as _, SeedableRng as _};
+use roaring::RoaringBitmap;
+
+use crate::rig::{Rig, options, small};
+
+const PARTITIONS: u32 = 4;
+
+/// A lab, and copies of cmsync on a broker that all tests share.
+struct Cluster {
+    rig: Rig,
+    prefix: String,
+    copies: Vec<Child>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        for copy in &mut self.copies {
+            drop(copy.kill());
+            drop(copy.wait());
+        }
+    }
+}
+
+impl Cluster {
+    async fn new() -> Self {
+        let prefix = format!("e{:016x}.", rand::random::<u64>());
+        let brokers = tokio::task::spawn_blocking(|| Broker::shared().brokers()).await.unwrap();
+        let kafka = format!(
+            "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = 1\n\
+             min_in_sync = 1\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n"
+        );
+        let rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, "").await;
+        // The lab's own table of the queue comes first.
+        let text = std::fs::read_to_string(&rig.config).unwrap();
+        let text = text.replacen("[queue]\n", &format!("[queue]\npartitions = {PARTITIONS}\n"), 1);
+        std::fs::write(&rig.config, format!("{text}\n{kafka}")).unwrap();
+        let cluster = Self { rig, prefix, copies: Vec::new() };
+        let made = cluster.rig.run(&["topics", "create"]).await;
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster
+    }
+
+    /// Starts a copy of these stages; its number.
+    fn start(&mut self, stages: &str) -> usize {
+        let number = self.copies.len();
+        let log = self.rig.directory.path().join(format!("{stages}-{number}.log"));
+        let log = std::fs::File::create(log).unwrap();
+        let mut command = self.rig.command(&["run", "--stage", stages]);
+        self.copies.push(command.stderr(log).stdout(Stdio::null()).spawn().unwrap());
+        number
+    }
+
+    /// SIGKILL.
+    fn kill(&mut self, number: usize) {
+        self.copies[number].kill().unwrap();
+        self.copies[number].wait().unwrap();
+    }
+
+    fn signal(&self, number: usize, signal: &str) {
+        let id = self.copies[number].id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn log(&self, stages: &str, number: usize) -> String {
+        let path = self.rig.directory.path().join(format!("{stages}-{number}.log"));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    async fn until_equal(&mut self) {
+        self.rig.until_all_equal().await;
+    }
+
+    /// Changes a collection and waits until the workspace shows it.
+    async fn until_a_change_arrives(&mut self, device: u32) {
+        self.rig.lab.world().change_members("PS100001", &[CLIENTS + device], &[]);
+        self.until_equal().await;
+    }
+
+    async fn queue(&self) -> KafkaQueue {
+        let brokers = Broker::shared().brokers();
+        let prefix = self.prefix.clone();
+        let options = KafkaOptions { brokers, prefix, ..KafkaOptions::default() };
+        KafkaQueue::open(options).await.unwrap()
+    }
+
+    /// Each change became records once, and all of them together are what the state says.
+    async fn assert_exactly_once(&self) -> Vec<Change> {
+        let queue = self.queue().await;
+        let (changes, records) = (topics::changes("lab"), topics::records("lab"));
+        let mut all = Vec::new();
+        for partition in 0..PARTITIONS {
+            let published = messages(&queue, &changes, partition).await;
+            let offsets: Vec<i64> = published.iter().map(|m| m.offset as i64).collect();
+            let batches = messages(&queue, &records, partition).await;
+            let mapped: Vec<i64> = batches
+                .iter()
+                .map(|m| RECORD_BATCH.decode(&m.value).unwrap().change_offset)
+                .collect();
+            assert_eq!(mapped, offsets, "partition {partition}: changes and their records");
+            all.extend(published.iter().map(|m| CHANGE.decode(&m.value).unwrap()));
+        }
+        assert_eq!(replayed(&all), self.state(&queue).await, "what was published and the state");
+        all
+    }
+
+    async fn state(&self, queue: &KafkaQueue) -> BTreeMap<String, BTreeSet<i64>> {
+        let mut members = BTreeMap::new();
+        for entry in queue.scan(topics::STATE).await.unwrap() {
+            let (key, value) = entry.unwrap();
+            if let Some((_, StateKey::Members(id))) = StateKey::decode(&key) {
+                let bitmap = RoaringBitmap::deserialize_from(value.as_ref()).unwrap();
+                members.insert(id, bitmap.iter().map(i64::from).collect());
+            }
+        }
+        members
+    }
+}
+
+async fn messages(queue: &KafkaQueue, topic: &str, partition: u32) -> Vec<Message> {
+    let mut all: Vec<Message> = Vec::new();
+    loop {
+        let from = all.last().map_or(0, |last| last.offset + 1);
+        let more = queue.peek(topic, partition, from).await.unwrap();
+        if more.is_empty() {
+            return all;
+        }
+        all.extend(more);
+    }
+}
+
+/// The members that these changes lead to.
+fn replayed(changes: &[Change]) -> BTreeMap<String, BTreeSet<i64>> {
+    let mut collections: BTreeMap<String, BTreeMap<i64, i64>> = BTreeMap::new();
+    for change in changes {
+        let members = collections.entry(change.collection_id.clone()).or_default();
+        for device in &change.present {
+            let seq = members.entry(device.resource_id).or_insert(change.seq);
+            *seq = (*seq).max(change.seq);
+        }
+        for device in &change.removed {
+            members.remove(&device.resource_id);
+        }
+        if change.kind == ChangeKind::Snapshot && change.is_last {
+            members.retain(|_, seq| *seq >= change.start_seq);
+        }
+    }
+    collections.into_iter().map(|(id, members)| (id, members.into_keys().collect())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_on_kafka_end_equal_though_one_copy_of_each_is_killed() {
+    let mut cluster = Cluster::new().await;
+    let producer = cluster.start("producer");
+    cluster.start("producer");
+    let transformer = cluster.start("transformer");
+    cluster.start("transformer");
+    let uploader = cluster.start("uploader");
+    cluster.start("uploader");
+    cluster.rig.lab.start_churn(Duration::from_millis(50), 3);
+    let lab = Arc::clone(&cluster.rig.lab);
+    cluster.rig.until(|| (lab.compare(&[]).member_rows > 0).then_some(())).await;
+    for copy in [producer, transformer, uploader] {
+        cluster.kill(copy);
+    }
+    cluster.start("producer,transformer");
+    cluster.rig.two_polls().await;
+    cluster.rig.lab.stop_churn();
+    cluster.until_equal().await;
+    cluster.assert_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_any_instant_changes_become_records_exactly_once() {
+    let kills = std::env::var("CMSYNC_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(12);
+    let mut cluster = Cluster::new().await;
+    let mut random = rand::rngs::StdRng::seed_from_u64(5);
+    let mut running = [cluster.start("producer"), cluster.start("transformer")];
+    cluster.start("uploader");
+    cluster.rig.lab.start_churn(Duration::from_millis(30), 3);
+    for kill in 0..kills {
+        // An instant: what the copy does then is what is to be tried.
+        tokio::time::sleep(Duration::from_millis(random.random_range(300..1_500))).await;
+        let which = kill % 2;
+        cluster.kill(running[which]);
+        running[which] = cluster.start(["producer", "transformer"][which]);
+    }
+    cluster.rig.lab.stop_churn();
+    cluster.until_equal().await;
+    cluster.assert_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_producer_that_was_replaced_writes_nothing_when_it_wakes() {
+    let mut cluster = Cluster::new().await;
+    let frozen = cluster.start("producer");
+    cluster.start("transformer,uploader");
+    cluster.until_equal().await;
+    cluster.until_a_change_arrives(3).await;
+    cluster.signal(frozen, "-STOP");
+    cluster.start("producer");
+    cluster.until_a_change_arrives(4).await;
+    cluster.signal(frozen, "-CONT");
+    // What it would publish now is published by the other alone.
+    for device in 5..10 {
+        cluster.until_a_change_arrives(device).await;
+    }
+    let changes = cluster.assert_exactly_once().await;
+    let mut last: BTreeMap<String, i64> = BTreeMap::new();
+    for change in &changes {
+        let before = last.insert(change.collection_id.clone(), change.seq).unwrap_or(0);
+        assert!(change.seq >= before, "{}: {} after {before}", change.collection_id, change.seq);
+    }
+    let log = cluster.log("producer", frozen);
+    assert!(log.contains("partitions go") && !log.contains("panicked"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
+    let mut cluster = Cluster::new().await;
+    let owner = cluster.start("producer");
+    cluster.start("transformer,uploader");
+    cluster.until_equal().await;
+    cluster.start("producer");
+    cluster.kill(owner);
+    cluster.until_a_change_arrives(3).await;
+    let changes = cluster.assert_exactly_once().await;
+    let snapshots = changes.iter().filter(|c| c.kind == ChangeKind::Snapshot && c.is_last);
+    let ids: Vec<&str> = snapshots.map(|c| c.collection_id.as_str()).collect();
+    let distinct: BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+}
