@@ -37,15 +37,15 @@ build: headers ## Build the release binary and the lab
 	@command -v cc >/dev/null || { echo "a C compiler is needed (Debian: apt-get install gcc)"; exit 1; }
 	$(CARGO) build --release --locked -p cmsync -p cmsync-lab
 
-demo: build ## Show the main job working: a lab hierarchy with churn, synced for half a minute
-	KEEP=$(KEEP) target/release/cmsync-demo
+demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker
+	KEEP=$(KEEP) QUEUE=$(QUEUE) target/release/cmsync-demo
 
 test: lint unit kql e2e python-client ## Run every test, set-up included
 
 unit: headers kafka ## Unit, property and contract tests
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
 
-e2e: build ## The real binary against the lab
+e2e: build kafka ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST))
 	$(CARGO) test --locked --release -p cmsync-e2e
 
@@ -96,8 +96,9 @@ slow-lint: ## Licences, bans, sources and typos, with tools that are built first
 bench: build ## Measure; writes target/bench.json
 	$(CARGO) run --locked --release -p cmsync-bench
 
-faults: build ## The long form of the crash tests: 50 kills
-	CMSYNC_KILLS=50 $(CARGO) test --locked --release -p cmsync-e2e crashes
+faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
+	CMSYNC_KILLS=50 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes)
+	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --test contract killed_between_any_two_steps_kafka)
 
 clean: ## Remove everything that was built
 	rm -rf target $(TOOLS)

@@ -1,5 +1,6 @@
 //! `make demo`: a lab hierarchy that changes every second, kept in a lab workspace for half a minute.
-//! Ends with what happened, and exits 0 only if the workspace equals the site.
+//! With `QUEUE=kafka` the stages are processes of their own on a real broker, and one of each is
+//! killed half-way. Ends with what happened, and exits 0 only if the workspace equals the site.
 
 #![expect(clippy::print_stdout, reason = "this is what the demo is for")]
 
@@ -9,11 +10,14 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use cmsync_broker::Broker;
 use cmsync_lab::churn::percentile;
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options};
 
 const RUN: Duration = Duration::from_secs(30);
+/// Copies on Kafka: one producer and its standby, two transformers, three uploaders.
+const COPIES: [(&str, usize); 3] = [("producer", 2), ("transformer", 2), ("uploader", 3)];
 /// The last changes have this long to arrive.
 const LAST: Duration = Duration::from_secs(30);
 
@@ -31,40 +35,66 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     let lab = Lab::start(Options { plan, ..Options::default() }).await?;
     let keeps = std::env::var("KEEP").is_ok_and(|keep| keep == "1");
     let http = if keeps { "127.0.0.1:9464" } else { "" };
-    let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"");
+    let broker = match std::env::var("QUEUE").as_deref() {
+        Ok("kafka") => Some(tokio::task::spawn_blocking(|| Broker::start(1)).await??),
+        _ => None,
+    };
+    let kafka = broker.as_ref().map(table).unwrap_or_default();
+    let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"\n{kafka}");
     let config = lab.write_config(directory, "[{ name = \"*\" }]", &extra)?;
     println!(
         "A hierarchy of 5,000 devices in 120 collections changes every second; cmsync keeps it in a workspace."
     );
     lab.start_churn(Duration::from_secs(1), 5);
-    let log = std::fs::File::create(directory.join("cmsync.log"))?;
     let binary = binary();
-    let mut cmsync = Command::new(&binary)
-        .arg("--config")
-        .arg(&config)
-        .arg("run")
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()?;
+    let mut copies = Copies { binary: binary.clone(), config: config.clone(), running: Vec::new() };
+    match &broker {
+        None => copies.start(&[])?,
+        Some(_) => {
+            for (stage, count) in COPIES {
+                println!("on Kafka: {count} x cmsync run --stage {stage}");
+                (0..count).try_for_each(|_| copies.start(&["--stage", stage]))?;
+            }
+        }
+    }
     if keeps {
         println!("site and workspace: {}", lab.url());
         println!("metrics:            http://127.0.0.1:9464/metrics");
         println!("commands:           {} --config {} status", binary.display(), config.display());
         println!("Ctrl-C ends it.");
         tokio::signal::ctrl_c().await?;
-        stop(&mut cmsync)?;
+        copies.stop()?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(log) = look_on(&lab, &mut copies, broker.is_some()).await? {
+        eprintln!("\ncmsync ended:\n{}", std::fs::read_to_string(log)?);
+        return Ok(ExitCode::FAILURE);
+    }
+    println!();
+    lab.stop_churn();
+    let is_equal = wait_until_equal(&lab).await;
+    copies.stop()?;
+    let is_equal = tell(&lab) && is_equal;
+    Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Looks on for half a minute; the log of a copy that ended by itself.
+async fn look_on(
+    lab: &Lab,
+    copies: &mut Copies,
+    mut may_kill: bool,
+) -> anyhow::Result<Option<PathBuf>> {
     let started = Instant::now();
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     while started.elapsed() < RUN {
         ticks.tick().await;
-        if cmsync.try_wait()?.is_some() {
-            eprintln!(
-                "\ncmsync ended:\n{}",
-                std::fs::read_to_string(directory.join("cmsync.log"))?
-            );
-            return Ok(ExitCode::FAILURE);
+        if let Some(log) = copies.ended()? {
+            return Ok(Some(log));
+        }
+        if may_kill && started.elapsed() > RUN / 2 {
+            may_kill = false;
+            println!("\none copy of each stage is killed");
+            COPIES.iter().try_for_each(|(stage, _)| copies.kill_one(stage))?;
         }
         let counts = lab.counts().clone();
         let (changes, requests) = (lab.churn().changes.len(), counts.site.values().sum::<u64>());
@@ -75,12 +105,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
         );
         std::io::stdout().flush()?;
     }
-    println!();
-    lab.stop_churn();
-    let is_equal = wait_until_equal(&lab).await;
-    stop(&mut cmsync)?;
-    let is_equal = tell(&lab) && is_equal;
-    Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(None)
 }
 
 /// Lets the last changes arrive.
@@ -143,8 +168,72 @@ fn binary() -> PathBuf {
     own.with_file_name("cmsync")
 }
 
-fn stop(child: &mut Child) -> anyhow::Result<()> {
-    Command::new("kill").arg(child.id().to_string()).status()?;
-    child.wait()?;
-    Ok(())
+/// How cmsync reaches the broker.
+fn table(broker: &Broker) -> String {
+    let brokers = broker.brokers();
+    format!(
+        "[queue.kafka]\nbrokers = \"{brokers}\"\nreplication = 1\nmin_in_sync = 1\n\
+         session_timeout = \"3s\"\n"
+    )
+}
+
+/// Processes of cmsync, each with its log.
+struct Copies {
+    binary: PathBuf,
+    config: PathBuf,
+    running: Vec<(String, Child, PathBuf)>,
+}
+
+impl Copies {
+    fn start(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
+        let stage = arguments.last().copied().unwrap_or("run");
+        let log = self.config.with_file_name(format!("{stage}-{}.log", self.running.len()));
+        let child = Command::new(&self.binary)
+            .arg("--config")
+            .arg(&self.config)
+            .arg("run")
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log)?)
+            .spawn()?;
+        self.running.push((stage.to_owned(), child, log));
+        Ok(())
+    }
+
+    /// The log of a copy that ended by itself.
+    fn ended(&mut self) -> anyhow::Result<Option<PathBuf>> {
+        for (_, child, log) in &mut self.running {
+            if child.try_wait()?.is_some() {
+                return Ok(Some(log.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Kills the first copy of a stage as `kill -9` does.
+    fn kill_one(&mut self, stage: &str) -> anyhow::Result<()> {
+        if let Some(at) = self.running.iter().position(|(of, ..)| of == stage) {
+            let (_, mut child, _) = self.running.remove(at);
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        for (_, child, _) in &self.running {
+            Command::new("kill").arg(child.id().to_string()).status()?;
+        }
+        self.running.drain(..).try_for_each(|(_, mut child, _)| child.wait().map(drop))?;
+        Ok(())
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for (_, child, _) in &mut self.running {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
 }
