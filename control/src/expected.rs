@@ -38,8 +38,9 @@ pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedVi
                 };
                 hashes.extend(devices.iter().filter_map(hash));
             }
-            StateKey::Members(id) => {
-                members.insert(id, RoaringBitmap::deserialize_from(value).unwrap_or_default());
+            StateKey::Members(id, _) => {
+                let part = RoaringBitmap::deserialize_from(value).unwrap_or_default();
+                *members.entry(id).or_default() |= part;
             }
             StateKey::Collection(id) => {
                 states.extend(COLLECTION_STATE.decode(value).ok().map(|s| (id, s)));
@@ -96,7 +97,7 @@ pub(crate) async fn reporting(
     let names: HashSet<String> = names.into_iter().collect();
     let mut members = RoaringBitmap::new();
     entries(queue, |of, key, value| {
-        if let (true, StateKey::Members(_)) = (of == connection, key) {
+        if let (true, StateKey::Members(..)) = (of == connection, key) {
             members |= RoaringBitmap::deserialize_from(value).unwrap_or_default();
         }
     })

@@ -43,8 +43,12 @@ pub(crate) async fn members(
 ) -> Result<Option<Vec<Device>>, Error> {
     let mut members = None;
     entries(queue, |of, key, value| {
-        if of == connection && key == StateKey::Members(collection.to_owned()) {
-            members = RoaringBitmap::deserialize_from(value).ok();
+        if let StateKey::Members(id, _) = key
+            && of == connection
+            && id == collection
+            && let Ok(part) = RoaringBitmap::deserialize_from(value)
+        {
+            *members.get_or_insert_with(RoaringBitmap::new) |= part;
         }
     })
     .await?;
@@ -70,7 +74,7 @@ pub(crate) async fn members(
 pub(crate) async fn computers(queue: &dyn Queue) -> Result<u64, Error> {
     let mut members: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
     entries(queue, |connection, key, value| {
-        if let (StateKey::Members(_), Ok(more)) = (key, RoaringBitmap::deserialize_from(value)) {
+        if let (StateKey::Members(..), Ok(more)) = (key, RoaringBitmap::deserialize_from(value)) {
             *members.entry(connection.to_owned()).or_default() |= more;
         }
     })
@@ -110,7 +114,7 @@ pub(crate) async fn memberships(
     let mut found = Vec::new();
     entries(queue, |of, key, value| {
         if of == connection
-            && let (StateKey::Members(id), Ok(members)) =
+            && let (StateKey::Members(id, _), Ok(members)) =
                 (key, RoaringBitmap::deserialize_from(value))
         {
             let is_member =

@@ -121,11 +121,8 @@ impl Publisher {
             return Ok(());
         };
         let entries = self.entries();
-        let state = vec![
-            entries.collection(id, kept),
-            entries.members(id, kept),
-            entries.connection(memory),
-        ];
+        let mut state = vec![entries.collection(id, kept), entries.connection(memory)];
+        state.extend(entries.members(id, kept));
         self.commit(Vec::new(), state).await.map(drop)
     }
 
@@ -270,7 +267,7 @@ impl Publisher {
             let entries = self.entries();
             let mut state = vec![entries.collection(id, kept), entries.connection(memory)];
             if !now.is_empty() {
-                state.push(entries.members(id, kept));
+                state.extend(entries.members(id, kept));
                 outputs.extend(rest.is_empty().then(|| self.group(memory, id, Some(kept))));
             }
             self.commit(outputs, state).await?;
@@ -313,7 +310,7 @@ impl Publisher {
             outputs.push(self.output(&self.change(memory, id, kept, (ChangeKind::Removed, seq))));
         }
         outputs.push(self.group(memory, id, None));
-        let mut state = self.entries().forget(id);
+        let mut state = self.entries().forget(id, kept);
         state.push(self.entries().connection(memory));
         self.commit(outputs, state).await?;
         self.metrics.removed.increment(kept.members.len());

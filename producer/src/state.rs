@@ -1,10 +1,11 @@
 //! What the producer remembers: durable entries, and beside them what only this run knows.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use cmsync_queue::StateEntry;
-use cmsync_schemas::topics::StateKey;
+use cmsync_schemas::topics::{MAX_MESSAGE_BYTES, StateKey};
 use cmsync_schemas::{
     COLLECTION_STATE, CONNECTION_STATE, CollectionState, ConnectionState, DEVICE_CHUNK,
 };
@@ -42,6 +43,8 @@ pub(crate) struct RunState {
     pub(crate) snapshot_end: Option<(u32, u64)>,
     /// To be read at the next poll, whatever its token says.
     pub(crate) recheck: bool,
+    /// Parts of the members that the state may hold.
+    pub(crate) parts: AtomicU32,
 }
 
 impl Kept {
@@ -97,6 +100,45 @@ pub(crate) fn encode_bitmap(bitmap: &RoaringBitmap) -> Vec<u8> {
     bytes
 }
 
+/// Cuts a bitmap into disjoint ones that take so many bytes at most.
+fn split(bitmap: RoaringBitmap, max: usize, parts: &mut Vec<RoaringBitmap>) {
+    let middle = u32::try_from(bitmap.len() / 2).ok().and_then(|half| bitmap.select(half));
+    match middle {
+        Some(middle) if bitmap.serialized_size() > max && bitmap.len() > 1 => {
+            let (mut low, mut high) = (bitmap.clone(), bitmap);
+            low.remove_range(middle..);
+            high.remove_range(..middle);
+            split(low, max, parts);
+            split(high, max, parts);
+        }
+        _ => parts.push(bitmap),
+    }
+}
+
+/// Collections whose members are not those that were written, because a part of the topic was lost:
+/// they are read and sent whole again.
+fn repair(memory: &mut Memory, connection: &str) {
+    for (id, kept) in &mut memory.collections {
+        let written = u64::try_from(kept.state.members).unwrap_or(0);
+        if kept.members.len() != written {
+            tracing::error!(
+                connection,
+                collection = id,
+                found = kept.members.len(),
+                written,
+                "the state lacks members, a part of it was lost: read and sent whole again"
+            );
+            metrics::counter!("cmsync_producer_state_repairs_total", "connection" => connection.to_owned())
+                .increment(1);
+            kept.members.clear();
+            kept.release();
+            let state = &mut kept.state;
+            (state.rows_read, state.start_seq, state.sending) = (-1, 0, false);
+            state.token.clear();
+        }
+    }
+}
+
 /// Loads the connections of one partition of the state.
 pub(crate) fn load(
     entries: impl Iterator<Item = Result<(Bytes, Bytes), cmsync_queue::Error>>,
@@ -111,6 +153,9 @@ pub(crate) fn load(
         let memory = memories.entry(connection.to_owned()).or_default();
         take_entry(memory, key, &value)
             .map_err(|detail| Error::State { connection: connection.to_owned(), detail })?;
+    }
+    for (connection, memory) in &mut memories {
+        repair(memory, connection);
     }
     Ok(memories)
 }
@@ -129,9 +174,11 @@ fn take_entry(memory: &mut Memory, key: StateKey, value: &[u8]) -> Result<(), St
             let state = COLLECTION_STATE.decode(value).map_err(|e| text(&e))?;
             memory.collections.entry(id).or_default().state = state;
         }
-        StateKey::Members(id) => {
+        StateKey::Members(id, part) => {
             let members = decode_bitmap(value).map_err(|e| text(&e))?;
-            memory.collections.entry(id).or_default().members = members;
+            let kept = memory.collections.entry(id).or_default();
+            kept.members |= members;
+            kept.run.parts.fetch_max(part + 1, Ordering::Relaxed);
         }
     }
     Ok(())
@@ -163,14 +210,23 @@ impl Entries<'_> {
         self.entry(&StateKey::Collection(id.to_owned()), Some(COLLECTION_STATE.encode(&state)))
     }
 
-    pub(crate) fn members(&self, id: &str, kept: &Kept) -> StateEntry {
-        let bytes = encode_bitmap(&kept.members);
-        self.entry(&StateKey::Members(id.to_owned()), Some(bytes.into()))
+    /// The members, in parts that fit into messages; parts that are needed no longer go.
+    pub(crate) fn members(&self, id: &str, kept: &Kept) -> Vec<StateEntry> {
+        let mut parts = Vec::new();
+        split(kept.members.clone(), MAX_MESSAGE_BYTES, &mut parts);
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        let before = kept.run.parts.fetch_max(count, Ordering::Relaxed);
+        let key = |part| StateKey::Members(id.to_owned(), part);
+        let there =
+            (0..).zip(&parts).map(|(n, p)| self.entry(&key(n), Some(encode_bitmap(p).into())));
+        there.chain((count..before).map(|n| self.entry(&key(n), None))).collect()
     }
 
-    pub(crate) fn forget(&self, id: &str) -> Vec<StateEntry> {
-        let keys = [StateKey::Collection(id.to_owned()), StateKey::Members(id.to_owned())];
-        keys.iter().map(|key| self.entry(key, None)).collect()
+    pub(crate) fn forget(&self, id: &str, kept: &Kept) -> Vec<StateEntry> {
+        let parts = 0..kept.run.parts.load(Ordering::Relaxed).max(1);
+        let members = parts.map(|part| StateKey::Members(id.to_owned(), part));
+        let keys = [StateKey::Collection(id.to_owned())].into_iter().chain(members);
+        keys.map(|key| self.entry(&key, None)).collect()
     }
 
     pub(crate) fn devices(&self, devices: &mut DeviceTable) -> Vec<StateEntry> {
@@ -179,5 +235,60 @@ impl Entries<'_> {
             self.entry(&StateKey::Devices(number), chunk.map(|c| DEVICE_CHUNK.encode(&c)))
         };
         chunks.map(entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn written(kept: &Kept) -> BTreeMap<Bytes, Bytes> {
+        let entries = Entries { connection: "c", partition: 0 };
+        let collection = entries.collection("PS1", kept);
+        let all = entries.members("PS1", kept).into_iter().chain([collection]);
+        all.filter_map(|e| Some((e.key, e.value?))).collect()
+    }
+
+    #[test]
+    fn members_beyond_one_message_are_kept_in_parts_and_come_back() {
+        // Far apart, so that each takes two bytes.
+        let members: RoaringBitmap = (0..1_000_000).map(|n| n * 32).collect();
+        let mut kept = Kept { members, ..Kept::default() };
+        kept.state.rows_read = 1_000_000;
+        let state = written(&kept);
+        assert!(state.len() > 2 && state.values().all(|v| v.len() <= MAX_MESSAGE_BYTES));
+        let loaded = |state: &BTreeMap<Bytes, Bytes>| {
+            let entries = state.iter().map(|(k, v)| Ok((k.clone(), v.clone())));
+            load(entries).unwrap().remove("c").unwrap().collections.remove("PS1").unwrap()
+        };
+        assert_eq!(loaded(&state).members, kept.members);
+
+        // Fewer members need fewer parts, and the others go.
+        let mut again = loaded(&state);
+        again.members.remove_range(1_000..);
+        let entries = Entries { connection: "c", partition: 0 }.members("PS1", &again);
+        let gone = entries.iter().filter(|e| e.value.is_none()).count();
+        assert_eq!(gone, state.len() - 2, "{entries:?}");
+
+        // A part that is lost is noticed: the collection is read and sent whole again.
+        let mut lacking = state.clone();
+        lacking.remove(&Bytes::from("c/m/PS1/0001"));
+        let repaired = loaded(&lacking);
+        assert!(repaired.members.is_empty());
+        assert_eq!((repaired.state.rows_read, repaired.state.start_seq), (-1, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn parts_are_small_disjoint_and_whole(ids in proptest::collection::btree_set(any::<u32>(), 0..500), max in 64_usize..2_000) {
+            let bitmap: RoaringBitmap = ids.iter().copied().collect();
+            let mut parts = Vec::new();
+            split(bitmap.clone(), max, &mut parts);
+            prop_assert!(parts.iter().all(|p| p.serialized_size() <= max || p.len() == 1));
+            prop_assert_eq!(parts.iter().map(RoaringBitmap::len).sum::<u64>(), bitmap.len());
+            let whole = parts.iter().fold(RoaringBitmap::new(), |all, part| all | part);
+            prop_assert_eq!(whole, bitmap);
+        }
     }
 }

@@ -71,8 +71,8 @@ pub enum StateKey {
     Devices(u32),
     /// A collection.
     Collection(String),
-    /// The roaring bitmap of a collection's members.
-    Members(String),
+    /// The roaring bitmap of a collection's members, or a part of it: parts are disjoint, from 0.
+    Members(String, u32),
 }
 
 impl StateKey {
@@ -83,7 +83,8 @@ impl StateKey {
             Self::Connection => format!("{connection}/a"),
             Self::Devices(chunk) => format!("{connection}/d/{chunk:08x}"),
             Self::Collection(id) => format!("{connection}/c/{id}"),
-            Self::Members(id) => format!("{connection}/m/{id}"),
+            Self::Members(id, 0) => format!("{connection}/m/{id}"),
+            Self::Members(id, part) => format!("{connection}/m/{id}/{part:04x}"),
         }
     }
 
@@ -96,7 +97,12 @@ impl StateKey {
             ("a", None) => Self::Connection,
             ("d", Some(item)) => Self::Devices(u32::from_str_radix(item, 16).ok()?),
             ("c", Some(item)) => Self::Collection(item.to_owned()),
-            ("m", Some(item)) => Self::Members(item.to_owned()),
+            ("m", Some(item)) => match item.split_once('/') {
+                None => Self::Members(item.to_owned(), 0),
+                Some((id, part)) => {
+                    Self::Members(id.to_owned(), u32::from_str_radix(part, 16).ok()?)
+                }
+            },
             _ => return None,
         };
         Some((connection, key))

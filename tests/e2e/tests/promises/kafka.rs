@@ -117,12 +117,12 @@ impl Cluster {
     }
 
     async fn state(&self, queue: &KafkaQueue) -> BTreeMap<String, BTreeSet<i64>> {
-        let mut members = BTreeMap::new();
+        let mut members: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
         for entry in queue.scan(topics::STATE).await.unwrap() {
             let (key, value) = entry.unwrap();
-            if let Some((_, StateKey::Members(id))) = StateKey::decode(&key) {
+            if let Some((_, StateKey::Members(id, _))) = StateKey::decode(&key) {
                 let bitmap = RoaringBitmap::deserialize_from(value.as_ref()).unwrap();
-                members.insert(id, bitmap.iter().map(i64::from).collect());
+                members.entry(id).or_default().extend(bitmap.iter().map(i64::from));
             }
         }
         members
