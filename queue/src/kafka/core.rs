@@ -37,6 +37,8 @@ pub(super) struct Core {
     pub(super) faults: Faults,
     closed: AtomicBool,
     topics: Mutex<BTreeMap<String, TopicSpec>>,
+    /// Those whose settings were looked at.
+    checked: Mutex<BTreeSet<String>>,
     /// Groups that read a topic, as far as this process knows.
     groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
     rooms: Mutex<HashMap<String, Room>>,
@@ -69,6 +71,7 @@ impl Core {
             faults: Faults::default(),
             closed: AtomicBool::new(false),
             topics: Mutex::default(),
+            checked: Mutex::default(),
             groups: Mutex::default(),
             rooms: Mutex::default(),
             means: Mutex::default(),
@@ -92,8 +95,21 @@ impl Core {
         lock(&self.topics).insert(spec.name.clone(), spec);
     }
 
+    /// A topic is as it was declared, its settings too.
+    pub(super) fn checked(&self, spec: TopicSpec) {
+        lock(&self.checked).insert(spec.name.clone());
+        self.remember(spec);
+    }
+
+    pub(super) fn is_checked(&self, spec: &TopicSpec) -> bool {
+        let is_same =
+            |known: TopicSpec| (known.partitions, known.kind) == (spec.partitions, spec.kind);
+        lock(&self.checked).contains(&spec.name) && self.known(&spec.name).is_some_and(is_same)
+    }
+
     pub(super) fn forget(&self, name: &str) {
         lock(&self.topics).remove(name);
+        lock(&self.checked).remove(name);
         lock(&self.rooms).remove(name);
         lock(&self.silent).retain(|(topic, _), _| topic != name);
         self.changed([name]);

@@ -74,15 +74,8 @@ impl Core {
 
     /// Makes the topics that are missing and checks those that are there.
     pub(super) async fn declare(self: &Arc<Self>, topics: &[TopicSpec]) -> Result<(), Error> {
-        let new: Vec<&TopicSpec> = topics
-            .iter()
-            .filter(|spec| {
-                let is_same = |known: &TopicSpec| {
-                    (known.partitions, known.kind) == (spec.partitions, spec.kind)
-                };
-                !self.known(&spec.name).is_some_and(|known| is_same(&known))
-            })
-            .collect();
+        // Seeing that a topic is there says nothing of its settings.
+        let new: Vec<&TopicSpec> = topics.iter().filter(|spec| !self.is_checked(spec)).collect();
         if !new.is_empty() {
             let core = Arc::clone(self);
             let found = blocking(move || core.reader.topics()).await?;
@@ -92,7 +85,7 @@ impl Core {
             self.create(&missing).await?;
         }
         for spec in topics {
-            self.remember(spec.clone());
+            self.checked(spec.clone());
         }
         Ok(())
     }

@@ -13,6 +13,11 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Who may sign in at the secure listener.
+pub const USER: &str = "cmsync";
+/// Their password.
+pub const PASSWORD: &str = "correct horse";
+
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 const CLUSTER: &str = "Uqu0EjkgQ-68_uzFQjumkA";
@@ -26,6 +31,8 @@ pub struct Broker {
 
 struct Node {
     port: u16,
+    /// TLS, and SCRAM-SHA-512.
+    secure: u16,
     controller: u16,
     running: Mutex<Option<Running>>,
 }
@@ -60,9 +67,14 @@ impl Broker {
         let directory = tempfile::Builder::new().prefix("cmsync-kafka").tempdir()?;
         let mut nodes = Vec::new();
         for _ in 0..count {
-            let (port, controller) = (free_port()?, free_port()?);
-            nodes.push(Node { port, controller, running: Mutex::default() });
+            let (port, secure, controller) = (free_port()?, free_port()?, free_port()?);
+            nodes.push(Node { port, secure, controller, running: Mutex::default() });
         }
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
+        let own = own.map_err(io::Error::other)?;
+        let (key, certificate) = (own.signing_key.serialize_pem(), own.cert.pem());
+        std::fs::write(directory.path().join("node.pem"), format!("{key}{certificate}"))?;
+        std::fs::write(directory.path().join("ca.pem"), certificate)?;
         let broker = Self { directory, jars, nodes };
         for node in 0..count {
             broker.format(node)?;
@@ -91,6 +103,19 @@ impl Broker {
     pub fn brokers(&self) -> String {
         let all = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port));
         all.collect::<Vec<_>>().join(",")
+    }
+
+    /// `bootstrap.servers` of the listener that wants TLS and a password.
+    #[must_use]
+    pub fn secure_brokers(&self) -> String {
+        let all = self.nodes.iter().map(|node| format!("localhost:{}", node.secure));
+        all.collect::<Vec<_>>().join(",")
+    }
+
+    /// The certificate authority of that listener, a PEM file.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.directory.path().join("ca.pem")
     }
 
     /// How many nodes there are.
@@ -140,10 +165,14 @@ impl Broker {
         let mut text = format!(
             "process.roles=broker,controller\n\
              node.id={id}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure}\n\
+             listener.name.secure.ssl.keystore.type=PEM\n\
+             listener.name.secure.ssl.keystore.location={keystore}\n\
+             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
              log.dirs={folder}\n\
              num.partitions=1\n\
              default.replication.factor={copies}\n\
@@ -166,6 +195,8 @@ impl Broker {
              controller.quorum.election.timeout.ms=500\n\
              controller.quorum.fetch.timeout.ms=1000\n",
             port = node.port,
+            secure = node.secure,
+            keystore = self.directory.path().join("node.pem").display(),
             controller = node.controller,
             folder = folder.display(),
         );
@@ -198,6 +229,8 @@ impl Broker {
         let properties = self.properties(number)?;
         let mut command = self.java("-Xmx64m");
         command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(properties);
+        let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
+        command.args(["--add-scram", &user]);
         if self.nodes.len() == 1 {
             command.arg("--standalone");
         }

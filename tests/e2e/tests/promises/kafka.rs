@@ -8,7 +8,7 @@ use std::time::Duration;
 use cmsync_broker::Broker;
 use cmsync_lab::world::CLIENTS;
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
-use cmsync_queue::{Message, Queue};
+use cmsync_queue::{Message, Queue, TopicKind, TopicSpec};
 use cmsync_schemas::topics::{self, StateKey};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
@@ -36,6 +36,14 @@ impl Drop for Cluster {
 
 impl Cluster {
     async fn new() -> Self {
+        let cluster = Self::unmade().await;
+        let made = cluster.rig.run(&["topics", "create"]).await;
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        cluster
+    }
+
+    /// Without topics.
+    async fn unmade() -> Self {
         let prefix = format!("e{:016x}.", rand::random::<u64>());
         let brokers = tokio::task::spawn_blocking(|| Broker::shared().brokers()).await.unwrap();
         let kafka = format!(
@@ -47,10 +55,17 @@ impl Cluster {
         let text = std::fs::read_to_string(&rig.config).unwrap();
         let text = text.replacen("[queue]\n", &format!("[queue]\npartitions = {PARTITIONS}\n"), 1);
         std::fs::write(&rig.config, format!("{text}\n{kafka}")).unwrap();
-        let cluster = Self { rig, prefix, copies: Vec::new() };
-        let made = cluster.rig.run(&["topics", "create"]).await;
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        cluster
+        Self { rig, prefix, copies: Vec::new() }
+    }
+
+    /// What `cmsync check` says of the queue; whether all is well.
+    async fn check(&self, change: impl Fn(String) -> String) -> (bool, String) {
+        let text = std::fs::read_to_string(&self.rig.config).unwrap();
+        std::fs::write(&self.rig.config, change(text.clone())).unwrap();
+        let output = self.rig.run(&["check", "--stage", "transformer"]).await;
+        std::fs::write(&self.rig.config, text).unwrap();
+        let all = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&all).into_owned())
     }
 
     /// Starts a copy of these stages; its number.
@@ -92,7 +107,13 @@ impl Cluster {
     async fn queue(&self) -> KafkaQueue {
         let brokers = Broker::shared().brokers();
         let prefix = self.prefix.clone();
-        let options = KafkaOptions { brokers, prefix, ..KafkaOptions::default() };
+        let options = KafkaOptions {
+            brokers,
+            prefix,
+            replication: 1,
+            min_in_sync: 1,
+            ..KafkaOptions::default()
+        };
         KafkaQueue::open(options).await.unwrap()
     }
 
@@ -241,4 +262,82 @@ async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
     let ids: Vec<&str> = snapshots.map(|c| c.collection_id.as_str()).collect();
     let distinct: BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+}
+
+fn assert_told((is_well, text): &(bool, String), parts: &[&str]) {
+    assert!(!is_well && parts.iter().all(|part| text.contains(part)), "{parts:?}: {text}");
+}
+
+fn spec(name: &str, partitions: u32, kind: TopicKind) -> TopicSpec {
+    TopicSpec { name: name.into(), partitions, kind, max_bytes: u64::MAX }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_that_would_lose_data_are_refused_with_the_remedy() {
+    let cluster = Cluster::unmade().await;
+    let same = |text: String| text;
+    assert_told(&cluster.check(same).await, &["topics are missing", "cmsync topics create"]);
+    let queue = cluster.queue().await;
+    for (wrong, parts) in [
+        (spec(topics::STATE, 3, TopicKind::Compacted), ["cmsync.state", "3 partitions", "4 part"]),
+        (spec(topics::STATE, PARTITIONS, TopicKind::Log), ["cmsync.state", "Log", "Compacted"]),
+    ] {
+        queue.declare(std::slice::from_ref(&wrong)).await.unwrap();
+        let created = cluster.rig.run(&["topics", "create"]).await;
+        let told = String::from_utf8_lossy(&created.stderr).into_owned();
+        assert!(parts.iter().all(|part| told.contains(part)), "{told}");
+        queue.remove(&[wrong.name]).await.unwrap();
+    }
+    let brokers = Broker::shared().brokers();
+    let (prefix, retention) = (cluster.prefix.clone(), Duration::from_secs(60));
+    let short = KafkaOptions {
+        brokers,
+        prefix,
+        retention,
+        replication: 1,
+        min_in_sync: 1,
+        ..KafkaOptions::default()
+    };
+    let short = KafkaQueue::open(short).await.unwrap();
+    let changes = spec(&topics::changes("lab"), PARTITIONS, TopicKind::Log);
+    short.declare(&[changes]).await.unwrap();
+    let created = cluster.rig.run(&["topics", "create"]).await;
+    let told = String::from_utf8_lossy(&created.stderr).into_owned();
+    assert!(told.contains("retention.ms is 60000") && told.contains("kafka-configs"), "{told}");
+    let run = cluster.rig.run(&["run", "--once"]).await;
+    let told = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(!run.status.success() && told.contains("retention.ms is 60000"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_cannot_be_reached_and_wrong_passwords_are_told_and_secrets_are_not() {
+    let cluster = Cluster::new().await;
+    let broker = Broker::shared();
+    let plain = broker.brokers();
+    let password = cluster.rig.directory.path().join("kafka-password");
+    let with = |brokers: &str, more: &str| {
+        let (old, new) = (format!("\"{plain}\""), format!("\"{brokers}\"\n{more}"));
+        move |text: String| text.replace(&old, &new)
+    };
+    let unreached = cluster.check(with("127.0.0.1:1", "")).await;
+    assert_told(&unreached, &["127.0.0.1:1", "refused"]);
+    let secure = format!(
+        "tls = true\nca_file = \"{}\"\nsasl = {{ mechanism = \"SCRAM-SHA-512\", username = \"{}\", password_file = \"{}\" }}\n",
+        broker.ca_file().display(),
+        cmsync_broker::USER,
+        password.display()
+    );
+    let secure_brokers = broker.secure_brokers();
+    std::fs::write(&password, "not it at all").unwrap();
+    let wrong = cluster.check(with(&secure_brokers, &secure)).await;
+    assert_told(&wrong, &["uthentication failed"]);
+    assert!(!wrong.1.contains("not it at all"), "{}", wrong.1);
+    std::fs::write(&password, cmsync_broker::PASSWORD).unwrap();
+    let right = cluster.check(with(&secure_brokers, &secure)).await;
+    assert!(right.0 && right.1.contains("topics are as they should be"), "{}", right.1);
+    let clash = "settings = { \"acks\" = \"1\", \"no.such.setting\" = \"1\" }";
+    let clashing = cluster.check(with(&plain, clash)).await;
+    assert_told(&clashing, &["queue.kafka.settings.\"acks\"", "set by cmsync"]);
+    let unknown = cluster.check(with(&plain, "settings = { \"no.such.setting\" = \"1\" }")).await;
+    assert_told(&unknown, &["`no.such.setting`"]);
 }
