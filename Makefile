@@ -35,6 +35,7 @@ headers:
 
 build: headers ## Build the release binary and the lab
 	@command -v cc >/dev/null || { echo "a C compiler is needed (Debian: apt-get install gcc)"; exit 1; }
+	@command -v perl >/dev/null || { echo "perl is needed to build OpenSSL (Debian: apt-get install perl)"; exit 1; }
 	$(CARGO) build --release --locked -p cmsync -p cmsync-lab
 
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker

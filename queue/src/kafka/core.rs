@@ -182,6 +182,9 @@ impl Core {
         }
         let asked_at = Instant::now();
         let logs = self.ask_log(spec, group)?;
+        let lag: u64 = logs.iter().map(|log| log.waiting).sum();
+        let labels = [("group", group.to_owned()), ("topic", spec.name.clone())];
+        metrics::gauge!("cmsync_queue_lag_messages", &labels).set(lag as f64);
         lock(&self.logs).insert(key, (asked_at, logs.clone()));
         Ok(logs)
     }

@@ -89,6 +89,11 @@ impl Member {
         self.news.notify_one();
     }
 
+    fn count(&self, owned: usize) {
+        let labels = [("group", self.group.clone()), ("topic", self.topic.clone())];
+        metrics::gauge!("cmsync_queue_owned_partitions", &labels).set(owned as f64);
+    }
+
     // What the polling thread says.
 
     /// The brokers gave a partition. Gives its epoch.
@@ -100,6 +105,7 @@ impl Member {
         let is_ready = self.kind == TopicKind::Log;
         let owned = Owned { epoch, position, taken: start.offset, is_ready };
         state.owned.insert(partition, owned);
+        self.count(state.owned.len());
         if is_ready {
             let no_state = BTreeMap::new();
             state.push_assigned(partition, epoch, start, no_state);
@@ -176,6 +182,7 @@ impl Member {
             state.writers.remove(partition);
             state.inbox.push_back(Queued::Revoked { partition: *partition });
         }
+        self.count(state.owned.len());
         drop(state);
         self.news.notify_one();
     }
