@@ -21,7 +21,7 @@ fn wanted(config: &Config) -> Vec<TopicSpec> {
 /// # Errors
 /// What is missing or wrong, with the command that repairs it.
 pub(crate) async fn check(config: &Config) -> anyhow::Result<String> {
-    let (queue, _) = queue::open(config).await?;
+    let queue = queue::open_for_command(config).await?;
     let wanted = wanted(config);
     let found = queue.topics().await?;
     let missing: Vec<&str> = wanted
@@ -47,7 +47,7 @@ pub(crate) async fn run(
     as_json: bool,
 ) -> anyhow::Result<bool> {
     if let TopicsCommand::Create = command {
-        let (queue, _) = queue::open(config).await?;
+        let queue = queue::open_for_command(config).await?;
         queue.declare(&wanted(config)).await?;
     }
     let told = check(config).await?;

@@ -147,6 +147,10 @@ impl Clients {
         if let Some(id) = transactional_id {
             let timeout = self.options.transaction_timeout.as_millis().to_string();
             config.set("transactional.id", id).set("transaction.timeout.ms", timeout);
+        } else {
+            // Zero is without end.
+            let patience = self.options.patience.unwrap_or_default().as_millis().to_string();
+            config.set("message.timeout.ms", patience);
         }
         for (name, value) in &self.options.settings {
             config.set(name, value);

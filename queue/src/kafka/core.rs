@@ -14,6 +14,8 @@ use crate::{Commit, Error, Output, PartitionLog, TopicKind, TopicSpec};
 
 /// Messages up to which what waits is counted one by one; beyond, it is estimated.
 const NEAR: u64 = 64;
+/// Rest before brokers that do not answer are asked again.
+const REST: Duration = Duration::from_secs(1);
 /// How often a full topic is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -64,6 +66,30 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 impl Core {
+    /// The same, asked again until the brokers answer: whoever reads waits, as whoever writes does.
+    pub(super) async fn steadfast<T: Send + 'static>(
+        self: &Arc<Self>,
+        act: impl Fn(&Self) -> Result<T, Error> + Send + Sync + 'static,
+    ) -> Result<T, Error> {
+        let (act, started) = (Arc::new(act), Instant::now());
+        loop {
+            let (core, act) = (Arc::clone(self), Arc::clone(&act));
+            let outcome = blocking(move || act(&core)).await;
+            match outcome {
+                Err(error) if error.is_transient() && self.waits(started) => {
+                    tracing::warn!(%error, "waiting for the brokers");
+                    tokio::time::sleep(REST).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn waits(&self, started: Instant) -> bool {
+        let patience = self.clients.options.patience;
+        !self.is_closed() && patience.is_none_or(|patience| started.elapsed() < patience)
+    }
+
     pub(super) fn new(clients: Clients) -> Result<Self, Error> {
         Ok(Self {
             reader: Reader::new(clients.clone())?,
@@ -343,12 +369,10 @@ impl Core {
             lock(&self.rooms).insert(spec.name.clone(), Room { since, ..room });
             return Ok(true);
         }
-        let (core, of) = (Arc::clone(self), spec.clone());
-        let group = self.readers(&spec.name).into_iter().next().unwrap_or_default();
-        let logs = blocking(move || match group.is_empty() {
-            true => core.log(&of, "cmsync-reader"),
-            false => core.log(&of, &group),
-        });
+        let of = spec.clone();
+        let group = self.readers(&spec.name).into_iter().next();
+        let group = group.unwrap_or_else(|| "cmsync-reader".into());
+        let logs = self.steadfast(move |core| core.log(&of, &group));
         let held = logs.await?.iter().map(|log| log.bytes).sum();
         let room = Room { held, since: 0 };
         let is_room = fits(room);

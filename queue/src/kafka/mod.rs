@@ -62,6 +62,9 @@ impl KafkaQueue {
         let clients = Clients::new(options);
         let core = Arc::new(Core::new(clients.clone())?);
         let single = clients.producer(None)?;
+        // At the start it is told at once what is wrong; later it is waited for.
+        let asked = Arc::clone(&core);
+        blocking(move || asked.reader.topics()).await?;
         core.refresh().await?;
         let watchers = Watchers::new(Arc::clone(&core));
         Ok(Self {
@@ -170,8 +173,8 @@ impl Queue for KafkaQueue {
                 Some(writer) => Arc::clone(writer),
                 None => {
                     let id = core.clients.name(&format!("cmsync-{:016x}", rand::random::<u64>()));
-                    let by = Arc::clone(core);
-                    let made = blocking(move || Writer::open(&by.clients, &id)).await?;
+                    let open = move |core: &Core| Writer::open(&core.clients, &id);
+                    let made = core.steadfast(open).await?;
                     Arc::clone(several.insert(Arc::new(made)))
                 }
             };
@@ -202,21 +205,20 @@ impl Queue for KafkaQueue {
                 wanted: format!("{:?}", TopicKind::Compacted),
             });
         }
-        let core = Arc::clone(&self.core);
-        let tables = blocking(move || core.reader.tables(&spec.name, spec.partitions)).await?;
+        let read = move |core: &Core| core.reader.tables(&spec.name, spec.partitions);
+        let tables = self.core.steadfast(read).await?;
         Ok(Box::new(tables.into_iter().map(|((_, key), value)| Ok((key, value)))))
     }
 
     async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
         let spec = self.core.topic(topic).await?;
-        let core = Arc::clone(&self.core);
-        blocking(move || core.peek(&spec, partition, from, PEEK_BYTES)).await
+        self.core.steadfast(move |core| core.peek(&spec, partition, from, PEEK_BYTES)).await
     }
 
     async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
         let spec = self.core.topic(topic).await?;
-        let (core, group) = (Arc::clone(&self.core), group.to_owned());
-        blocking(move || core.log(&spec, &group)).await
+        let group = group.to_owned();
+        self.core.steadfast(move |core| core.log(&spec, &group)).await
     }
 
     fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
@@ -225,9 +227,8 @@ impl Queue for KafkaQueue {
 
     async fn version(&self, topic: &str) -> Result<u64, Error> {
         let spec = self.core.topic(topic).await?;
-        let core = Arc::clone(&self.core);
-        let ends = blocking(move || core.reader.ends((&spec.name, spec.partitions))).await?;
-        Ok(ends.iter().sum())
+        let ends = move |core: &Core| core.reader.ends((&spec.name, spec.partitions));
+        Ok(self.core.steadfast(ends).await?.iter().sum())
     }
 
     async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {

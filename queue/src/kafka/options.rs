@@ -69,6 +69,8 @@ pub struct KafkaOptions {
     pub token: Option<TokenSource>,
     /// Groups of other processes.
     pub readers: Readers,
+    /// How long brokers that cannot be reached are waited for; without end where it is `None`.
+    pub patience: Option<Duration>,
 }
 
 impl Default for KafkaOptions {
@@ -87,6 +89,7 @@ impl Default for KafkaOptions {
             drain: Duration::from_secs(5),
             token: None,
             readers: Arc::new(|_| Vec::new()),
+            patience: None,
         }
     }
 }

@@ -8,7 +8,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::core::{Core, blocking};
+use super::core::Core;
 use super::member::Member;
 use super::session::GroupConsumer;
 use super::writer::{Ended, Writer};
@@ -183,8 +183,9 @@ impl Attempt {
                 self.member.topic,
                 rand::random::<u64>()
             );
-            let (core, id) = (Arc::clone(&self.core), self.core.clients.name(&id));
-            *writer = Some(Arc::new(blocking(move || Writer::open(&core.clients, &id)).await?));
+            let id = self.core.clients.name(&id);
+            let open = move |core: &Core| Writer::open(&core.clients, &id);
+            *writer = Some(Arc::new(self.core.steadfast(open).await?));
         }
         Ok(writer.clone())
     }

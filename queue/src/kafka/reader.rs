@@ -326,14 +326,26 @@ impl Reader {
     }
 }
 
-/// Whether partitions are between two leaders, as right after they were made.
+/// Whether partitions are between two leaders, as right after they were made or when a broker dies.
 fn is_moving(error: &KafkaError) -> bool {
     use RDKafkaErrorCode::{
-        LeaderNotAvailable, NotLeaderForPartition, OffsetNotAvailable, ReplicaNotAvailable,
+        BrokerDestroy, BrokerTransportFailure, FencedLeaderEpoch, LeaderNotAvailable,
+        NotLeaderForPartition, OffsetNotAvailable, ReplicaNotAvailable, UnknownLeaderEpoch,
+        UnknownPartition,
     };
     matches!(
         error.rdkafka_error_code(),
-        Some(LeaderNotAvailable | NotLeaderForPartition | OffsetNotAvailable | ReplicaNotAvailable)
+        Some(
+            BrokerDestroy
+                | BrokerTransportFailure
+                | FencedLeaderEpoch
+                | LeaderNotAvailable
+                | NotLeaderForPartition
+                | OffsetNotAvailable
+                | ReplicaNotAvailable
+                | UnknownLeaderEpoch
+                | UnknownPartition
+        )
     )
 }
 

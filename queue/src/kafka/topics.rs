@@ -12,12 +12,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::PATIENCE;
-use super::core::{Core, blocking};
+use super::core::Core;
 use crate::{Error, TopicKind, TopicSpec};
 
 /// How long a topic that was made or removed is waited for.
 const SETTLE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a cluster may take to have as many brokers as there are to be copies.
+const GATHER: Duration = Duration::from_secs(5);
 /// The smallest limit of a message that fits those of cmsync.
 const MESSAGE_BYTES: u64 = 1_000_000;
 /// The command that repairs a topic.
@@ -35,8 +37,7 @@ impl Core {
 
     /// Looks at which topics there are.
     pub(super) async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
-        let core = Arc::clone(self);
-        let found = blocking(move || core.reader.topics()).await?;
+        let found = self.steadfast(|core| core.reader.topics()).await?;
         let unknown: Vec<_> =
             found.into_iter().filter(|(name, _)| self.known(name).is_none()).collect();
         if unknown.is_empty() {
@@ -77,8 +78,7 @@ impl Core {
         // Seeing that a topic is there says nothing of its settings.
         let new: Vec<&TopicSpec> = topics.iter().filter(|spec| !self.is_checked(spec)).collect();
         if !new.is_empty() {
-            let core = Arc::clone(self);
-            let found = blocking(move || core.reader.topics()).await?;
+            let found = self.steadfast(|core| core.reader.topics()).await?;
             let is_there = |spec: &&&TopicSpec| found.iter().any(|(name, _)| *name == spec.name);
             let (there, missing): (Vec<_>, Vec<_>) = new.iter().partition(is_there);
             self.check_topics(&there, &found).await?;
@@ -161,6 +161,9 @@ impl Core {
                 None => break,
                 // One that was just removed is still being deleted.
                 Some((_, RDKafkaErrorCode::OperationTimedOut)) if started.elapsed() < SETTLE => {}
+                // Brokers that were just started have not all come yet.
+                Some((_, RDKafkaErrorCode::InvalidReplicationFactor))
+                    if started.elapsed() < GATHER => {}
                 Some((topic, code)) => {
                     let problem = format!("it is missing and cannot be made ({code})");
                     let remedy = "`cmsync topics create` makes it with a principal that may".into();
@@ -176,8 +179,7 @@ impl Core {
     async fn until_seen(self: &Arc<Self>, specs: &[&TopicSpec], wanted: bool) -> Result<(), Error> {
         let started = Instant::now();
         loop {
-            let core = Arc::clone(self);
-            let found = blocking(move || core.reader.topics()).await?;
+            let found = self.steadfast(|core| core.reader.topics()).await?;
             let is_there = |spec: &&TopicSpec| {
                 found.iter().any(|(name, count)| *name == spec.name && *count == spec.partitions)
             };

@@ -10,7 +10,7 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Who may sign in at the secure listener.
@@ -93,9 +93,10 @@ impl Broker {
     /// # Panics
     /// When it does not start.
     #[expect(clippy::panic, reason = "a test stops where it fails")]
-    pub fn shared() -> &'static Self {
-        static SHARED: OnceLock<Broker> = OnceLock::new();
-        SHARED.get_or_init(|| Self::start(1).unwrap_or_else(|e| panic!("no Kafka: {e}")))
+    pub fn shared() -> Arc<Self> {
+        static SHARED: OnceLock<Arc<Broker>> = OnceLock::new();
+        let start = || Arc::new(Self::start(1).unwrap_or_else(|e| panic!("no Kafka: {e}")));
+        Arc::clone(SHARED.get_or_init(start))
     }
 
     /// `bootstrap.servers`.
@@ -241,7 +242,11 @@ impl Broker {
         }
     }
 
-    fn launch(&self, number: usize) -> io::Result<()> {
+    /// Starts a node that was killed, without waiting.
+    ///
+    /// # Errors
+    /// When its process does not start.
+    pub fn launch(&self, number: usize) -> io::Result<()> {
         let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
         let properties = self.properties(number)?;
         let log = std::fs::File::create(self.directory.path().join(format!("node-{number}.log")))?;
@@ -275,7 +280,11 @@ impl Broker {
         Ok(())
     }
 
-    fn until_up(&self, number: usize) -> io::Result<()> {
+    /// Waits until a node answers.
+    ///
+    /// # Errors
+    /// When it does not, with its log.
+    pub fn until_up(&self, number: usize) -> io::Result<()> {
         let port = self.port(number).ok_or_else(|| io::Error::other("no such node"))?;
         let started = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

@@ -21,12 +21,16 @@ const PARTITIONS: u32 = 4;
 /// A lab, and copies of cmsync on a broker that all tests share.
 struct Cluster {
     rig: Rig,
+    broker: Arc<Broker>,
     prefix: String,
     copies: Vec<Child>,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.show_logs();
+        }
         for copy in &mut self.copies {
             drop(copy.kill());
             drop(copy.wait());
@@ -34,28 +38,38 @@ impl Drop for Cluster {
     }
 }
 
+/// The broker that all tests share.
+async fn shared() -> Arc<Broker> {
+    tokio::task::spawn_blocking(Broker::shared).await.unwrap()
+}
+
 impl Cluster {
     async fn new() -> Self {
-        let cluster = Self::unmade().await;
+        Self::on(shared().await).await
+    }
+
+    async fn on(broker: Arc<Broker>) -> Self {
+        let cluster = Self::unmade(broker).await;
         let made = cluster.rig.run(&["topics", "create"]).await;
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         cluster
     }
 
     /// Without topics.
-    async fn unmade() -> Self {
+    async fn unmade(broker: Arc<Broker>) -> Self {
         let prefix = format!("e{:016x}.", rand::random::<u64>());
-        let brokers = tokio::task::spawn_blocking(|| Broker::shared().brokers()).await.unwrap();
+        let (brokers, copies) = (broker.brokers(), broker.len());
+        let in_sync = copies.div_ceil(2).min(2);
         let kafka = format!(
-            "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = 1\n\
-             min_in_sync = 1\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n"
+            "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {copies}\n\
+             min_in_sync = {in_sync}\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n"
         );
         let rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, "").await;
         // The lab's own table of the queue comes first.
         let text = std::fs::read_to_string(&rig.config).unwrap();
         let text = text.replacen("[queue]\n", &format!("[queue]\npartitions = {PARTITIONS}\n"), 1);
         std::fs::write(&rig.config, format!("{text}\n{kafka}")).unwrap();
-        Self { rig, prefix, copies: Vec::new() }
+        Self { rig, broker, prefix, copies: Vec::new() }
     }
 
     /// What `cmsync check` says of the queue; whether all is well.
@@ -98,6 +112,17 @@ impl Cluster {
         self.rig.until_all_equal().await;
     }
 
+    /// What the copies said last, for whoever looks at a failure.
+    fn show_logs(&self) {
+        let files = std::fs::read_dir(self.rig.directory.path()).into_iter().flatten().flatten();
+        for file in files.filter(|f| f.path().extension().is_some_and(|e| e == "log")) {
+            let text = std::fs::read_to_string(file.path()).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            eprintln!("{}:\n{last}", file.path().display());
+        }
+    }
+
     /// Changes a collection and waits until the workspace shows it.
     async fn until_a_change_arrives(&mut self, device: u32) {
         self.rig.lab.world().change_members("PS100001", &[CLIENTS + device], &[]);
@@ -105,8 +130,7 @@ impl Cluster {
     }
 
     async fn queue(&self) -> KafkaQueue {
-        let brokers = Broker::shared().brokers();
-        let prefix = self.prefix.clone();
+        let (brokers, prefix) = (self.broker.brokers(), self.prefix.clone());
         let options = KafkaOptions {
             brokers,
             prefix,
@@ -274,7 +298,7 @@ fn spec(name: &str, partitions: u32, kind: TopicKind) -> TopicSpec {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn topics_that_would_lose_data_are_refused_with_the_remedy() {
-    let cluster = Cluster::unmade().await;
+    let cluster = Cluster::unmade(shared().await).await;
     let same = |text: String| text;
     assert_told(&cluster.check(same).await, &["topics are missing", "cmsync topics create"]);
     let queue = cluster.queue().await;
@@ -288,7 +312,7 @@ async fn topics_that_would_lose_data_are_refused_with_the_remedy() {
         assert!(parts.iter().all(|part| told.contains(part)), "{told}");
         queue.remove(&[wrong.name]).await.unwrap();
     }
-    let brokers = Broker::shared().brokers();
+    let brokers = cluster.broker.brokers();
     let (prefix, retention) = (cluster.prefix.clone(), Duration::from_secs(60));
     let short = KafkaOptions {
         brokers,
@@ -312,7 +336,7 @@ async fn topics_that_would_lose_data_are_refused_with_the_remedy() {
 #[tokio::test(flavor = "multi_thread")]
 async fn brokers_that_cannot_be_reached_and_wrong_passwords_are_told_and_secrets_are_not() {
     let cluster = Cluster::new().await;
-    let broker = Broker::shared();
+    let broker = Arc::clone(&cluster.broker);
     let plain = broker.brokers();
     let password = cluster.rig.directory.path().join("kafka-password");
     let with = |brokers: &str, more: &str| {
@@ -340,4 +364,33 @@ async fn brokers_that_cannot_be_reached_and_wrong_passwords_are_told_and_secrets
     assert_told(&clashing, &["queue.kafka.settings.\"acks\"", "set by cmsync"]);
     let unknown = cluster.check(with(&plain, "settings = { \"no.such.setting\" = \"1\" }")).await;
     assert_told(&unknown, &["`no.such.setting`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn brokers_that_die_in_turn_and_all_at_once_lose_nothing() {
+    let broker = tokio::task::spawn_blocking(|| Broker::start(3).unwrap()).await.unwrap();
+    let mut cluster = Cluster::on(Arc::new(broker)).await;
+    cluster.start("producer");
+    cluster.start("transformer");
+    cluster.start("uploader");
+    cluster.until_equal().await;
+    cluster.rig.lab.start_churn(Duration::from_millis(100), 3);
+    for node in 0..3 {
+        cluster.broker.kill(node);
+        cluster.rig.two_polls().await;
+        let broker = Arc::clone(&cluster.broker);
+        tokio::task::spawn_blocking(move || broker.restart(node).unwrap()).await.unwrap();
+        cluster.rig.two_polls().await;
+    }
+    let broker = Arc::clone(&cluster.broker);
+    tokio::task::spawn_blocking(move || {
+        (0..3).for_each(|node| broker.kill(node));
+        (0..3).for_each(|node| broker.launch(node).unwrap());
+        (0..3).for_each(|node| broker.until_up(node).unwrap());
+    })
+    .await
+    .unwrap();
+    cluster.rig.lab.stop_churn();
+    cluster.until_equal().await;
+    cluster.assert_exactly_once().await;
 }
