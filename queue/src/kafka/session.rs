@@ -13,6 +13,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
+use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Link, PATIENCE};
@@ -214,7 +215,15 @@ impl Poller {
             }
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(%error, group = self.member.group, "a poll failed");
+                use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
+                let (group, topic) = (&self.member.group, &self.member.full);
+                match error.rdkafka_error_code() {
+                    Some(GroupAuthorizationFailed | TopicAuthorizationFailed) => {
+                        let error = self.core.clients.failed("read from", &error);
+                        tracing::error!(%error, group, topic, "a member cannot take anything");
+                    }
+                    _ => tracing::debug!(%error, group, topic, "a poll failed"),
+                }
                 metrics::counter!("cmsync_queue_poll_failures_total", "group" => self.member.group.clone())
                     .increment(1);
             }
@@ -229,8 +238,10 @@ impl Poller {
             let partition_of = as_i32(partition);
             let added = list.add_partition_offset(&self.member.full, partition_of, offset);
             let sought = added.and_then(|()| self.consumer.seek_partitions(list, PATIENCE));
+            // The call may succeed and a partition not.
+            let sought = sought.and_then(|told| told.elements().iter().try_for_each(|e| e.error()));
             match sought {
-                Ok(_) => self.member.is_back(partition),
+                Ok(()) => self.member.is_back(partition),
                 Err(error) => tracing::debug!(%error, partition, "cannot go back yet"),
             }
         }
