@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::pipeline::clock;
-use crate::{connections, topics};
+use crate::{connections, queue, topics};
 
 /// One thing that was checked.
 #[derive(Debug, Serialize)]
@@ -31,7 +31,10 @@ pub(crate) async fn run(
     let has = |stage| stages.is_empty() || stages.contains(&stage);
     let mut findings = Vec::new();
     if config.kafka.is_some() {
-        let outcome = topics::check(config).await;
+        let outcome = match queue::open_for_command(config).await {
+            Ok(queue) => topics::check(config, &*queue).await,
+            Err(error) => Err(error.into()),
+        };
         let is_fine = outcome.is_ok();
         let detail = outcome.unwrap_or_else(|error| format!("{error:#}"));
         findings.push(Finding { connection: "-".into(), what: "queue", is_fine, detail });

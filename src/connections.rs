@@ -177,13 +177,19 @@ pub(crate) fn manager(
     Ok(ResourceManager::new(client, endpoint, credential))
 }
 
-/// The workspace, as a connection's identity may ask it.
+/// The workspace, as a connection's identity may ask it; a refusal names `resource_id` where it is
+/// known.
 pub(crate) fn query(
     workspace: &Workspace,
+    resource_id: Option<&str>,
     credential: Arc<Credential>,
 ) -> Result<Query, cmsync_http::Error> {
     let client = Client::new("query", &workspace.http)?;
-    Ok(Query::new(client, workspace.endpoints.query.clone(), credential))
+    let query = Query::new(client, workspace.endpoints.query.clone(), credential);
+    Ok(match resource_id {
+        Some(id) => query.on(id),
+        None => query,
+    })
 }
 
 /// Asks the workspace for the highest seq that it holds.
@@ -198,10 +204,8 @@ impl WorkspaceSeq {
         credential: Arc<Credential>,
     ) -> Result<Self, cmsync_http::Error> {
         let workspace = &connection.workspace;
-        let mut query = query(workspace, credential)?;
-        if let Some(id) = &connection.written().workspace.resource_id {
-            query = query.on(id);
-        }
+        let resource_id = connection.written().workspace.resource_id.as_deref();
+        let query = query(workspace, resource_id, credential)?;
         let query = workspace.workspace_id.clone().map(|id| (query, id));
         Ok(Self { query, connection: connection.producer.name.clone() })
     }

@@ -65,12 +65,8 @@ impl Supervisor {
         Self { queue, board, stages, jobs, workers, groups, tasks, shutdown, config, refused }
     }
 
-    fn share(&self, connections: usize) -> u64 {
-        self.config.max_size / u64::try_from(connections.max(1)).unwrap_or(1)
-    }
-
     pub(crate) fn producer_context(&self) -> cmsync_producer::Context {
-        let share = self.share(self.config.connections.len());
+        let share = self.config.share();
         let mut options = self.config.producer.clone();
         let backlog = connections::backlog_within(share, options.max_backlog.as_u64());
         options.max_backlog = bytesize::ByteSize::b(backlog);
@@ -95,7 +91,7 @@ impl Supervisor {
             self.stop(&name);
             self.board.forget(&name).await?;
         }
-        let share = self.share(config.connections.len());
+        let share = config.share();
         let is_as_before = |name: &String, wanted: &Connection| {
             self.workers.get(name).is_some_and(|w| w.connection == *wanted)
         };

@@ -1,6 +1,6 @@
 //! `cmsync topics`: makes the queue's topics, and checks that they lose nothing.
 
-use cmsync_queue::TopicSpec;
+use cmsync_queue::{Queue, TopicSpec};
 
 use crate::cli::TopicsCommand;
 use crate::config::Config;
@@ -8,7 +8,7 @@ use crate::{connections, pipeline, queue};
 
 /// Every topic of the configuration.
 fn wanted(config: &Config) -> Vec<TopicSpec> {
-    let share = config.max_size / u64::try_from(config.connections.len().max(1)).unwrap_or(1);
+    let share = config.share();
     let own = config
         .connections
         .keys()
@@ -20,8 +20,7 @@ fn wanted(config: &Config) -> Vec<TopicSpec> {
 ///
 /// # Errors
 /// What is missing or wrong, with the command that repairs it.
-pub(crate) async fn check(config: &Config) -> anyhow::Result<String> {
-    let queue = queue::open_for_command(config).await?;
+pub(crate) async fn check(config: &Config, queue: &dyn Queue) -> anyhow::Result<String> {
     let wanted = wanted(config);
     let found = queue.topics().await?;
     let missing: Vec<&str> = wanted
@@ -46,11 +45,11 @@ pub(crate) async fn run(
     command: TopicsCommand,
     as_json: bool,
 ) -> anyhow::Result<bool> {
+    let queue = queue::open_for_command(config).await?;
     if let TopicsCommand::Create = command {
-        let queue = queue::open_for_command(config).await?;
         queue.declare(&wanted(config)).await?;
     }
-    let told = check(config).await?;
+    let told = check(config, &*queue).await?;
     if as_json {
         println!("{}", serde_json::json!({ "topics": wanted(config).len() }));
     } else {

@@ -54,12 +54,8 @@ fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifie
         Some(Ok(place)) => Some((connections::manager(workspace, Arc::clone(&credential))?, place)),
         _ => None,
     };
-    let query = connections::query(workspace, credential)?;
     Ok(Verifier {
-        query: match resource_id {
-            Some(resource_id) => query.on(resource_id),
-            None => query,
-        },
+        query: connections::query(workspace, resource_id, credential)?,
         workspace: id,
         manager,
         groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),

@@ -54,6 +54,19 @@ pub struct Output {
     pub value: Option<Bytes>,
 }
 
+impl Output {
+    /// Bytes of key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size(&self.key, self.value.as_ref())
+    }
+}
+
+/// Bytes of a key and its value.
+pub(crate) fn size(key: &Bytes, value: Option<&Bytes>) -> usize {
+    key.len() + value.map_or(0, Bytes::len)
+}
+
 /// A message as it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -100,10 +113,8 @@ impl Commit {
     /// Bytes of keys and values that the commit carries.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let entry =
-            |key: &Bytes, value: &Option<Bytes>| key.len() + value.as_ref().map_or(0, Bytes::len);
-        self.outputs.iter().map(|o| entry(&o.key, &o.value)).sum::<usize>()
-            + self.state.iter().map(|s| entry(&s.key, &s.value)).sum::<usize>()
+        self.outputs.iter().map(Output::size).sum::<usize>()
+            + self.state.iter().map(|s| size(&s.key, s.value.as_ref())).sum::<usize>()
     }
 
     /// Whether there is nothing to commit.

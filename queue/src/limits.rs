@@ -1,6 +1,23 @@
 //! What no commit may break, on any backend.
 
-use crate::{Commit, Error, MAX_COMMIT_BYTES, MAX_COMMIT_MESSAGES, TopicKind};
+use std::collections::BTreeMap;
+
+use crate::{Commit, Error, MAX_COMMIT_BYTES, MAX_COMMIT_MESSAGES, Output, TopicKind};
+
+/// Bytes that outputs need in each topic: tombstones need none.
+pub(crate) fn wanted(outputs: &[Output]) -> BTreeMap<&str, u64> {
+    let mut wanted = BTreeMap::new();
+    for output in outputs.iter().filter(|o| o.value.is_some()) {
+        *wanted.entry(output.topic.as_str()).or_default() += output.size() as u64;
+    }
+    wanted
+}
+
+/// Whether a topic that holds so many bytes takes so many more. An empty topic takes any: a single
+/// message above the limit must not wait for ever.
+pub(crate) fn fits(held: u64, bytes: u64, max: u64) -> bool {
+    held == 0 || held.saturating_add(bytes) <= max
+}
 
 /// Refuses what breaks the contract, before anything of it is taken. `topic` knows partitions and
 /// kind by name; `own` is the topic of the member that commits.

@@ -72,6 +72,11 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// The part of the queue's room that each connection may use.
+    pub(crate) fn share(&self) -> u64 {
+        self.max_size / u64::try_from(self.connections.len().max(1)).unwrap_or(1)
+    }
+
     /// A connection by its name.
     ///
     /// # Errors

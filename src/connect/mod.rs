@@ -83,8 +83,8 @@ async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
     answers.connection.workspace.resource_id = Some(place.workspace.to_string());
     let kept = collections::page(page, answers, &found)?;
     if let Some(customer) = &place.customer_id {
-        let query = connections::query(&who.connection.workspace, Arc::clone(&who.caller))?
-            .on(&place.workspace.to_string());
+        let (workspace, id) = (&who.connection.workspace, place.workspace.to_string());
+        let query = connections::query(workspace, Some(&id), Arc::clone(&who.caller))?;
         collections::heartbeats(page, answers, &kept, (&query, customer)).await;
     }
     import(page, answers)?;

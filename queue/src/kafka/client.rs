@@ -1,32 +1,65 @@
 //! Makes the clients of librdkafka, each with what it needs.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::client::{ClientContext, OAuthToken};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::FutureProducer;
+use rdkafka::{Offset, TopicPartitionList};
 use secrecy::ExposeSecret as _;
 
-use super::options::KafkaOptions;
-use crate::Error;
+use super::options::{KafkaOptions, TokenSource};
+use crate::{Error, Output};
 
 /// How long a question to the brokers may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What the mutex guards, also after a thread panicked with it.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Partitions of a topic with an offset each, as librdkafka takes them.
+pub(super) fn offsets(
+    topic: &str,
+    partitions: impl IntoIterator<Item = (u32, Offset)>,
+) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in partitions {
+        list.add_partition_offset(topic, as_i32(partition), offset)?;
+    }
+    Ok(list)
+}
+
+/// A list that all of the brokers answered for: a call may succeed and a partition of it not.
+pub(super) fn whole(told: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    told.elements().iter().try_for_each(|element| element.error())?;
+    Ok(told)
+}
+
+pub(super) fn as_i32(partition: u32) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
+}
+
+/// An offset to start from.
+pub(super) fn at(offset: u64) -> Offset {
+    Offset::Offset(i64::try_from(offset).unwrap_or(0))
+}
 
 /// What a client says of its connections, and how it gets tokens.
 #[derive(Clone, Default)]
 pub(super) struct Link {
     trouble: Arc<Mutex<Option<String>>>,
-    options: Option<Arc<KafkaOptions>>,
+    token: Option<TokenSource>,
 }
 
 impl Link {
     /// The last thing that went wrong.
     pub(super) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.trouble).clone()
     }
 }
 
@@ -46,7 +79,7 @@ impl ClientContext for Link {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(target: "librdkafka", %error, reason, "a connection is in trouble");
         let is_of_all = error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut trouble = lock(&self.trouble);
         // That all are down says less than why one is.
         if !(is_of_all && trouble.is_some()) {
             *trouble = Some(reason.to_owned());
@@ -57,7 +90,7 @@ impl ClientContext for Link {
         &self,
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        let source = self.options.as_ref().and_then(|o| o.token.clone());
+        let source = self.token.as_ref();
         let token = source.ok_or("`sasl.mechanism` is OAUTHBEARER and there is no identity")?()?;
         Ok(OAuthToken {
             token: token.value.expose_secret().to_owned(),
@@ -78,9 +111,8 @@ pub(super) struct Clients {
 
 impl Clients {
     pub(super) fn new(options: KafkaOptions) -> Self {
-        let options = Arc::new(options);
-        let link = Link { options: Some(Arc::clone(&options)), ..Link::default() };
-        Self { options, link }
+        let link = Link { token: options.token.clone(), ..Link::default() };
+        Self { options: Arc::new(options), link }
     }
 
     /// A name with the installation's prefix.
@@ -88,7 +120,14 @@ impl Clients {
         format!("{}{name}", self.options.prefix)
     }
 
-    pub(super) fn config(&self) -> ClientConfig {
+    /// Messages with the names of their topics as the brokers know them.
+    pub(super) fn named(&self, outputs: &[Output]) -> Vec<Output> {
+        let named = |output: &Output| Output { topic: self.name(&output.topic), ..output.clone() };
+        outputs.iter().map(named).collect()
+    }
+
+    /// What all clients have; `defaults` are ours as long as the configuration says nothing else.
+    pub(super) fn config(&self, defaults: &[(&str, &str)]) -> ClientConfig {
         let mut config = ClientConfig::new();
         config
             // With the default a stalled transaction needs 20 s after a broker's restart.
@@ -97,6 +136,9 @@ impl Clients {
             .set("topic.metadata.refresh.interval.ms", "30000")
             .set("client.id", "cmsync")
             .set_log_level(RDKafkaLogLevel::Info);
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
         for (name, value) in &self.options.settings {
             config.set(name, value);
         }
@@ -115,15 +157,14 @@ impl Clients {
         context: C,
         more: &[(&str, &str)],
     ) -> Result<BaseConsumer<C>, Error> {
-        let mut config = self.config();
+        let mut config =
+            self.config(&[("queued.max.messages.kbytes", "16384"), ("fetch.max.bytes", "8388608")]);
         config
             .set("group.id", group)
             .set("isolation.level", isolation)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("fetch.max.bytes", "8388608");
+            .set("auto.offset.reset", "earliest");
         for (name, value) in more {
             config.set(*name, *value);
         }
@@ -136,14 +177,13 @@ impl Clients {
         &self,
         transactional_id: Option<&str>,
     ) -> Result<FutureProducer<Link>, Error> {
-        let mut config = self.config();
-        config
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("linger.ms", "1")
-            .set("message.max.bytes", "10000000")
-            .set("queue.buffering.max.kbytes", "65536")
-            .set("compression.type", "lz4");
+        let mut config = self.config(&[
+            ("linger.ms", "1"),
+            ("message.max.bytes", "10000000"),
+            ("queue.buffering.max.kbytes", "65536"),
+            ("compression.type", "lz4"),
+        ]);
+        config.set("enable.idempotence", "true").set("acks", "all");
         if let Some(id) = transactional_id {
             let timeout = self.options.transaction_timeout.as_millis().to_string();
             config.set("transactional.id", id).set("transaction.timeout.ms", timeout);
@@ -151,9 +191,6 @@ impl Clients {
             // Zero is without end.
             let patience = self.options.patience.unwrap_or_default().as_millis().to_string();
             config.set("message.timeout.ms", patience);
-        }
-        for (name, value) in &self.options.settings {
-            config.set(name, value);
         }
         FutureProducer::from_config_and_context(&config, self.link.clone())
             .map_err(|e| self.failed("configure a producer of", &e))

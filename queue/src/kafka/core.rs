@@ -3,14 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::client::Clients;
+use super::client::{Clients, lock};
 use super::reader::Reader;
-use crate::limits::check;
+use crate::contract::size;
+use crate::limits::{check, fits, wanted};
 use crate::local::Faults;
-use crate::{Commit, Error, Output, PartitionLog, TopicKind, TopicSpec};
+use crate::{Commit, Error, Output, PartitionLog, Position, TopicKind, TopicSpec};
 
 /// Messages up to which what waits is counted one by one; beyond, it is estimated.
 const NEAR: u64 = 64;
@@ -52,10 +53,6 @@ pub(super) struct Core {
     silent: Mutex<HashMap<(String, u32), Range<u64>>>,
     /// Commits that are on their way hold it for reading.
     pub(super) on_their_way: Arc<tokio::sync::RwLock<()>>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs what waits for the brokers on a thread that may.
@@ -223,7 +220,7 @@ impl Core {
             return self.table_log(spec, (self.reader.starts(topic)?, ends), positions);
         }
         self.reads(group, &spec.name);
-        let starts = self.start_of(spec)?;
+        let starts = self.start_of(spec, Some((group, &positions)))?;
         let logs = starts.into_iter().zip(ends).zip(positions);
         let log = |((start, end), position): ((u64, u64), _)| PartitionLog {
             start,
@@ -237,14 +234,21 @@ impl Core {
     }
 
     /// The first offsets that are in sight: what every group has taken is not. When it goes is the
-    /// brokers' business.
-    pub(super) fn start_of(&self, spec: &TopicSpec) -> Result<Vec<u64>, Error> {
+    /// brokers' business. `known` is where one group stands.
+    pub(super) fn start_of(
+        &self,
+        spec: &TopicSpec,
+        known: Option<(&str, &[Option<Position>])>,
+    ) -> Result<Vec<u64>, Error> {
         let topic = (spec.name.as_str(), spec.partitions);
         let mut starts = self.reader.starts(topic)?;
         let mut taken = vec![u64::MAX; starts.len()];
         let readers = self.readers(&spec.name);
         for reader in &readers {
-            let stands = self.reader.positions(&self.clients.name(reader), topic)?;
+            let stands = match known.filter(|(group, _)| group == reader) {
+                Some((_, stands)) => stands.to_vec(),
+                None => self.reader.positions(&self.clients.name(reader), topic)?,
+            };
             for (taken, stands) in taken.iter_mut().zip(stands) {
                 *taken = (*taken).min(stands.map_or(0, |p| p.offset));
             }
@@ -320,17 +324,23 @@ impl Core {
         &self,
         spec: &TopicSpec,
         (starts, ends): (Vec<u64>, Vec<u64>),
-        positions: Vec<Option<crate::Position>>,
+        positions: Vec<Option<Position>>,
     ) -> Result<Vec<PartitionLog>, Error> {
-        let mut logs = Vec::new();
-        for (((start, end), position), partition) in
-            starts.into_iter().zip(ends).zip(positions).zip(0..)
-        {
-            let table = self.reader.table((&spec.name, spec.partitions), partition, |_| {})?;
-            let bytes = table.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum();
-            logs.push(PartitionLog { start, end, bytes, waiting: 0, position });
+        let mut held = vec![0; spec.partitions as usize];
+        for ((partition, key), value) in self.reader.tables(&spec.name, spec.partitions)? {
+            if let Some(held) = held.get_mut(partition as usize) {
+                *held += size(&key, Some(&value)) as u64;
+            }
         }
-        Ok(logs)
+        let logs = starts.into_iter().zip(ends).zip(positions).zip(held);
+        let log = |(((start, end), position), bytes)| PartitionLog {
+            start,
+            end,
+            bytes,
+            position,
+            waiting: 0,
+        };
+        Ok(logs.map(log).collect())
     }
 
     // Room.
@@ -338,12 +348,7 @@ impl Core {
     /// Waits until the topics have room for what is to be written. An empty topic takes anything: a
     /// single message above the limit must not wait for ever.
     pub(super) async fn wait_for_room(self: &Arc<Self>, outputs: &[Output]) -> Result<(), Error> {
-        let mut wanted: BTreeMap<&str, u64> = BTreeMap::new();
-        for output in outputs.iter().filter(|o| o.value.is_some()) {
-            let bytes = output.key.len() + output.value.as_ref().map_or(0, bytes::Bytes::len);
-            *wanted.entry(&output.topic).or_default() += bytes as u64;
-        }
-        for (name, bytes) in wanted {
+        for (name, bytes) in wanted(outputs) {
             let spec = self.topic(name).await?;
             while !self.takes(&spec, bytes).await? {
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -360,11 +365,8 @@ impl Core {
             return Ok(true);
         }
         let known = lock(&self.rooms).get(&spec.name).copied();
-        let fits = |room: Room| {
-            let held = room.held + room.since;
-            held == 0 || held.saturating_add(bytes) <= spec.max_bytes
-        };
-        if let Some(room) = known.filter(|room| fits(*room)) {
+        let takes = |room: &Room| fits(room.held + room.since, bytes, spec.max_bytes);
+        if let Some(room) = known.filter(takes) {
             let since = room.since + bytes;
             lock(&self.rooms).insert(spec.name.clone(), Room { since, ..room });
             return Ok(true);
@@ -374,8 +376,7 @@ impl Core {
         let group = group.unwrap_or_else(|| "cmsync-reader".into());
         let logs = self.steadfast(move |core| core.log(&of, &group));
         let held = logs.await?.iter().map(|log| log.bytes).sum();
-        let room = Room { held, since: 0 };
-        let is_room = fits(room);
+        let is_room = takes(&Room { held, since: 0 });
         let since = if is_room { bytes } else { 0 };
         lock(&self.rooms).insert(spec.name.clone(), Room { held, since });
         Ok(is_room)

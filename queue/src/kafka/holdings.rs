@@ -43,7 +43,8 @@ pub(super) struct State {
     pub(super) gaps: BTreeSet<u32>,
     pub(super) committing: u32,
     pub(super) writers: BTreeMap<u32, Arc<Writer>>,
-    pub(super) failure: Option<String>,
+    /// Nothing more comes.
+    pub(super) has_ended: bool,
 }
 
 impl State {

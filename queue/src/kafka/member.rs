@@ -9,8 +9,8 @@ use bytes::Bytes;
 use rdkafka::TopicPartitionList;
 use tokio::sync::Notify;
 
+use super::client::{as_i32, at, lock, offsets};
 use super::holdings::{Owned, Queued, State};
-use super::reader::as_i32;
 use super::writer::Writer;
 use crate::{Commit, Error, Event, Message, Position, TopicKind};
 
@@ -62,29 +62,29 @@ impl Member {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     pub(super) fn order(&self, change: impl FnOnce(&mut Orders)) {
-        change(&mut self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut lock(&self.orders));
         self.settled.notify_all();
     }
 
     /// The orders that were not carried out yet.
     pub(super) fn take_orders(&self) -> Orders {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut orders = lock(&self.orders);
         let now = *orders;
         (orders.rejoin, orders.rewind) = (false, false);
         now
     }
 
     pub(super) fn is_stopping(&self) -> bool {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).stop
+        lock(&self.orders).stop
     }
 
-    /// Nothing more comes; the stage is told why.
-    pub(super) fn fail(&self, reason: String) {
-        self.lock().failure = Some(reason);
+    /// Nothing more comes.
+    pub(super) fn end(&self) {
+        self.lock().has_ended = true;
         self.news.notify_waiters();
         self.news.notify_one();
     }
@@ -262,7 +262,7 @@ impl Member {
 
     fn take(&self) -> Result<Option<Event>, Error> {
         let mut state = self.lock();
-        if state.failure.is_some() {
+        if state.has_ended {
             return Err(Error::Closed);
         }
         let event = state.take();
@@ -334,10 +334,10 @@ impl Member {
     }
 
     pub(super) fn list(&self, positions: &[(u32, Position)]) -> Option<TopicPartitionList> {
-        let mut list = TopicPartitionList::new();
+        let list =
+            offsets(&self.full, positions.iter().map(|(of, stands)| (*of, at(stands.offset))))
+                .ok()?;
         for (partition, position) in positions {
-            let offset = rdkafka::Offset::Offset(i64::try_from(position.offset).ok()?);
-            list.add_partition_offset(&self.full, as_i32(*partition), offset).ok()?;
             list.find_partition(&self.full, as_i32(*partition))?.set_metadata(&position.note);
         }
         Some(list)

@@ -20,7 +20,7 @@ mod watcher;
 mod writer;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use rdkafka::producer::FutureProducer;
@@ -28,7 +28,7 @@ use tokio::sync::watch;
 
 pub use options::{KafkaOptions, Readers, Token, TokenSource};
 
-use self::client::{Clients, Link};
+use self::client::{Clients, Link, lock};
 use self::core::{Core, blocking};
 use self::member::Member;
 use self::watcher::Watchers;
@@ -64,8 +64,8 @@ impl KafkaQueue {
         let single = clients.producer(None)?;
         // At the start it is told at once what is wrong; later it is waited for.
         let asked = Arc::clone(&core);
-        blocking(move || asked.reader.topics()).await?;
-        core.refresh().await?;
+        let found = blocking(move || asked.reader.topics()).await?;
+        core.learn(found).await?;
         let watchers = Watchers::new(Arc::clone(&core));
         Ok(Self {
             core,
@@ -84,7 +84,7 @@ impl KafkaQueue {
 
     /// Makes the members of a group in this process leave it and join it again, for tests.
     pub fn revoke(&self, group: &str, topic: &str) {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = lock(&self.members);
         for member in members.iter().filter_map(std::sync::Weak::upgrade) {
             if member.group == group && member.topic == topic {
                 member.revoke();
@@ -138,7 +138,7 @@ impl Queue for KafkaQueue {
         let names = (group, topic, self.core.clients.name(topic));
         let member = Arc::new(Member::new(names, (spec.partitions, spec.kind)));
         let (inbox, consumer) = session::join(&self.core, &member)?;
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut members = lock(&self.members);
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(&member));
         let core = Arc::clone(&self.core);
@@ -157,11 +157,7 @@ impl Queue for KafkaQueue {
         core.check(&commit, None).await?;
         core.wait_for_room(&commit.outputs).await?;
         let names: Vec<String> = commit.outputs.iter().map(|o| o.topic.clone()).collect();
-        let named = commit
-            .outputs
-            .into_iter()
-            .map(|output| Output { topic: core.clients.name(&output.topic), ..output });
-        let outputs: Vec<Output> = named.collect();
+        let outputs = core.clients.named(&commit.outputs);
         if outputs.len() == 1 {
             let written = self.written(&outputs).await;
             core.changed(names.iter().map(String::as_str));
@@ -248,7 +244,7 @@ impl Core {
     ) -> Result<Vec<Message>, Error> {
         let topic = (spec.name.as_str(), spec.partitions);
         self.reader.ends(topic)?;
-        let start = self.start_of(spec)?.get(partition as usize).copied().unwrap_or(0);
+        let start = self.start_of(spec, None)?.get(partition as usize).copied().unwrap_or(0);
         let mut messages = Vec::new();
         let mut taken = 0;
         self.reader.read(&spec.name, &BTreeMap::from([(partition, from.max(start))]), |found| {

@@ -18,6 +18,7 @@ use crate::{Commit, Committed, Committer, Error, Output, Position, TopicKind};
 /// Rest before what was aborted is tried again: a group that is changing needs a moment.
 const REST: Duration = Duration::from_millis(50);
 
+#[derive(Clone)]
 pub(super) struct Outbox {
     pub(super) core: Arc<Core>,
     pub(super) member: Arc<Member>,
@@ -33,15 +34,10 @@ impl Committer for Outbox {
         self.core.check(&commit, Some(&self.member.topic)).await?;
         self.core.wait_for_room(&commit.outputs).await?;
         let on_its_way = Arc::clone(&self.core.on_their_way).read_owned().await;
-        let attempt = Attempt {
-            core: Arc::clone(&self.core),
-            member: Arc::clone(&self.member),
-            consumer: Weak::clone(&self.consumer),
-            writer: Arc::clone(&self.writer),
-        };
+        let attempt = self.clone();
         // Whoever asked may go away in the middle; a transaction is ended in any case.
         let committing = tokio::spawn(async move {
-            let outcome = attempt.commit(commit).await;
+            let outcome = attempt.attempt(commit).await;
             drop(on_its_way);
             outcome
         });
@@ -49,15 +45,8 @@ impl Committer for Outbox {
     }
 }
 
-struct Attempt {
-    core: Arc<Core>,
-    member: Arc<Member>,
-    consumer: Weak<GroupConsumer>,
-    writer: Arc<tokio::sync::Mutex<Option<Arc<Writer>>>>,
-}
-
-impl Attempt {
-    async fn commit(self, commit: Commit) -> Result<Committed, Error> {
+impl Outbox {
+    async fn attempt(self, commit: Commit) -> Result<Committed, Error> {
         if self.core.is_closed() {
             return Err(Error::Closed);
         }
@@ -152,17 +141,14 @@ impl Attempt {
         let Some(writer) = self.writer(commit).await? else {
             return Ok(Ended::Fenced("the partition's writer is gone".into()));
         };
-        let named = commit.outputs.iter().map(|output| Output {
-            topic: self.core.clients.name(&output.topic),
-            ..output.clone()
-        });
+        let named = self.core.clients.named(&commit.outputs);
         let state = commit.state.iter().map(|entry| Output {
             topic: self.member.full.clone(),
             partition: entry.partition,
             key: entry.key.clone(),
             value: entry.value.clone(),
         });
-        let outputs: Vec<Output> = named.chain(state).collect();
+        let outputs: Vec<Output> = named.into_iter().chain(state).collect();
         let offsets = match (positions.is_empty(), generation) {
             (false, Some(generation)) => Some((self.list(positions)?, generation)),
             (false, None) => return Ok(Ended::Aborted("the group is not joined yet".into())),

@@ -7,17 +7,18 @@
 #![expect(clippy::disallowed_methods, reason = "its threads are its own and may wait")]
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
-use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Clients, Link, PATIENCE};
+use super::client::{Clients, Link, PATIENCE, as_i32, at, lock, offsets, whole};
+use crate::contract::size;
 use crate::{Error, Position};
 
 /// How often an open transaction is looked at.
@@ -34,7 +35,7 @@ pub(super) struct Found {
 impl Found {
     /// Bytes of key and value.
     pub(super) fn size(&self) -> u64 {
-        (self.key.len() + self.value.as_ref().map_or(0, Bytes::len)) as u64
+        size(&self.key, self.value.as_ref()) as u64
     }
 }
 
@@ -51,28 +52,22 @@ pub(super) struct Reader {
     idle: Mutex<Vec<BaseConsumer<Link>>>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-pub(super) fn number(offset: Offset) -> Option<u64> {
+fn number(offset: Offset) -> Option<u64> {
     offset.to_raw().and_then(|raw| u64::try_from(raw).ok())
 }
 
-pub(super) fn as_i32(partition: u32) -> i32 {
-    i32::try_from(partition).unwrap_or(i32::MAX)
+/// A consumer that reads without a group, and sees where a partition ends.
+fn outsider(clients: &Clients, isolation: &str) -> Result<BaseConsumer<Link>, Error> {
+    let group = clients.name("cmsync-reader");
+    let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")];
+    clients.consumer(&group, isolation, clients.link.clone(), &more)
 }
 
 impl Reader {
     pub(super) fn new(clients: Clients) -> Result<Self, Error> {
-        let group = clients.name("cmsync-reader");
-        let make = |isolation| {
-            let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")];
-            clients.consumer(&group, isolation, clients.link.clone(), &more)
-        };
         Ok(Self {
-            all: make("read_uncommitted")?,
-            stable: make("read_committed")?,
+            all: outsider(&clients, "read_uncommitted")?,
+            stable: outsider(&clients, "read_committed")?,
             groups: Mutex::default(),
             idle: Mutex::default(),
             clients,
@@ -116,23 +111,18 @@ impl Reader {
         consumer: &BaseConsumer<Link>,
         (topic, partitions): (&str, u32),
         which: Offset,
-    ) -> Result<Vec<u64>, KafkaError> {
-        let full = self.clients.name(topic);
-        let mut asked = TopicPartitionList::new();
-        for partition in 0..partitions {
-            asked.add_partition_offset(&full, as_i32(partition), which)?;
-        }
+    ) -> KafkaResult<Vec<u64>> {
+        let asked = offsets(&self.clients.name(topic), (0..partitions).map(|p| (p, which)))?;
         // In place of times, ListOffsets takes the two that librdkafka writes as -1 and -2.
-        let told = consumer.offsets_for_times(asked, PATIENCE)?;
-        let mut offsets = vec![0; partitions as usize];
+        let told = whole(consumer.offsets_for_times(asked, PATIENCE)?)?;
+        let mut found = vec![0; partitions as usize];
         for element in told.elements() {
-            element.error()?;
-            let slot = usize::try_from(element.partition()).ok().and_then(|p| offsets.get_mut(p));
+            let slot = usize::try_from(element.partition()).ok().and_then(|p| found.get_mut(p));
             if let Some(slot) = slot {
                 *slot = number(element.offset()).unwrap_or(0);
             }
         }
-        Ok(offsets)
+        Ok(found)
     }
 
     /// The first offsets that are there.
@@ -179,15 +169,9 @@ impl Reader {
                 }
             }
         };
-        let mut asked = TopicPartitionList::new();
-        asked.add_partition_range(
-            &self.clients.name(topic),
-            0,
-            as_i32(partitions.saturating_sub(1)),
-        );
-        let told = consumer.committed_offsets(asked, PATIENCE * 2);
-        let told = told.map_err(|e| self.clients.failed("ask", &e))?;
-        Ok(positions_of(&told, partitions))
+        let of = self.clients.name(topic);
+        let told = positions_of(&consumer, &of, 0..partitions, partitions);
+        told.map_err(|e| self.clients.failed("ask", &e))
     }
 
     /// Gives every message of these partitions from their offsets on, in order of each partition, to
@@ -204,11 +188,7 @@ impl Reader {
         let idle = lock(&self.idle).pop();
         let consumer = match idle {
             Some(consumer) => consumer,
-            None => {
-                let more = [("enable.partition.eof", "true"), ("fetch.wait.max.ms", "10")];
-                let group = self.clients.name("cmsync-reader");
-                self.clients.consumer(&group, "read_committed", self.clients.link.clone(), &more)?
-            }
+            None => outsider(&self.clients, "read_committed")?,
         };
         let outcome = self.read_with(&consumer, topic, from, &mut take);
         let freed = consumer.unassign();
@@ -227,12 +207,9 @@ impl Reader {
     ) -> Result<(), Error> {
         let fail = |e: &KafkaError| self.clients.failed("read from", e);
         let full = self.clients.name(topic);
-        let mut wanted = TopicPartitionList::new();
-        for (partition, offset) in from {
-            let offset = Offset::Offset(i64::try_from(*offset).unwrap_or(0));
-            wanted.add_partition_offset(&full, as_i32(*partition), offset).map_err(|e| fail(&e))?;
-        }
-        consumer.assign(&wanted).map_err(|e| fail(&e))?;
+        let wanted =
+            offsets(&full, from.iter().map(|(partition, offset)| (*partition, at(*offset))));
+        wanted.and_then(|wanted| consumer.assign(&wanted)).map_err(|e| fail(&e))?;
         let mut open: std::collections::BTreeSet<i32> = from.keys().map(|p| as_i32(*p)).collect();
         let mut silent_since = Instant::now();
         while !open.is_empty() {
@@ -349,8 +326,16 @@ fn is_moving(error: &KafkaError) -> bool {
     )
 }
 
-/// The positions in a broker's answer.
-pub(super) fn positions_of(told: &TopicPartitionList, partitions: u32) -> Vec<Option<Position>> {
+/// Where a consumer's group stands on these partitions of a topic of so many, after every transaction
+/// that is on its way; an error where the answer for one of them is missing.
+pub(super) fn positions_of<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    full: &str,
+    of: impl IntoIterator<Item = u32>,
+    partitions: u32,
+) -> KafkaResult<Vec<Option<Position>>> {
+    let asked = offsets(full, of.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+    let told = whole(consumer.committed_offsets(asked, PATIENCE * 2)?)?;
     let mut positions = vec![None; partitions as usize];
     for element in told.elements() {
         let slot = usize::try_from(element.partition()).ok().and_then(|p| positions.get_mut(p));
@@ -358,5 +343,5 @@ pub(super) fn positions_of(told: &TopicPartitionList, partitions: u32) -> Vec<Op
             *slot = Some(Position { offset, note: element.metadata().to_owned() });
         }
     }
-    positions
+    Ok(positions)
 }

@@ -16,15 +16,17 @@ use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Link, PATIENCE};
+use super::client::{Link, at, offsets};
 use super::core::Core;
 use super::member::Member;
-use super::reader::{as_i32, positions_of};
+use super::reader::positions_of;
 use super::writer::Writer;
 use crate::{Error, Event, Events, Message, Position, TopicKind};
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(50);
+/// How long one attempt to read from another place may take: nothing is polled meanwhile.
+const SEEK: Duration = Duration::from_secs(1);
 /// How long reading waits for room before its partitions are paused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// Rest before a partition's state is read again.
@@ -92,11 +94,8 @@ fn numbers(list: &TopicPartitionList) -> Vec<u32> {
 
 impl Group {
     fn list(&self, partitions: &[u32]) -> TopicPartitionList {
-        let mut list = TopicPartitionList::new();
-        for partition in partitions {
-            list.add_partition(&self.member.full, as_i32(*partition));
-        }
-        list
+        let all = partitions.iter().map(|partition| (*partition, Offset::Invalid));
+        offsets(&self.member.full, all).unwrap_or_default()
     }
 
     /// Partitions are this member's, or are to be read from what is committed again.
@@ -130,8 +129,9 @@ impl Group {
         partitions: &[u32],
     ) -> Vec<Option<Position>> {
         loop {
-            match consumer.committed_offsets(self.list(partitions), PATIENCE * 2) {
-                Ok(told) => return positions_of(&told, self.member.partitions),
+            let of = partitions.iter().copied();
+            match positions_of(consumer, &self.member.full, of, self.member.partitions) {
+                Ok(positions) => return positions,
                 Err(error) if self.core.is_closed() || self.member.is_stopping() => {
                     tracing::debug!(%error, "stopped while positions were asked for");
                     return Vec::new();
@@ -200,7 +200,7 @@ impl Poller {
                 self.take(found);
             }
         }
-        self.member.fail("the member left".into());
+        self.member.end();
     }
 
     fn take(&self, found: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>) {
@@ -232,18 +232,25 @@ impl Poller {
 
     /// Reads again what was dropped while nobody wanted it.
     fn go_back(&self) {
-        for (partition, offset) in self.member.gaps() {
-            let mut list = TopicPartitionList::new();
-            let offset = Offset::Offset(i64::try_from(offset).unwrap_or(0));
-            let partition_of = as_i32(partition);
-            let added = list.add_partition_offset(&self.member.full, partition_of, offset);
-            let sought = added.and_then(|()| self.consumer.seek_partitions(list, PATIENCE));
-            // The call may succeed and a partition not.
-            let sought = sought.and_then(|told| told.elements().iter().try_for_each(|e| e.error()));
-            match sought {
-                Ok(()) => self.member.is_back(partition),
-                Err(error) => tracing::debug!(%error, partition, "cannot go back yet"),
+        let gaps = self.member.gaps();
+        if gaps.is_empty() {
+            return;
+        }
+        let wanted = offsets(&self.member.full, gaps.into_iter().map(|(of, next)| (of, at(next))));
+        let sought = wanted.and_then(|list| self.consumer.seek_partitions(list, SEEK));
+        match sought {
+            Ok(told) => {
+                // The call may succeed and a partition not.
+                for element in told.elements() {
+                    match (element.error(), u32::try_from(element.partition())) {
+                        (Ok(()), Ok(partition)) => self.member.is_back(partition),
+                        (error, partition) => {
+                            tracing::debug!(?error, ?partition, "cannot go back yet");
+                        }
+                    }
+                }
             }
+            Err(error) => tracing::debug!(%error, "cannot go back yet"),
         }
     }
 
@@ -280,7 +287,8 @@ impl Poller {
             drop(self.consumer.poll(POLL));
         }
         if let Err(error) = self.consumer.subscribe(&[&self.member.full]) {
-            self.member.fail(error.to_string());
+            tracing::error!(%error, "cannot join again");
+            self.member.end();
         }
     }
 }

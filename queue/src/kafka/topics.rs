@@ -32,12 +32,18 @@ fn options() -> AdminOptions {
 
 impl Core {
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>, Error> {
-        AdminClient::from_config(&self.clients.config()).map_err(|e| self.clients.failed("ask", &e))
+        AdminClient::from_config(&self.clients.config(&[]))
+            .map_err(|e| self.clients.failed("ask", &e))
     }
 
     /// Looks at which topics there are.
     pub(super) async fn refresh(self: &Arc<Self>) -> Result<(), Error> {
         let found = self.steadfast(|core| core.reader.topics()).await?;
+        self.learn(found).await
+    }
+
+    /// Remembers topics that were found.
+    pub(super) async fn learn(&self, found: Vec<(String, u32)>) -> Result<(), Error> {
         let unknown: Vec<_> =
             found.into_iter().filter(|(name, _)| self.known(name).is_none()).collect();
         if unknown.is_empty() {

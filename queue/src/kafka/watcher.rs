@@ -3,15 +3,15 @@
 #![expect(clippy::disallowed_methods, reason = "its threads are its own and may wait")]
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer as _;
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 
+use super::client::{at, lock, offsets};
 use super::core::Core;
-use super::reader::as_i32;
 use crate::{Error, TopicKind, TopicSpec};
 
 /// How long a thread waits before it looks whether it is wanted still.
@@ -32,7 +32,7 @@ impl Watchers {
 
     pub(super) fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
         let spec = self.core.known(topic).ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut watched = lock(&self.watched);
         if let Some(sender) = watched.get(topic).filter(|sender| !sender.is_closed()) {
             return Ok(sender.subscribe());
         }
@@ -75,15 +75,11 @@ fn count(core: &Core, spec: &TopicSpec, sender: &watch::Sender<u64>) -> Result<(
     let group = core.clients.name("cmsync-reader");
     let link = core.clients.link.clone();
     let consumer = core.clients.consumer(&group, "read_committed", link, &[])?;
-    let fail = |e| core.clients.failed("watch", &e);
+    let fail = |e: KafkaError| core.clients.failed("watch", &e);
     let full = core.clients.name(&spec.name);
     let ends = core.reader.ends((&spec.name, spec.partitions))?;
-    let mut list = TopicPartitionList::new();
-    for (partition, end) in (0..).zip(ends) {
-        let end = Offset::Offset(i64::try_from(end).unwrap_or(0));
-        list.add_partition_offset(&full, as_i32(partition), end).map_err(fail)?;
-    }
-    consumer.assign(&list).map_err(fail)?;
+    let list = offsets(&full, (0..).zip(ends).map(|(partition, end)| (partition, at(end))));
+    list.and_then(|list| consumer.assign(&list)).map_err(fail)?;
     // What was written before the ends were known is looked at once more.
     sender.send_modify(|count| *count += 1);
     while is_wanted(core, sender) {

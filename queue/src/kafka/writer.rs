@@ -5,8 +5,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
-use super::client::{Clients, Link, PATIENCE};
-use super::reader::as_i32;
+use super::client::{Clients, Link, PATIENCE, as_i32};
 use crate::local::{CrashPoint, Faults};
 use crate::{Error, Output};
 
@@ -57,7 +56,7 @@ impl Writer {
         if let Err(error) = begun {
             return self.give_up(&error).await;
         }
-        let offsets_of_outputs = match self.send(outputs).await {
+        let offsets_of_outputs = match send(&self.producer, outputs).await {
             Ok(offsets) => offsets,
             Err(error) => return self.give_up(&error).await,
         };
@@ -80,10 +79,6 @@ impl Writer {
             Ok(()) => Ended::Done(offsets_of_outputs),
             Err(error) => self.give_up(&error).await,
         }
-    }
-
-    async fn send(&self, outputs: &[Output]) -> Result<Vec<u64>, KafkaError> {
-        send(&self.producer, outputs).await
     }
 
     /// Aborts what is open.

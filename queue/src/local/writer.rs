@@ -14,7 +14,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::catalog::Catalog;
 use super::faults::{CrashPoint, Faults};
 use super::store::{Batch, Store, StoredTopic, TopicPartition};
-use crate::limits::check;
+use crate::contract::size;
+use crate::limits::{check, fits, wanted};
 use crate::{Commit, Committed, Error, MAX_COMMIT_BYTES, TopicKind, TopicSpec};
 
 /// Most requests that share one batch.
@@ -232,18 +233,12 @@ impl Draft {
         Ok(Committed::Done(Vec::new()))
     }
 
-    /// Whether a topic has no room for the commit. An empty topic takes any: a single message above
-    /// the limit must not wait for ever.
+    /// Whether a topic has no room for the commit.
     fn is_full(&self, catalog: &Catalog, commit: &Commit) -> bool {
-        let mut wanted: HashMap<&str, u64> = HashMap::new();
-        for output in commit.outputs.iter().filter(|o| o.value.is_some()) {
-            let bytes = output.key.len() + output.value.as_ref().map_or(0, bytes::Bytes::len);
-            *wanted.entry(&output.topic).or_default() += bytes as u64;
-        }
-        wanted.into_iter().any(|(name, bytes)| {
+        wanted(&commit.outputs).into_iter().any(|(name, bytes)| {
             catalog.topic(name).is_ok_and(|topic| {
                 let held = topic.bytes() + self.added.get(&topic.id).copied().unwrap_or(0);
-                held > 0 && held.saturating_add(bytes) > topic.spec.max_bytes
+                !fits(held, bytes, topic.spec.max_bytes)
             })
         })
     }
@@ -295,7 +290,7 @@ impl Draft {
         *next += 1;
         self.batch.ends.retain(|(of, _)| *of != at);
         self.batch.ends.push((at, *next));
-        let bytes = key.len() + value.as_ref().map_or(0, bytes::Bytes::len);
+        let bytes = size(&key, value.as_ref());
         *self.added.entry(topic).or_default() += bytes as u64;
         match (kind, value) {
             (TopicKind::Log, Some(value)) => self.batch.appends.push((at, offset, key, value)),

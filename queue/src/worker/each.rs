@@ -88,10 +88,7 @@ async fn run(
             }
             count = 0;
         }
-        let bytes: usize = outputs
-            .iter()
-            .map(|o| o.key.len() + o.value.as_ref().map_or(0, bytes::Bytes::len))
-            .sum();
+        let bytes: usize = outputs.iter().map(Output::size).sum();
         let is_full = pending.outputs.len() + outputs.len() > MAX_COMMIT_MESSAGES
             || pending.bytes() + bytes > MAX_COMMIT_BYTES;
         if is_full && count > 0 {

@@ -193,9 +193,8 @@ impl Gather {
         }
         let mut commit = Commit::default();
         while let Some(output) = self.outputs.pop_front() {
-            let bytes = output.key.len() + output.value.as_ref().map_or(0, bytes::Bytes::len);
             let full = commit.outputs.len() == MAX_COMMIT_MESSAGES
-                || commit.bytes() + bytes > MAX_COMMIT_BYTES;
+                || commit.bytes() + output.size() > MAX_COMMIT_BYTES;
             if full && !commit.outputs.is_empty() {
                 self.outputs.push_front(output);
                 break;
