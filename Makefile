@@ -98,7 +98,7 @@ bench: build ## Measure; writes target/bench.json
 	$(CARGO) run --locked --release -p cmsync-bench
 
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
-	CMSYNC_KILLS=50 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
+	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
 	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --test contract killed_between_any_two_steps_kafka)
 
 clean: ## Remove everything that was built

@@ -19,6 +19,7 @@ mod pipeline;
 mod progress;
 mod queue;
 mod reload;
+mod revision;
 mod secret;
 mod status_board;
 mod supervisor;

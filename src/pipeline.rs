@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use cmsync_console::Ready;
 use cmsync_control::{Desk, local_api};
-use cmsync_queue::{Queue, TopicKind, TopicSpec};
+use cmsync_producer::Job;
+use cmsync_queue::{TopicKind, TopicSpec};
 use cmsync_schemas::{Clock, topics};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
@@ -16,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::StageName;
 use crate::config::Config;
 use crate::progress;
-use crate::queue::{self, Trouble};
+use crate::queue::{self, Opened};
 use crate::reload::Reload;
+use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
 
@@ -53,13 +56,14 @@ pub(crate) async fn run(
     stages: Vec<StageName>,
 ) -> anyhow::Result<bool> {
     let metrics = install_metrics()?;
-    let (queue, trouble) = queue::open(&config).await?;
+    let opened = queue::open(&config).await?;
+    let queue = Arc::clone(&opened.queue);
     queue.declare(&shared_topics(config.partitions)).await?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let board =
         StatusBoard::new(Arc::clone(&queue), clock(), config.kafka.is_some(), shutdown.clone());
-    serve(&config, (&queue, trouble), &metrics, &board, &shutdown).await?;
+    serve(&config, opened, &metrics, &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
@@ -71,16 +75,8 @@ pub(crate) async fn run(
     supervisor.apply(&config).await?;
     let before = supervisor.dead_letters().await?;
     progress::show(metrics.clone(), shutdown.clone(), !once);
-    let context = supervisor.producer_context();
-    let producer_runs = supervisor.has(StageName::Producer);
-    let mut producer = tokio::spawn(async move {
-        if producer_runs || once {
-            cmsync_producer::run(context, wanted, once, shutdown.clone()).await
-        } else {
-            shutdown.cancelled().await;
-            Ok(cmsync_producer::Outcome::default())
-        }
-    });
+    let (own, revision) = watch::channel(config.revision);
+    let mut producer = tokio::spawn(produce(&supervisor, wanted, once, revision));
     let place = match &config.kafka {
         Some(kafka) => kafka.options.brokers.clone(),
         None => config.queue_directory.display().to_string(),
@@ -91,7 +87,10 @@ pub(crate) async fn run(
         tokio::select! {
             outcome = &mut producer => break outcome.context("the producer panicked")?,
             Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
-            config = reload.changed(), if !once => supervisor.apply(&config).await?,
+            config = reload.changed(), if !once => {
+                supervisor.apply(&config).await?;
+                own.send_replace(config.revision);
+            }
         }
     };
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
@@ -99,6 +98,33 @@ pub(crate) async fn run(
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
     Ok(is_well && (is_drained || !once))
+}
+
+/// The producer, where it runs here: on brokers, while no other copy has a newer configuration.
+fn produce(
+    supervisor: &Supervisor,
+    wanted: watch::Receiver<BTreeMap<String, Job>>,
+    once: bool,
+    own: watch::Receiver<u64>,
+) -> impl Future<Output = Result<cmsync_producer::Outcome, cmsync_producer::Error>> + use<> {
+    let runs = once || supervisor.has(StageName::Producer);
+    let is_shared = supervisor.config.kafka.is_some();
+    let (context, shutdown) = (supervisor.producer_context(), supervisor.shutdown.clone());
+    let (queue, board) = (Arc::clone(&supervisor.queue), supervisor.board.clone());
+    async move {
+        let work = |stop| cmsync_producer::run(context.clone(), wanted.clone(), once, stop);
+        match (runs, is_shared) {
+            (true, true) => {
+                let revisions = Revisions { queue, clock: clock(), board, own };
+                revisions.while_newest(shutdown, work).await
+            }
+            (true, false) => work(shutdown).await,
+            (false, _) => {
+                shutdown.cancelled().await;
+                Ok(cmsync_producer::Outcome::default())
+            }
+        }
+    }
 }
 
 /// Whether a run with `once` has done all that it was for; says what it has not.
@@ -160,11 +186,12 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
 /// Starts the web endpoint and the local API.
 async fn serve(
     config: &Config,
-    (queue, trouble): (&Arc<dyn Queue>, Option<Trouble>),
+    opened: Opened,
     metrics: &PrometheusHandle,
     board: &StatusBoard,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
+    let queue = Arc::clone(&opened.queue);
     if let Some(address) = config.listen {
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
@@ -172,8 +199,8 @@ async fn serve(
         let board = board.clone();
         let readiness = Arc::new(move || {
             let mut missing = board.not_ready();
-            missing.extend(trouble.as_ref().and_then(|trouble| trouble.borrow().clone()));
-            missing
+            missing.extend(opened.trouble());
+            Ready { missing, owned: opened.owned() }
         });
         let serving = cmsync_console::serve(listener, metrics.clone(), readiness, shutdown.clone());
         tokio::spawn(async move {
@@ -186,7 +213,7 @@ async fn serve(
         // Commands go to the brokers themselves.
         return Ok(());
     }
-    let desk = Desk::new(Arc::clone(queue), clock());
+    let desk = Desk::new(queue, clock());
     let (directory, shutdown) = (config.queue_directory.clone(), shutdown.clone());
     tokio::spawn(async move {
         if let Err(error) = local_api::serve(&directory, desk, shutdown).await {

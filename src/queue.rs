@@ -19,12 +19,40 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Why writing fails at the moment, if it does.
 pub(crate) type Trouble = watch::Receiver<Option<String>>;
 
+/// An open queue.
+pub(crate) struct Opened {
+    pub(crate) queue: Arc<dyn Queue>,
+    /// One in a file says when it cannot be written.
+    pub(crate) trouble: Option<Trouble>,
+    /// One on Kafka says what this copy owns.
+    pub(crate) kafka: Option<Arc<KafkaQueue>>,
+}
+
+impl Opened {
+    /// Why writing fails, if it does.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.as_ref().and_then(|trouble| trouble.borrow().clone())
+    }
+
+    /// What this copy owns, where several share the work.
+    pub(crate) fn owned(&self) -> Vec<String> {
+        let owned = self.kafka.as_ref().map(|kafka| kafka.owned()).unwrap_or_default();
+        let told = owned.into_iter().map(|(group, topic, count)| match count {
+            0 => format!("{group} on {topic}: standing by"),
+            1 => format!("{group} on {topic}: 1 partition"),
+            _ => format!("{group} on {topic}: {count} partitions"),
+        });
+        told.collect()
+    }
+}
+
 /// Opens the queue. One in a file may be held for a moment by a process that is just starting or
 /// stopping, or by a command: that is waited out.
-pub(crate) async fn open(config: &Config) -> Result<(Arc<dyn Queue>, Option<Trouble>), Error> {
+pub(crate) async fn open(config: &Config) -> Result<Opened, Error> {
     if let Some(kafka) = &config.kafka {
-        let queue = KafkaQueue::open(kafka.options.clone()).await?;
-        return Ok((Arc::new(queue), None));
+        let kafka = Arc::new(KafkaQueue::open(kafka.options.clone()).await?);
+        let queue = Arc::clone(&kafka) as Arc<dyn Queue>;
+        return Ok(Opened { queue, trouble: None, kafka: Some(kafka) });
     }
     let started = Instant::now();
     loop {
@@ -34,8 +62,8 @@ pub(crate) async fn open(config: &Config) -> Result<(Arc<dyn Queue>, Option<Trou
             }
             opened => {
                 let queue = Arc::new(opened?);
-                let trouble = queue.trouble();
-                return Ok((queue, Some(trouble)));
+                let trouble = Some(queue.trouble());
+                return Ok(Opened { queue, trouble, kafka: None });
             }
         }
     }

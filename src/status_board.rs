@@ -15,6 +15,8 @@ pub(crate) struct StatusBoard {
     queue: Arc<dyn Queue>,
     clock: Clock,
     stages: Arc<Mutex<BTreeMap<String, watch::Sender<Status>>>>,
+    /// What keeps the whole process from being ready.
+    hold: Arc<Mutex<Option<String>>>,
     /// Whether other copies say how the same stages are: one that does nothing yet says nothing.
     is_shared: bool,
     shutdown: CancellationToken,
@@ -27,7 +29,7 @@ impl StatusBoard {
         is_shared: bool,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { queue, clock, stages: Arc::default(), is_shared, shutdown }
+        Self { queue, clock, stages: Arc::default(), hold: Arc::default(), is_shared, shutdown }
     }
 
     /// The place where a stage says how it is; the same at every call.
@@ -63,12 +65,19 @@ impl StatusBoard {
         self.queue.publish(keys.into_iter().map(|key| output(key, None)).collect()).await.map(drop)
     }
 
+    /// The process is not ready, for this reason.
+    pub(crate) fn hold(&self, reason: Option<String>) {
+        *self.hold.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
     /// What keeps the process from being ready.
     pub(crate) fn not_ready(&self) -> Vec<String> {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
         let stages = stages.values().map(|s| s.borrow().clone());
         let stopped = stages.filter(|s| s.state == Health::Stopped);
-        stopped.map(|s| format!("{}/{}: {}", s.connection, s.stage, s.reason)).collect()
+        let stopped = stopped.map(|s| format!("{}/{}: {}", s.connection, s.stage, s.reason));
+        let hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        stopped.chain(hold).collect()
     }
 
     /// How a stage is now.

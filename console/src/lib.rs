@@ -10,8 +10,17 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// Says what is not ready; empty when all is.
-pub type Readiness = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
+/// How ready the process is.
+#[derive(Debug, Default)]
+pub struct Ready {
+    /// What is not ready; empty when all is.
+    pub missing: Vec<String>,
+    /// What this copy owns, where copies share the work.
+    pub owned: Vec<String>,
+}
+
+/// Says how ready the process is.
+pub type Readiness = Arc<dyn Fn() -> Ready + Send + Sync>;
 
 #[derive(Clone)]
 struct Shared {
@@ -38,10 +47,11 @@ pub async fn serve(
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {
-    let missing = (shared.readiness)();
-    if missing.is_empty() {
-        (StatusCode::OK, "ready\n".into())
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n")
-    }
+    let Ready { missing, owned } = (shared.readiness)();
+    let (status, mut lines) = match missing.is_empty() {
+        true => (StatusCode::OK, vec!["ready".to_owned()]),
+        false => (StatusCode::SERVICE_UNAVAILABLE, missing),
+    };
+    lines.extend(owned);
+    (status, lines.join("\n") + "\n")
 }

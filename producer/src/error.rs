@@ -45,12 +45,13 @@ pub enum Error {
     },
     /// Too much waits for the workspace.
     #[error(
-        "{waiting} bytes wait for the workspace, more than `max_backlog`: nothing is published \
-             until it takes them"
+        "{waiting} bytes wait for the workspace, {why}: nothing is published until it takes them"
     )]
     Backlog {
         /// Bytes that wait.
         waiting: u64,
+        /// Why it is too much.
+        why: &'static str,
     },
     /// The process is stopping.
     #[error("stopping")]

@@ -47,7 +47,8 @@ impl Connection {
                 | Subject::DeadLetter
                 | Subject::Groups
                 | Subject::RawLimit
-                | Subject::Hold => false,
+                | Subject::Hold
+                | Subject::Revision => false,
             };
             if is_done {
                 self.queue

@@ -56,24 +56,34 @@ impl Publisher {
         seq
     }
 
-    /// Bytes that wait for the workspace.
-    pub(crate) async fn backlog(&self) -> Result<u64, Error> {
-        let mut waiting = 0;
+    /// Bytes that wait for the workspace, and whether the queue will delete them before long.
+    async fn backlog(&self) -> Result<(u64, bool), Error> {
+        let (mut waiting, mut expires) = (0, false);
         for (topic, group) in [
             (topics::changes(&self.connection), topics::TRANSFORMER),
             (topics::records(&self.connection), topics::UPLOADER),
         ] {
-            waiting += self.queue.log(&topic, group).await?.iter().map(|p| p.bytes).sum::<u64>();
+            for partition in self.queue.log(&topic, group).await? {
+                waiting += partition.bytes;
+                expires |= partition.expires;
+            }
         }
         self.metrics.backlog.set(waiting as f64);
-        Ok(waiting)
+        Ok((waiting, expires))
     }
 
     /// # Errors
     /// [`Error::Backlog`] when too much waits.
     pub(crate) async fn check_backlog(&self) -> Result<(), Error> {
-        let waiting = self.backlog().await?;
-        if waiting > self.max_backlog { Err(Error::Backlog { waiting }) } else { Ok(()) }
+        match self.backlog().await? {
+            (waiting, _) if waiting > self.max_backlog => {
+                Err(Error::Backlog { waiting, why: "more than `max_backlog`" })
+            }
+            (waiting, true) => {
+                Err(Error::Backlog { waiting, why: "for more than half of the queue's retention" })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Commits outputs and state together; gives the offsets of the outputs.

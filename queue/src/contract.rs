@@ -144,6 +144,9 @@ pub enum Event {
         partition: u32,
         /// Where the group stands; reading goes on here.
         position: Position,
+        /// Offsets between what the group had committed and `position` whose messages nobody took: the
+        /// log deleted them. Zero on backends that keep what nobody took.
+        lost: u64,
         /// The partition's state where the topic is compacted, else empty.
         state: State,
     },
@@ -189,6 +192,9 @@ pub struct PartitionLog {
     pub waiting: u64,
     /// Where the group that was asked for stands, if it ever committed.
     pub position: Option<Position>,
+    /// Whether what waits is older than half of the time after which the log deletes it. Never on
+    /// backends that keep what nobody took.
+    pub expires: bool,
 }
 
 /// A message queue.

@@ -41,7 +41,7 @@ fn at(offset: u64) -> Position {
 /// Takes events until `partition` was assigned; gives its position and state.
 async fn assigned(events: &mut dyn Events, partition: u32) -> (Position, Vec<(Bytes, Bytes)>) {
     loop {
-        if let Event::Assigned { partition: p, position, state } = events.next().await.unwrap()
+        if let Event::Assigned { partition: p, position, state, .. } = events.next().await.unwrap()
             && p == partition
         {
             return (position, state.map(Result::unwrap).collect());
@@ -451,6 +451,10 @@ impl Each for Copier {
         Handled::Outputs(vec![output])
     }
 
+    fn lost(&mut self, partition: u32, offsets: u64) -> Vec<Output> {
+        vec![output("out", partition, &format!("{offsets} lost"))]
+    }
+
     fn held(&mut self, _partition: u32, reason: &str) {
         assert_eq!(reason, "not understood");
     }
@@ -480,6 +484,47 @@ async fn a_held_message_stops_its_partition_alone(backend: &dyn Backend) {
     assert_eq!(queue.log("in", "g").await.unwrap()[0].position.as_ref().unwrap().offset, 1);
     shutdown.cancel();
     running.await.unwrap().unwrap();
+}
+
+/// Runs a [`Copier`] until `out` holds so many messages.
+async fn copy_until(queue: &dyn Queue, count: usize) -> Vec<String> {
+    let (events, committer) = queue.join("g", "in").await.unwrap();
+    let (shutdown, mut watch) = (CancellationToken::new(), queue.watch("out").unwrap());
+    let mut copier = Copier;
+    let copying = each(events, &*committer, &mut copier, &shutdown);
+    let seen = async {
+        loop {
+            let texts = texts(queue, "out", 0).await;
+            if texts.len() >= count {
+                return texts;
+            }
+            watch.changed().await.unwrap();
+        }
+    };
+    tokio::select! {
+        ended = copying => panic!("ended: {ended:?}"),
+        texts = seen => texts,
+    }
+}
+
+/// Other backends keep what nobody took.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_deleted_before_it_was_taken_is_told_once_and_the_rest_is_taken() {
+    let backend = Kafka::new();
+    let queue = backend.open().await;
+    declare(&*queue).await;
+    for text in ["a", "b", "c", "d"] {
+        queue.publish(vec![output("in", 0, text)]).await.unwrap();
+    }
+    assert_eq!(copy_until(&*queue, 4).await, ["a", "b", "c", "d"]);
+    for text in ["e", "f", "g"] {
+        queue.publish(vec![output("in", 0, text)]).await.unwrap();
+    }
+    backend.delete_below("in", (0, 6)).await;
+    assert_eq!(copy_until(&*queue, 6).await[4..], ["2 lost", "g"]);
+    // What is gone for good is told once.
+    queue.publish(vec![output("in", 0, "h")]).await.unwrap();
+    assert_eq!(copy_until(&*queue, 7).await[6..], ["h"]);
 }
 
 mod model {

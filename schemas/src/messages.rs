@@ -3,8 +3,11 @@
 //! The two records of which messages hold a thousand are written by position rather than by name:
 //! the same bytes, a tenth of the data path's CPU less.
 
+use bytes::Bytes;
 use serde::ser::SerializeTupleStruct as _;
 use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{CONTROL, topics};
 
 /// A device as the site names it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -244,6 +247,8 @@ pub enum Subject {
     RawLimit,
     /// Send nothing until a time: the workspace stores nothing until then.
     Hold,
+    /// The highest revision of a configuration, in `item`; of no connection.
+    Revision,
 }
 
 /// What a person asked for.
@@ -259,6 +264,31 @@ pub struct Control {
     pub action: String,
     /// Microseconds since 1970.
     pub asked_at: i64,
+}
+
+/// What a stage says when its queue deleted messages before it took them.
+pub const LOST: &str = "the queue deleted messages before they were taken: every collection is sent \
+    whole again; let the queue keep them longer, or find out why nobody took them";
+
+impl Control {
+    /// Asks for every collection of a connection whole.
+    #[must_use]
+    pub fn resend_all(connection: &str, now: i64) -> Self {
+        Self {
+            connection: connection.to_owned(),
+            subject: Subject::Resend,
+            item: String::new(),
+            action: "resend".to_owned(),
+            asked_at: now,
+        }
+    }
+
+    /// Key and value under which it is asked for; another one is another wish.
+    #[must_use]
+    pub fn wish(&self) -> (String, Bytes) {
+        let key = topics::control_key(&self.connection, self.subject, &self.item);
+        (format!("{key}/{}", self.asked_at), CONTROL.encode(self))
+    }
 }
 
 /// What the producer remembers of a connection.

@@ -50,6 +50,7 @@ pub(super) fn check(
         drain_deadline: file.drain_deadline,
         verify_interval: file.verify_interval,
         verify_settle: file.verify_settle,
+        revision: file.revision,
         listen,
         log_format: file.log.format,
         log_level: file.log.level.clone(),

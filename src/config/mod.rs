@@ -58,6 +58,7 @@ pub(crate) struct Config {
     pub(crate) drain_deadline: Duration,
     pub(crate) verify_interval: Duration,
     pub(crate) verify_settle: Duration,
+    pub(crate) revision: u64,
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,

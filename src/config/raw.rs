@@ -24,6 +24,8 @@ pub(crate) struct File {
     /// What changed within this time is not judged: rows are visible after minutes.
     #[serde(with = "humantime_serde")]
     pub(crate) verify_settle: Duration,
+    /// Counts changes of the file, where several hosts have one.
+    pub(crate) revision: u64,
     pub(crate) http: Http,
     pub(crate) log: Log,
     pub(crate) queue: Queue,
@@ -39,6 +41,7 @@ impl Default for File {
             drain_deadline: Duration::from_secs(25),
             verify_interval: Duration::from_secs(6 * 3_600),
             verify_settle: Duration::from_secs(15 * 60),
+            revision: 0,
             http: Http::default(),
             log: Log::default(),
             queue: Queue::default(),

@@ -21,10 +21,11 @@ pub(crate) fn change(
     let mut document: DocumentMut =
         text.parse().with_context(|| format!("`{shown}` cannot be changed"))?;
     change(&mut document)?;
-    let new = document.to_string();
-    if new == text {
+    if document.to_string() == text {
         return Ok(());
     }
+    raise(&mut document);
+    let new = document.to_string();
     let aside = path.with_extension("toml.new");
     std::fs::write(&aside, new)
         .with_context(|| format!("failed to write `{}`", aside.display()))?;
@@ -32,6 +33,15 @@ pub(crate) fn change(
         drop(std::fs::set_permissions(&aside, metadata.permissions()));
     }
     std::fs::rename(&aside, path).with_context(|| format!("failed to write `{shown}`"))
+}
+
+/// Raises the revision, where several hosts may have the file.
+fn raise(document: &mut DocumentMut) {
+    let is_shared = document.get("queue").and_then(|queue| queue.get("kafka")).is_some();
+    let now = document.get("revision").and_then(Item::as_integer);
+    if is_shared || now.is_some() {
+        document.insert("revision", toml_edit::value(now.unwrap_or(0).saturating_add(1)));
+    }
 }
 
 /// The table of a connection, made where it is missing.
@@ -145,6 +155,15 @@ mod tests {
              collections = [ \"PS100001\" ]\n[connections.c.site]\nread_timeout = \"2m\"\naccount = \"a\"\n"
         );
         assert_eq!(changed(&new, "description = 'new'"), new);
+    }
+
+    #[test]
+    fn a_file_that_several_hosts_have_gets_a_higher_revision_with_each_change() {
+        let text = "[queue.kafka]\nbrokers = \"a:9092\"\n";
+        let once = changed(text, "description = 'a'");
+        assert!(once.starts_with("revision = 1\n"), "{once}");
+        assert_eq!(changed(&once, "description = 'a'"), once);
+        assert!(changed(&once, "description = 'b'").starts_with("revision = 2\n"));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use cmsync_queue::worker::{Each, Handled, each};
 use cmsync_queue::{Error, Message, Output, Queue};
 use cmsync_schemas::tables::{Action, MemberRow, format_time};
 use cmsync_schemas::{
-    CHANGE, Clock, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, RECORD_BATCH, RecordBatch,
-    Status, topics,
+    CHANGE, Clock, Control, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, LOST,
+    RECORD_BATCH, RecordBatch, Status, topics,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -107,6 +107,14 @@ impl Each for Transformer {
             value: Some(RECORD_BATCH.encode(&batch)),
         });
         Handled::Outputs(outputs)
+    }
+
+    fn lost(&mut self, partition: u32, offsets: u64) -> Vec<Output> {
+        tracing::error!(topic = self.changes, partition, offsets, "{LOST}");
+        self.metrics.lost.increment(offsets);
+        let (key, value) = Control::resend_all(&self.connection, (self.clock)()).wish();
+        let (key, value) = (key.into(), Some(value));
+        vec![Output { topic: topics::CONTROL.to_owned(), partition: 0, key, value }]
     }
 
     fn held(&mut self, partition: u32, reason: &str) {

@@ -25,4 +25,6 @@ cmsync_schemas::declare_metrics! {
     age_seconds: Histogram = "cmsync_uploader_record_age_seconds";
     /// Attempts that a body took.
     attempts: Histogram = "cmsync_uploader_body_attempts";
+    /// Messages of the records that the queue deleted before they were taken; everything is sent whole.
+    lost: Counter = "cmsync_uploader_messages_lost_total";
 }

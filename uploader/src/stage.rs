@@ -10,7 +10,9 @@ use bytes::Bytes;
 use cmsync_queue::worker::{Gather, Gathered};
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::tables::COLLECTION_STREAM;
-use cmsync_schemas::{Clock, DeadLetter, DecodeError, Health, RECORD_BATCH, Status, topics};
+use cmsync_schemas::{
+    Clock, Control, DeadLetter, DecodeError, Health, LOST, RECORD_BATCH, Status, topics,
+};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -198,8 +200,11 @@ impl Stage {
 
     async fn take(&mut self, found: Gathered) -> Result<(), Error> {
         match found {
-            Gathered::Assigned(partition, _) => {
+            Gathered::Assigned { partition, lost, .. } => {
                 self.runs.forget(partition);
+                if lost > 0 {
+                    self.lost(partition, lost);
+                }
                 if partition == DECIDING {
                     self.decides = true;
                     self.decide().await?;
@@ -221,6 +226,16 @@ impl Stage {
             Gathered::Committed => {}
         }
         Ok(())
+    }
+
+    /// The queue deleted records before they were taken.
+    fn lost(&mut self, partition: u32, offsets: u64) {
+        let topic = topics::records(&self.connection);
+        tracing::error!(topic, partition, offsets, "{LOST}");
+        self.metrics.lost.increment(offsets);
+        let (key, value) = Control::resend_all(&self.connection, self.now()).wish();
+        let (key, value) = (key.into(), Some(value));
+        self.gather.emit(vec![Output { topic: topics::CONTROL.into(), partition: 0, key, value }]);
     }
 
     fn send_ready(&mut self) {

@@ -1,5 +1,6 @@
 //! Makes the clients of librdkafka, each with what it needs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -107,12 +108,22 @@ impl ConsumerContext for Link {}
 pub(super) struct Clients {
     pub(super) options: Arc<KafkaOptions>,
     pub(super) link: Link,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl Clients {
     pub(super) fn new(options: KafkaOptions) -> Self {
         let link = Link { token: options.token.clone(), ..Link::default() };
-        Self { options: Arc::new(options), link }
+        Self { options: Arc::new(options), link, is_closed: Arc::default() }
+    }
+
+    /// Whether the queue was closed: nothing is waited for any longer.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
+    }
+
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
     }
 
     /// A name with the installation's prefix.
@@ -182,6 +193,8 @@ impl Clients {
             ("message.max.bytes", "10000000"),
             ("queue.buffering.max.kbytes", "65536"),
             ("compression.type", "lz4"),
+            // A call that the library forgot goes on when a connection closes: see `Writer::call`.
+            ("connections.max.idle.ms", "60000"),
         ]);
         config.set("enable.idempotence", "true").set("acks", "all");
         if let Some(id) = transactional_id {

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::client::{Clients, lock};
 use super::reader::Reader;
@@ -38,10 +37,11 @@ pub(super) struct Core {
     pub(super) clients: Clients,
     pub(super) reader: Reader,
     pub(super) faults: Faults,
-    closed: AtomicBool,
     topics: Mutex<BTreeMap<String, TopicSpec>>,
     /// Those whose settings were looked at.
     checked: Mutex<BTreeSet<String>>,
+    /// After what time topics delete messages.
+    retentions: Mutex<HashMap<String, Duration>>,
     /// Groups that read a topic, as far as this process knows.
     groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
     rooms: Mutex<HashMap<String, Room>>,
@@ -92,9 +92,9 @@ impl Core {
             reader: Reader::new(clients.clone())?,
             clients,
             faults: Faults::default(),
-            closed: AtomicBool::new(false),
             topics: Mutex::default(),
             checked: Mutex::default(),
+            retentions: Mutex::default(),
             groups: Mutex::default(),
             rooms: Mutex::default(),
             means: Mutex::default(),
@@ -105,11 +105,11 @@ impl Core {
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.clients.is_closed()
     }
 
     pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.clients.close();
     }
 
     // Topics.
@@ -128,6 +128,14 @@ impl Core {
         let is_same =
             |known: TopicSpec| (known.partitions, known.kind) == (spec.partitions, spec.kind);
         lock(&self.checked).contains(&spec.name) && self.known(&spec.name).is_some_and(is_same)
+    }
+
+    /// After what time a topic deletes messages, if it does.
+    pub(super) fn keeps(&self, name: &str, retention: Option<Duration>) {
+        match retention {
+            Some(retention) => drop(lock(&self.retentions).insert(name.to_owned(), retention)),
+            None => drop(lock(&self.retentions).remove(name)),
+        }
     }
 
     pub(super) fn forget(&self, name: &str) {
@@ -230,6 +238,14 @@ impl Core {
         };
         let mut logs: Vec<PartitionLog> = logs.map(log).collect();
         self.weigh(&spec.name, &mut logs)?;
+        let retention = lock(&self.retentions).get(&spec.name).copied();
+        if let Some(retention) = retention.filter(|_| logs.iter().any(|log| log.waiting > 0)) {
+            let fresh = self.reader.since(topic, SystemTime::now() - retention / 2)?;
+            for (log, fresh) in logs.iter_mut().zip(fresh) {
+                let next = log.position.as_ref().map_or(log.start, |p| p.offset.max(log.start));
+                log.expires = log.waiting > 0 && next < fresh.unwrap_or(log.end);
+            }
+        }
         Ok(logs)
     }
 
@@ -338,7 +354,7 @@ impl Core {
             end,
             bytes,
             position,
-            waiting: 0,
+            ..PartitionLog::default()
         };
         Ok(logs.map(log).collect())
     }

@@ -11,6 +11,27 @@ use crate::{Event, Message, Position};
 /// Bytes of one event, about.
 const EVENT_BYTES: usize = 2 * 1024 * 1024;
 
+/// Where a group stands in a partition.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    /// What is committed; where the log has deleted what is above it, raised to the log's start.
+    pub(super) position: Option<Position>,
+    /// What was deleted before the group took it, in offsets.
+    pub(super) lost: u64,
+    /// Where reading goes on.
+    pub(super) next: u64,
+}
+
+impl Standing {
+    /// Of a group that committed this, in a log that starts there.
+    pub(super) fn new(committed: Option<Position>, start: u64) -> Self {
+        let lost = committed.as_ref().map_or(0, |stands| start.saturating_sub(stands.offset));
+        let position = committed.map(|p| Position { offset: p.offset.max(start), ..p });
+        let next = position.as_ref().map_or(start, |position| position.offset);
+        Self { position, lost, next }
+    }
+}
+
 /// A partition that the brokers gave to this member.
 #[derive(Debug, Default)]
 pub(super) struct Owned {
@@ -24,7 +45,7 @@ pub(super) struct Owned {
 }
 
 pub(super) enum Queued {
-    Assigned { partition: u32, epoch: u64, position: Position, state: BTreeMap<Bytes, Bytes> },
+    Assigned { partition: u32, epoch: u64, standing: Standing, state: BTreeMap<Bytes, Bytes> },
     Messages { partition: u32, epoch: u64, messages: Vec<Message>, bytes: usize },
     Revoked { partition: u32 },
 }
@@ -78,11 +99,11 @@ impl State {
         &mut self,
         partition: u32,
         epoch: u64,
-        position: Position,
+        standing: Standing,
         state: BTreeMap<Bytes, Bytes>,
     ) {
         self.gaps.remove(&partition);
-        self.inbox.push_back(Queued::Assigned { partition, epoch, position, state });
+        self.inbox.push_back(Queued::Assigned { partition, epoch, standing, state });
     }
 
     /// Forgets messages of these partitions; whether there were any.
@@ -103,8 +124,8 @@ impl State {
     pub(super) fn take(&mut self) -> Option<Event> {
         while let Some(queued) = self.inbox.pop_front() {
             let event = match queued {
-                Queued::Assigned { partition, epoch, position, state } => {
-                    self.assigned((partition, epoch), position, state)
+                Queued::Assigned { partition, epoch, standing, state } => {
+                    self.assigned((partition, epoch), standing, state)
                 }
                 Queued::Revoked { partition } => {
                     self.told.remove(&partition).map(|_| Event::Revoked { partition })
@@ -124,13 +145,14 @@ impl State {
     fn assigned(
         &mut self,
         (partition, epoch): (u32, u64),
-        position: Position,
+        standing: Standing,
         state: BTreeMap<Bytes, Bytes>,
     ) -> Option<Event> {
         let owned = self.owned.get(&partition).filter(|owned| owned.epoch == epoch)?;
         self.told.insert(partition, owned.epoch);
         let state = Box::new(state.into_iter().map(Ok));
-        Some(Event::Assigned { partition, position, state })
+        let (position, lost) = (standing.position.unwrap_or_default(), standing.lost);
+        Some(Event::Assigned { partition, position, lost, state })
     }
 
     fn messages(&mut self, partition: u32, epoch: u64, messages: Vec<Message>) -> Option<Event> {

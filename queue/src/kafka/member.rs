@@ -10,7 +10,7 @@ use rdkafka::TopicPartitionList;
 use tokio::sync::Notify;
 
 use super::client::{as_i32, at, lock, offsets};
-use super::holdings::{Owned, Queued, State};
+use super::holdings::{Owned, Queued, Standing, State};
 use super::writer::Writer;
 use crate::{Commit, Error, Event, Message, Position, TopicKind};
 
@@ -97,18 +97,18 @@ impl Member {
     // What the polling thread says.
 
     /// The brokers gave a partition. Gives its epoch.
-    pub(super) fn given(&self, partition: u32, position: Option<Position>) -> u64 {
+    pub(super) fn given(&self, partition: u32, standing: Standing) -> u64 {
         let mut state = self.lock();
         state.epoch += 1;
         let epoch = state.epoch;
-        let start = position.clone().unwrap_or_default();
         let is_ready = self.kind == TopicKind::Log;
-        let owned = Owned { epoch, position, taken: start.offset, is_ready };
+        let owned =
+            Owned { epoch, position: standing.position.clone(), taken: standing.next, is_ready };
         state.owned.insert(partition, owned);
         self.count(state.owned.len());
         if is_ready {
             let no_state = BTreeMap::new();
-            state.push_assigned(partition, epoch, start, no_state);
+            state.push_assigned(partition, epoch, standing, no_state);
             drop(state);
             self.news.notify_one();
         }
@@ -133,10 +133,9 @@ impl Member {
             return;
         };
         owned.is_ready = true;
-        owned.position = position;
-        let position = owned.position.clone().unwrap_or_default();
+        owned.position.clone_from(&position);
         state.writers.insert(partition, writer);
-        state.push_assigned(partition, epoch, position, entries);
+        state.push_assigned(partition, epoch, Standing::new(position, 0), entries);
         drop(state);
         self.news.notify_one();
     }
@@ -220,8 +219,8 @@ impl Member {
     }
 
     /// Goes back to what is committed, in a partition that stays.
-    pub(super) fn again(&self, partition: u32, position: Option<Position>) -> u64 {
-        let epoch = self.given(partition, position);
+    pub(super) fn again(&self, partition: u32, standing: Standing) -> u64 {
+        let epoch = self.given(partition, standing);
         if self.kind == TopicKind::Log {
             self.lock().gaps.insert(partition);
         }

@@ -76,6 +76,14 @@ impl KafkaQueue {
         })
     }
 
+    /// What the members of this process own: group, topic and number of partitions.
+    #[must_use]
+    pub fn owned(&self) -> Vec<(String, String, usize)> {
+        let members = lock(&self.members);
+        let members = members.iter().filter_map(std::sync::Weak::upgrade);
+        members.map(|m| (m.group.clone(), m.topic.clone(), m.owned().len())).collect()
+    }
+
     /// Faults for tests.
     #[must_use]
     pub fn faults(&self) -> &Faults {
@@ -90,6 +98,14 @@ impl KafkaQueue {
                 member.revoke();
             }
         }
+    }
+
+    /// Deletes a partition's messages below an offset as retention does, for tests.
+    ///
+    /// # Errors
+    /// When the brokers refuse.
+    pub async fn delete_below(&self, topic: &str, at: (u32, u64)) -> Result<(), Error> {
+        self.core.delete_below(topic, at).await
     }
 
     /// Ends as a killed process would, for tests: members' threads stop, nothing is written any more.

@@ -8,6 +8,7 @@ use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::client::PATIENCE;
 use super::core::Core;
 use super::member::Member;
 use super::session::GroupConsumer;
@@ -113,8 +114,10 @@ impl Outbox {
         }
         let list = self.list(positions)?;
         let by = Arc::clone(consumer);
-        let committed =
-            tokio::task::spawn_blocking(move || by.commit(&list, CommitMode::Sync)).await;
+        let committing = tokio::task::spawn_blocking(move || by.commit(&list, CommitMode::Sync));
+        let Ok(committed) = tokio::time::timeout(PATIENCE * 2, committing).await else {
+            return Ok(Ended::Aborted("the client does not come back from a call".into()));
+        };
         match committed.unwrap_or(Err(KafkaError::Canceled)) {
             Ok(()) if self.core.faults.crashes(CrashPoint::AfterApply) => Ok(Ended::Crashed),
             Ok(()) => Ok(Ended::Done(Vec::new())),

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rdkafka::Offset;
@@ -52,6 +52,10 @@ pub(super) struct Reader {
     idle: Mutex<Vec<BaseConsumer<Link>>>,
 }
 
+fn firsts(offsets: Vec<Option<u64>>) -> Vec<u64> {
+    offsets.into_iter().map(Option::unwrap_or_default).collect()
+}
+
 fn number(offset: Offset) -> Option<u64> {
     offset.to_raw().and_then(|raw| u64::try_from(raw).ok())
 }
@@ -86,13 +90,13 @@ impl Reader {
         Ok(own.collect())
     }
 
-    /// First or next offsets; asked again while partitions change their leader.
+    /// First, next, or by a time; none where there is no message so young. Asked again while partitions change their leader.
     fn offsets(
         &self,
         consumer: &BaseConsumer<Link>,
         topic: (&str, u32),
         which: Offset,
-    ) -> Result<Vec<u64>, Error> {
+    ) -> Result<Vec<Option<u64>>, Error> {
         let started = Instant::now();
         loop {
             match self.offsets_once(consumer, topic, which) {
@@ -111,15 +115,15 @@ impl Reader {
         consumer: &BaseConsumer<Link>,
         (topic, partitions): (&str, u32),
         which: Offset,
-    ) -> KafkaResult<Vec<u64>> {
+    ) -> KafkaResult<Vec<Option<u64>>> {
         let asked = offsets(&self.clients.name(topic), (0..partitions).map(|p| (p, which)))?;
         // In place of times, ListOffsets takes the two that librdkafka writes as -1 and -2.
         let told = whole(consumer.offsets_for_times(asked, PATIENCE)?)?;
-        let mut found = vec![0; partitions as usize];
+        let mut found = vec![None; partitions as usize];
         for element in told.elements() {
             let slot = usize::try_from(element.partition()).ok().and_then(|p| found.get_mut(p));
             if let Some(slot) = slot {
-                *slot = number(element.offset()).unwrap_or(0);
+                *slot = number(element.offset());
             }
         }
         Ok(found)
@@ -127,16 +131,28 @@ impl Reader {
 
     /// The first offsets that are there.
     pub(super) fn starts(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
-        self.offsets(&self.all, topic, Offset::Beginning)
+        Ok(firsts(self.offsets(&self.all, topic, Offset::Beginning)?))
+    }
+
+    /// The first offsets that are as young as that; none where all are older.
+    pub(super) fn since(
+        &self,
+        topic: (&str, u32),
+        time: SystemTime,
+    ) -> Result<Vec<Option<u64>>, Error> {
+        let time = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        // In place of offsets, ListOffsets takes times.
+        let time = Offset::Offset(i64::try_from(time).unwrap_or(i64::MAX));
+        self.offsets(&self.stable, topic, time)
     }
 
     /// The ends of what is committed; waits until everything that was written before is committed or
     /// aborted.
     pub(super) fn ends(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
-        let written = self.offsets(&self.all, topic, Offset::End)?;
+        let written = firsts(self.offsets(&self.all, topic, Offset::End)?);
         let started = Instant::now();
         loop {
-            let stable = self.offsets(&self.stable, topic, Offset::End)?;
+            let stable = firsts(self.offsets(&self.stable, topic, Offset::End)?);
             if stable.iter().zip(&written).all(|(stable, written)| stable >= written) {
                 return Ok(stable);
             }

@@ -18,10 +18,11 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{Link, at, offsets};
 use super::core::Core;
+use super::holdings::Standing;
 use super::member::Member;
 use super::reader::positions_of;
 use super::writer::Writer;
-use crate::{Error, Event, Events, Message, Position, TopicKind};
+use crate::{Error, Event, Events, Message, TopicKind};
 
 /// How long one poll waits.
 const POLL: Duration = Duration::from_millis(50);
@@ -63,6 +64,9 @@ impl ClientContext for Group {
 
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if let Rebalance::Assign(list) = rebalance {
+            self.arrive(consumer, list);
+        }
         if let Rebalance::Revoke(list) = rebalance {
             // What was lost belongs to another already.
             let patience = match consumer.assignment_lost() {
@@ -78,12 +82,10 @@ impl ConsumerContext for Group {
     }
 
     fn post_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(list) = rebalance {
-            let partitions = numbers(list);
-            if !partitions.is_empty() {
-                tracing::info!(group = self.member.group, ?partitions, "partitions come");
-                self.given(consumer, &partitions, false);
-            }
+        if let Rebalance::Assign(list) = rebalance
+            && self.member.kind == TopicKind::Compacted
+        {
+            self.state_given(consumer, &numbers(list));
         }
     }
 }
@@ -98,40 +100,65 @@ impl Group {
         offsets(&self.member.full, all).unwrap_or_default()
     }
 
-    /// Partitions are this member's, or are to be read from what is committed again.
-    fn given(&self, consumer: &BaseConsumer<Self>, partitions: &[u32], again: bool) {
-        let give = |partition, position| match again {
-            true => self.member.again(partition, position),
-            false => self.member.given(partition, position),
-        };
-        if self.member.kind == TopicKind::Compacted {
-            // Nothing is taken from it as messages.
-            drop(consumer.pause(&self.list(partitions)));
-            for partition in partitions {
-                let epoch = give(*partition, None);
-                let (core, member) = (Arc::clone(&self.core), Arc::clone(&self.member));
-                let partition = *partition;
-                self.runtime.spawn_blocking(move || restore(&core, &member, (partition, epoch)));
-            }
-            return;
+    /// Partitions come: says where reading starts in each.
+    fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+        let partitions = numbers(list);
+        if !partitions.is_empty() {
+            tracing::info!(group = self.member.group, ?partitions, "partitions come");
         }
-        let positions = self.positions(consumer, partitions);
-        for partition in partitions {
-            let position = positions.get(*partition as usize).cloned().flatten();
-            give(*partition, position);
+        let is_log = self.member.kind == TopicKind::Log;
+        let standings = if is_log { self.standings(consumer, &partitions) } else { Vec::new() };
+        for mut element in list.elements() {
+            let partition = u32::try_from(element.partition()).unwrap_or(u32::MAX);
+            let standing = standings.get(partition as usize).cloned();
+            // Of state nothing is taken as messages.
+            let start = standing.as_ref().map_or(Offset::End, |standing| at(standing.next));
+            if let Err(error) = element.set_offset(start) {
+                tracing::warn!(%error, partition, "cannot say where reading starts");
+            }
+            if let Some(standing) = standing {
+                self.member.given(partition, standing);
+            }
         }
     }
 
-    /// Where the group stands; asked until the brokers answer, because nothing can start without it.
-    fn positions(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        partitions: &[u32],
-    ) -> Vec<Option<Position>> {
+    /// Partitions of state are this member's: each is read, then the stage is told.
+    fn state_given(&self, consumer: &BaseConsumer<Self>, partitions: &[u32]) {
+        drop(consumer.pause(&self.list(partitions)));
+        for partition in partitions {
+            let given = (*partition, self.member.given(*partition, Standing::default()));
+            let (core, member) = (Arc::clone(&self.core), Arc::clone(&self.member));
+            self.runtime.spawn_blocking(move || restore(&core, &member, given));
+        }
+    }
+
+    /// What is owned is to be read from what is committed again.
+    fn again(&self, consumer: &BaseConsumer<Self>) {
+        let partitions = self.member.owned();
+        if self.member.kind == TopicKind::Compacted {
+            return self.state_given(consumer, &partitions);
+        }
+        let standings = self.standings(consumer, &partitions);
+        for partition in partitions {
+            if let Some(standing) = standings.get(partition as usize) {
+                self.member.again(partition, standing.clone());
+            }
+        }
+    }
+
+    /// Where the group stands in each partition of the topic, those asked for filled in; asked until
+    /// the brokers answer, because nothing can start without it.
+    fn standings(&self, consumer: &BaseConsumer<Self>, partitions: &[u32]) -> Vec<Standing> {
+        let topic = (self.member.topic.as_str(), self.member.partitions);
         loop {
             let of = partitions.iter().copied();
-            match positions_of(consumer, &self.member.full, of, self.member.partitions) {
-                Ok(positions) => return positions,
+            let positions = positions_of(consumer, &self.member.full, of, self.member.partitions);
+            let positions = positions.map_err(|e| self.core.clients.failed("ask", &e));
+            match positions.and_then(|told| Ok((told, self.core.reader.starts(topic)?))) {
+                Ok((positions, starts)) => {
+                    let standings = positions.into_iter().zip(starts);
+                    return standings.map(|(told, start)| Standing::new(told, start)).collect();
+                }
                 Err(error) if self.core.is_closed() || self.member.is_stopping() => {
                     tracing::debug!(%error, "stopped while positions were asked for");
                     return Vec::new();
@@ -190,8 +217,7 @@ impl Poller {
             }
             if orders.rewind {
                 self.member.forget();
-                let owned = self.member.owned();
-                self.consumer.context().given(&self.consumer, &owned, true);
+                self.consumer.context().again(&self.consumer);
             }
             self.go_back();
             self.is_throttled = !self.member.has_room(ROOM_PATIENCE);
@@ -218,6 +244,8 @@ impl Poller {
                 use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
                 let (group, topic) = (&self.member.group, &self.member.full);
                 match error.rdkafka_error_code() {
+                    // What was to be read next is deleted.
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => self.member.lost(),
                     Some(GroupAuthorizationFailed | TopicAuthorizationFailed) => {
                         let error = self.core.clients.failed("read from", &error);
                         tracing::error!(%error, group, topic, "a member cannot take anything");
@@ -305,6 +333,8 @@ pub(super) fn join(
         ("heartbeat.interval.ms", heartbeat.as_str()),
         ("partition.assignment.strategy", "cooperative-sticky"),
         ("fetch.wait.max.ms", "100"),
+        // A jump over what was deleted is not made in silence.
+        ("auto.offset.reset", "error"),
     ];
     let context = Group {
         link: core.clients.link.clone(),

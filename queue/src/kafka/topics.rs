@@ -11,7 +11,7 @@ use rdkafka::config::FromClientConfig as _;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::PATIENCE;
+use super::client::{PATIENCE, at, offsets, whole};
 use super::core::Core;
 use crate::{Error, TopicKind, TopicSpec};
 
@@ -107,6 +107,7 @@ impl Core {
             return Ok(());
         }
         for (spec, settings) in specs.iter().zip(self.settings(&names).await?) {
+            self.keeps(&spec.name, settings.retention());
             let partitions = found.iter().find(|(name, _)| *name == spec.name).map_or(0, |f| f.1);
             let same =
                 |partitions: u32, kind: TopicKind| format!("{partitions} partitions, {kind:?}");
@@ -178,6 +179,9 @@ impl Core {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+        for spec in missing {
+            self.keeps(&spec.name, Some(options_of.retention));
+        }
         self.until_seen(missing, true).await
     }
 
@@ -200,6 +204,18 @@ impl Core {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+
+    /// Deletes a partition's messages below an offset, as retention does: a test asks.
+    pub(super) async fn delete_below(
+        &self,
+        topic: &str,
+        (partition, offset): (u32, u64),
+    ) -> Result<(), Error> {
+        let below = offsets(&self.clients.name(topic), [(partition, at(offset))]);
+        let failed = |e: KafkaError| self.clients.failed("delete messages of", &e);
+        let deleted = self.admin()?.delete_records(&below.map_err(failed)?, &options()).await;
+        deleted.and_then(whole).map(drop).map_err(failed)
     }
 
     /// Removes topics.
@@ -240,6 +256,11 @@ struct Settings(ConfigResource);
 impl Settings {
     fn get(&self, name: &str) -> &str {
         self.0.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default()
+    }
+
+    /// After what time messages are deleted, if they are.
+    fn retention(&self) -> Option<Duration> {
+        self.get("retention.ms").parse().ok().map(Duration::from_millis)
     }
 
     fn kind(&self) -> TopicKind {

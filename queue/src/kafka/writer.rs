@@ -1,8 +1,11 @@
 //! A transactional producer: outputs, positions and state become durable together, or not at all.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::client::{Clients, Link, PATIENCE, as_i32};
@@ -25,6 +28,9 @@ pub(super) enum Ended {
 
 /// A transactional producer.
 pub(super) struct Writer {
+    clients: Clients,
+    /// How long one call may take: the brokers abort a transaction that is open for longer.
+    patience: Duration,
     producer: FutureProducer<Link>,
     /// One transaction at a time.
     turn: tokio::sync::Mutex<()>,
@@ -39,14 +45,18 @@ impl Writer {
     pub(super) fn open(clients: &Clients, id: &str) -> Result<Self, Error> {
         let producer = clients.producer(Some(id))?;
         match producer.init_transactions(PATIENCE * 2) {
-            Ok(()) => Ok(Self { producer, turn: tokio::sync::Mutex::default() }),
+            Ok(()) => {
+                let patience = clients.options.transaction_timeout;
+                let (clients, turn) = (clients.clone(), tokio::sync::Mutex::default());
+                Ok(Self { clients, patience, producer, turn })
+            }
             Err(error) => Err(clients.failed("register a transactional id with", &error)),
         }
     }
 
     /// Writes as one transaction.
     pub(super) async fn write(
-        self: &std::sync::Arc<Self>,
+        self: &Arc<Self>,
         outputs: &[Output],
         offsets: Offsets,
         faults: &Faults,
@@ -60,57 +70,81 @@ impl Writer {
             Ok(offsets) => offsets,
             Err(error) => return self.give_up(&error).await,
         };
-        let writer = std::sync::Arc::clone(self);
         let is_aborted = faults.aborts();
         if faults.crashes(CrashPoint::BeforeApply) {
             return Ended::Crashed;
         }
-        let ended = tokio::task::spawn_blocking(move || {
-            if let Some((offsets, group)) = offsets {
-                repeat(|| writer.producer.send_offsets_to_transaction(&offsets, &group, PATIENCE))?;
+        let patience = self.patience;
+        if let Some((offsets, group)) = offsets {
+            let send = move |producer: &FutureProducer<Link>| {
+                producer.send_offsets_to_transaction(&offsets, &group, patience)
+            };
+            match self.call(send).await {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return self.give_up(&error).await,
+                None => return silent(),
             }
-            if is_aborted {
-                return Err(KafkaError::Canceled);
+        }
+        if is_aborted {
+            return self.give_up(&KafkaError::Canceled).await;
+        }
+        match self.call(move |producer| producer.commit_transaction(patience)).await {
+            Some(Ok(())) if faults.crashes(CrashPoint::AfterApply) => Ended::Crashed,
+            Some(Ok(())) => Ended::Done(offsets_of_outputs),
+            Some(Err(error)) => self.give_up(&error).await,
+            None => silent(),
+        }
+    }
+
+    /// Calls the library, again where that may be done, until the brokers answer: what became of it
+    /// is not known before. `None` where the library itself does not come back in time.
+    ///
+    /// Observed with librdkafka 2.12.1: a request that waits for the coordinator of a group looks
+    /// again when the state of some broker changes, and never at its time-out, so that after the
+    /// death of a coordinator `send_offsets_to_transaction` may wait for ever.
+    async fn call(
+        self: &Arc<Self>,
+        act: impl Fn(&FutureProducer<Link>) -> KafkaResult<()> + Send + Sync + 'static,
+    ) -> Option<KafkaResult<()>> {
+        let act = Arc::new(act);
+        loop {
+            let (writer, act) = (Arc::clone(self), Arc::clone(&act));
+            let calling = tokio::task::spawn_blocking(move || act(&writer.producer));
+            let ended = tokio::time::timeout(self.patience * 2, calling).await.ok()?;
+            match ended.unwrap_or(Err(KafkaError::Canceled)) {
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable()
+                        && !error.is_fatal()
+                        && !error.txn_requires_abort()
+                        && !self.clients.is_closed() =>
+                {
+                    tracing::warn!(error = %error.string(), "a transaction waits for the brokers");
+                }
+                other => return Some(other),
             }
-            repeat(|| writer.producer.commit_transaction(PATIENCE))
-        });
-        match ended.await.unwrap_or(Err(KafkaError::Canceled)) {
-            Ok(()) if faults.crashes(CrashPoint::AfterApply) => Ended::Crashed,
-            Ok(()) => Ended::Done(offsets_of_outputs),
-            Err(error) => self.give_up(&error).await,
         }
     }
 
     /// Aborts what is open.
-    async fn give_up(self: &std::sync::Arc<Self>, error: &KafkaError) -> Ended {
+    async fn give_up(self: &Arc<Self>, error: &KafkaError) -> Ended {
         let told = error.to_string();
         let is_fatal = matches!(error, KafkaError::Transaction(e) if e.is_fatal());
         if is_fatal || self.producer.client().fatal_error().is_some() {
             return Ended::Fenced(told);
         }
-        let writer = std::sync::Arc::clone(self);
-        let aborted = tokio::task::spawn_blocking(move || {
-            repeat(|| writer.producer.abort_transaction(PATIENCE))
-        });
-        match aborted.await.unwrap_or(Err(KafkaError::Canceled)) {
-            Ok(()) => Ended::Aborted(told),
-            Err(error) => Ended::Fenced(error.to_string()),
+        let patience = self.patience;
+        match self.call(move |producer| producer.abort_transaction(patience)).await {
+            Some(Ok(())) => Ended::Aborted(told),
+            Some(Err(error)) => Ended::Fenced(error.to_string()),
+            None => silent(),
         }
     }
 }
 
-/// Repeats what may be repeated, until the brokers answer: what became of it is not known before.
-fn repeat(mut act: impl FnMut() -> Result<(), KafkaError>) -> Result<(), KafkaError> {
-    loop {
-        match act() {
-            Err(KafkaError::Transaction(error))
-                if error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort() =>
-            {
-                tracing::debug!(error = %error.string(), "a transaction waits for the brokers");
-            }
-            other => return other,
-        }
-    }
+/// The library does not come back. Nothing that it does later counts: the brokers abort its
+/// transaction when its time is over, and nobody commits it.
+fn silent() -> Ended {
+    Ended::Fenced("the client does not come back from a call".into())
 }
 
 /// Sends outputs and waits until all are there; their offsets. Commits are slow when messages are
@@ -133,7 +167,7 @@ pub(super) async fn send(
                     if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) =>
                 {
                     record = again;
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
                 }
                 Err((error, _)) => return Err(error),
             }

@@ -136,7 +136,7 @@ impl<S: Store> Events for Inbox<S> {
                         Some(at) => self.store.scan(at)?,
                         None => Box::new(std::iter::empty()),
                     };
-                    return Ok(Event::Assigned { partition, position, state });
+                    return Ok(Event::Assigned { partition, position, lost: 0, state });
                 }
                 Found::Read(partition, at, from) => {
                     let store = Arc::clone(&self.store);

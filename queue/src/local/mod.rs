@@ -167,6 +167,7 @@ impl<S: Store> Queue for LocalQueue<S> {
                     .end
                     .saturating_sub(position.as_ref().map_or(extent.start, |p| p.offset)),
                 position,
+                expires: false,
             }
         });
         Ok(logs.collect())

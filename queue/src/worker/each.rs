@@ -22,6 +22,10 @@ pub trait Each: Send {
     /// Turns one message into outputs. Called again for the same message after a lost commit.
     fn handle(&mut self, partition: u32, message: &Message) -> Handled;
 
+    /// Called when the log deleted so many offsets of a partition before they were taken. The outputs
+    /// become durable before the position moves over them; called again where that failed.
+    fn lost(&mut self, partition: u32, offsets: u64) -> Vec<Output>;
+
     /// Called when a partition is held, with the reason.
     fn held(&mut self, partition: u32, reason: &str);
 
@@ -46,7 +50,15 @@ pub async fn each(
             event = next_event(&mut *events) => event?,
         };
         match event {
-            Event::Assigned { partition, .. } => events.resume(partition),
+            Event::Assigned { partition, position, lost, .. } => {
+                events.resume(partition);
+                if lost > 0 {
+                    let outputs = stage.lost(partition, lost);
+                    let positions = vec![(partition, position)];
+                    let pending = Commit { outputs, positions, ..Commit::default() };
+                    pass(committer, pending).await?;
+                }
+            }
             Event::Revoked { .. } => {}
             Event::Messages { partition, messages } => {
                 if let Some(held) = run(committer, stage, partition, &messages).await? {
@@ -110,18 +122,23 @@ async fn run(
 async fn commit(
     committer: &dyn Committer,
     stage: &mut dyn Each,
-    mut pending: Commit,
+    pending: Commit,
     count: usize,
 ) -> Result<bool, Error> {
     if count == 0 {
         return Ok(true);
     }
+    let is_done = pass(committer, pending).await?;
+    if is_done {
+        stage.committed(count);
+    }
+    Ok(is_done)
+}
+
+async fn pass(committer: &dyn Committer, mut pending: Commit) -> Result<bool, Error> {
     loop {
         match committer.commit(pending).await? {
-            Committed::Done(_) => {
-                stage.committed(count);
-                return Ok(true);
-            }
+            Committed::Done(_) => return Ok(true),
             Committed::Retry(again) => pending = again,
             Committed::Lost => return Ok(false),
         }

@@ -25,8 +25,16 @@ pub struct MessageId {
 /// What [`Gather::next`] found.
 #[derive(Debug)]
 pub enum Gathered {
-    /// The partition is assigned, from this position on. Whatever was open in it is void.
-    Assigned(u32, Position),
+    /// The partition is assigned; whatever was open in it is void.
+    Assigned {
+        /// The partition.
+        partition: u32,
+        /// Where taking starts.
+        position: Position,
+        /// Offsets below it that the log deleted before they were taken: the position moves over them
+        /// with the next commit.
+        lost: u64,
+    },
     /// A message, open until it is finished.
     Message(MessageId, Message),
     /// The partition is gone; whatever was open in it is void.
@@ -41,6 +49,8 @@ struct Partition {
     /// Open and finished messages at and above the committed position: offset to note when finished.
     open: BTreeMap<u64, Option<String>>,
     held: bool,
+    /// The position above what was deleted.
+    passed: Option<Position>,
 }
 
 type Committing = Pin<Box<dyn Future<Output = Result<Committed, Error>> + Send>>;
@@ -163,13 +173,16 @@ impl Gather {
 
     fn take(&mut self, event: Event) -> Option<Gathered> {
         match event {
-            Event::Assigned { partition, position, .. } => {
+            Event::Assigned { partition, position, lost, .. } => {
                 self.generation += 1;
                 self.inbox.retain(|(id, _)| id.partition != partition);
                 self.events.resume(partition);
-                let fresh = Partition { generation: self.generation, ..Partition::default() };
+                let passed = (lost > 0).then(|| position.clone());
+                self.progress |= passed.is_some();
+                let generation = self.generation;
+                let fresh = Partition { generation, passed, ..Partition::default() };
                 self.partitions.insert(partition, fresh);
-                Some(Gathered::Assigned(partition, position))
+                Some(Gathered::Assigned { partition, position, lost })
             }
             Event::Revoked { partition } => {
                 self.partitions.remove(&partition);
@@ -205,7 +218,7 @@ impl Gather {
         if self.outputs.is_empty() {
             self.progress = false;
             for (number, partition) in &mut self.partitions {
-                let mut done = None;
+                let mut done = partition.passed.take();
                 while let Some(entry) = partition.open.first_entry()
                     && entry.get().is_some()
                 {

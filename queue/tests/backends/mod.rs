@@ -116,6 +116,10 @@ impl Kafka {
         Self { prefix: format!("t{:016x}.", rand::random::<u64>()), open: Mutex::new(None) }
     }
 
+    pub(crate) async fn delete_below(&self, topic: &str, at: (u32, u64)) {
+        self.opened().delete_below(topic, at).await.unwrap();
+    }
+
     fn opened(&self) -> Arc<KafkaQueue> {
         Arc::clone(self.open.lock().unwrap().as_ref().expect("open"))
     }

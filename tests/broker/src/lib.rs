@@ -6,6 +6,10 @@
 
 #![expect(clippy::disallowed_methods, reason = "another process tells nobody when it is up")]
 
+mod proxy;
+
+pub use proxy::Proxy;
+
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -34,6 +38,8 @@ struct Node {
     /// TLS, and SCRAM-SHA-512.
     secure: u16,
     controller: u16,
+    /// A listener behind a proxy, and the proxy that it sends clients to.
+    behind: (u16, u16),
     running: Mutex<Option<Running>>,
 }
 
@@ -68,7 +74,8 @@ impl Broker {
         let mut nodes = Vec::new();
         for _ in 0..count {
             let (port, secure, controller) = (free_port()?, free_port()?, free_port()?);
-            nodes.push(Node { port, secure, controller, running: Mutex::default() });
+            let behind = (free_port()?, free_port()?);
+            nodes.push(Node { port, secure, controller, behind, running: Mutex::default() });
         }
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]);
         let own = own.map_err(io::Error::other)?;
@@ -111,6 +118,16 @@ impl Broker {
     pub fn secure_brokers(&self) -> String {
         let all = self.nodes.iter().map(|node| format!("localhost:{}", node.secure));
         all.collect::<Vec<_>>().join(",")
+    }
+
+    /// A way to the first node that can be cut, with its `bootstrap.servers`.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn proxy(&self) -> io::Result<(Proxy, String)> {
+        let node = self.nodes.first().ok_or_else(|| io::Error::other("no node"))?;
+        let (to, port) = node.behind;
+        Ok((Proxy::start(port, to)?, format!("127.0.0.1:{port}")))
     }
 
     /// The certificate authority of that listener, a PEM file.
@@ -166,14 +183,14 @@ impl Broker {
         let mut text = format!(
             "process.roles=broker,controller\n\
              node.id={id}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure}\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure},PROXIED://127.0.0.1:{proxied}\n\
              listener.name.secure.ssl.keystore.type=PEM\n\
              listener.name.secure.ssl.keystore.location={keystore}\n\
              listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
              listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              controller.listener.names=CONTROLLER\n\
-             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:SASL_SSL\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL\n\
              log.dirs={folder}\n\
              num.partitions=1\n\
              default.replication.factor={copies}\n\
@@ -197,6 +214,8 @@ impl Broker {
              controller.quorum.fetch.timeout.ms=1000\n",
             port = node.port,
             secure = node.secure,
+            behind = node.behind.0,
+            proxied = node.behind.1,
             keystore = self.directory.path().join("node.pem").display(),
             controller = node.controller,
             folder = folder.display(),

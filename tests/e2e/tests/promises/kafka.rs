@@ -1,6 +1,7 @@
 //! The stages in processes of their own, on a real Kafka: killed, frozen and replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +31,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.show_logs();
+            // On a thread of its own: that of the test may not wait.
+            std::thread::scope(|scope| {
+                let show = || tokio::runtime::Runtime::new().unwrap().block_on(self.show_queue());
+                drop(scope.spawn(show).join());
+            });
         }
         for copy in &mut self.copies {
             drop(copy.kill());
@@ -62,7 +68,8 @@ impl Cluster {
         let in_sync = copies.div_ceil(2).min(2);
         let kafka = format!(
             "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {copies}\n\
-             min_in_sync = {in_sync}\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n"
+             min_in_sync = {in_sync}\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n\
+             [log]\nlevel = \"info,cmsync_queue=debug,librdkafka=info\"\n"
         );
         let rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, "").await;
         // The lab's own table of the queue comes first.
@@ -84,10 +91,16 @@ impl Cluster {
 
     /// Starts a copy of these stages; its number.
     fn start(&mut self, stages: &str) -> usize {
+        let config = self.rig.config.clone();
+        self.start_with(stages, &config)
+    }
+
+    /// The same, with another file.
+    fn start_with(&mut self, stages: &str, config: &Path) -> usize {
         let number = self.copies.len();
         let log = self.rig.directory.path().join(format!("{stages}-{number}.log"));
         let log = std::fs::File::create(log).unwrap();
-        let mut command = self.rig.command(&["run", "--stage", stages]);
+        let mut command = self.rig.command_with(config, &["run", "--stage", stages]);
         self.copies.push(command.stderr(log).stdout(Stdio::null()).spawn().unwrap());
         number
     }
@@ -108,6 +121,17 @@ impl Cluster {
         std::fs::read_to_string(path).unwrap_or_default()
     }
 
+    /// Waits until a copy's log holds a text.
+    async fn until_told(&self, stages: &str, number: usize, text: &str) {
+        let told = async {
+            while !self.log(stages, number).contains(text) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), told).await;
+        assert!(told.is_ok(), "never said: {text}");
+    }
+
     async fn until_equal(&mut self) {
         self.rig.until_all_equal().await;
     }
@@ -118,9 +142,31 @@ impl Cluster {
         for file in files.filter(|f| f.path().extension().is_some_and(|e| e == "log")) {
             let text = std::fs::read_to_string(file.path()).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
-            let last = lines[lines.len().saturating_sub(25)..].join("\n");
+            let last = lines[lines.len().saturating_sub(60)..].join("\n");
             eprintln!("{}:\n{last}", file.path().display());
         }
+    }
+
+    /// Where the stages stand, for whoever looks at a failure.
+    async fn show_queue(&self) {
+        let queue = self.queue().await;
+        for (topic, group) in [
+            (topics::changes("lab"), topics::TRANSFORMER),
+            (topics::records("lab"), topics::UPLOADER),
+        ] {
+            match queue.log(&topic, group).await {
+                Ok(logs) => eprintln!("{topic}: {logs:#?}"),
+                Err(error) => eprintln!("{topic}: {error}"),
+            }
+        }
+    }
+
+    /// Ends the churn and waits until the workspace shows all of it; says how long that took.
+    async fn until_recovered(&mut self, since: &str) {
+        let started = std::time::Instant::now();
+        self.rig.lab.stop_churn();
+        self.until_equal().await;
+        eprintln!("equal {:.1} s after {since}", started.elapsed().as_secs_f64());
     }
 
     /// Changes a collection and waits until the workspace shows it.
@@ -288,6 +334,84 @@ async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
     assert_eq!(ids.len(), distinct.len(), "{ids:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_with_an_older_configuration_owns_nothing_until_its_file_follows() {
+    let mut cluster = Cluster::new().await;
+    let text = std::fs::read_to_string(&cluster.rig.config).unwrap();
+    let other = cluster.rig.directory.path().join("other.toml");
+    let with = |revision: u32| format!("revision = {revision}\n{text}");
+    std::fs::write(&cluster.rig.config, with(2)).unwrap();
+    std::fs::write(&other, with(1)).unwrap();
+    cluster.start("producer");
+    cluster.start("transformer,uploader");
+    cluster.until_equal().await;
+    let older = cluster.start_with("producer", &other);
+    let told = "`revision` is 1 and another copy's is 2";
+    cluster.until_told("producer", older, told).await;
+    cluster.until_a_change_arrives(5).await;
+    assert!(!cluster.log("producer", older).contains("partitions come"));
+    // It is the newest now, and takes over from the other.
+    std::fs::write(&other, with(3)).unwrap();
+    cluster.until_told("producer", older, "partitions come").await;
+    cluster.until_told("producer", 0, "`revision` is 2 and another copy's is 3").await;
+    cluster.until_a_change_arrives(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_cut_off_from_the_brokers_is_replaced_and_comes_back_with_nothing_lost() {
+    let mut cluster = Cluster::new().await;
+    let (proxy, brokers) = cluster.broker.proxy().unwrap();
+    let text = std::fs::read_to_string(&cluster.rig.config).unwrap();
+    let through = cluster.rig.directory.path().join("through.toml");
+    std::fs::write(&through, text.replace(&cluster.broker.brokers(), &brokers)).unwrap();
+    let cut = cluster.start_with("producer,transformer", &through);
+    cluster.start("uploader");
+    cluster.until_equal().await;
+    cluster.rig.lab.start_churn(Duration::from_millis(100), 5);
+    cluster.rig.two_polls().await;
+    proxy.cut();
+    let other = cluster.start("producer,transformer");
+    cluster
+        .until_told("producer,transformer", other, "partitions come group=\"cmsync-producer")
+        .await;
+    cluster.rig.two_polls().await;
+    proxy.mend();
+    cluster.kill(other);
+    // The one that was cut off takes over again by itself.
+    cluster.rig.lab.stop_churn();
+    cluster.until_equal().await;
+    let told = cluster.log("producer,transformer", cut);
+    assert!(told.matches("partitions come group=\"cmsync-producer").count() > 1, "{told}");
+    cluster.assert_exactly_once().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_queue_deleted_before_it_was_taken_is_sent_whole_again() {
+    let mut cluster = Cluster::new().await;
+    cluster.start("producer");
+    let first = cluster.start("transformer");
+    cluster.start("uploader");
+    cluster.until_equal().await;
+    cluster.kill(first);
+    cluster.rig.lab.world().change_members("PS100001", &[CLIENTS + 3], &[CLIENTS + 4]);
+    let (queue, changes) = (cluster.queue().await, topics::changes("lab"));
+    let mut watch = queue.watch(&changes).unwrap();
+    let logs = loop {
+        let logs = queue.log(&changes, topics::TRANSFORMER).await.unwrap();
+        if logs.iter().any(|log| log.waiting > 0) {
+            break logs;
+        }
+        watch.changed().await.unwrap();
+    };
+    for (partition, log) in (0..).zip(logs) {
+        queue.delete_below(&changes, (partition, log.end)).await.unwrap();
+    }
+    let second = cluster.start("transformer");
+    cluster.until_equal().await;
+    let told = cluster.log("transformer", second);
+    assert!(told.contains("every collection is sent whole again"), "{told}");
+}
+
 fn assert_told((is_well, text): &(bool, String), parts: &[&str]) {
     assert!(!is_well && parts.iter().all(|part| text.contains(part)), "{parts:?}: {text}");
 }
@@ -366,8 +490,8 @@ async fn brokers_that_cannot_be_reached_and_wrong_passwords_are_told_and_secrets
     assert_told(&unknown, &["`no.such.setting`"]);
 }
 
+/// Each node leads some partitions and groups, and one of them the cluster.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails now and then: a stage may stall when all brokers die; `make faults QUEUE=kafka`"]
 async fn brokers_that_die_in_turn_and_all_at_once_lose_nothing() {
     let broker = tokio::task::spawn_blocking(|| Broker::start(3).unwrap()).await.unwrap();
     let mut cluster = Cluster::on(Arc::new(broker)).await;
@@ -375,23 +499,31 @@ async fn brokers_that_die_in_turn_and_all_at_once_lose_nothing() {
     cluster.start("transformer");
     cluster.start("uploader");
     cluster.until_equal().await;
-    cluster.rig.lab.start_churn(Duration::from_millis(100), 3);
     for node in 0..3 {
-        cluster.broker.kill(node);
+        cluster.rig.lab.start_churn(Duration::from_millis(100), 3);
         cluster.rig.two_polls().await;
+        cluster.broker.kill(node);
+        cluster.until_recovered(&format!("node {node} is dead")).await;
         let broker = Arc::clone(&cluster.broker);
         tokio::task::spawn_blocking(move || broker.restart(node).unwrap()).await.unwrap();
-        cluster.rig.two_polls().await;
     }
+    cluster.rig.lab.start_churn(Duration::from_millis(100), 3);
+    cluster.rig.two_polls().await;
+    (0..3).for_each(|node| cluster.broker.kill(node));
+    tokio::time::sleep(down()).await;
     let broker = Arc::clone(&cluster.broker);
     tokio::task::spawn_blocking(move || {
-        (0..3).for_each(|node| broker.kill(node));
         (0..3).for_each(|node| broker.launch(node).unwrap());
         (0..3).for_each(|node| broker.until_up(node).unwrap());
     })
     .await
     .unwrap();
-    cluster.rig.lab.stop_churn();
-    cluster.until_equal().await;
+    cluster.until_recovered("all nodes are up again").await;
     cluster.assert_exactly_once().await;
+}
+
+/// How long all brokers are down; a minute in the long form.
+fn down() -> Duration {
+    let seconds = std::env::var("CMSYNC_DOWN").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
 }

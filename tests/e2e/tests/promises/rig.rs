@@ -70,8 +70,13 @@ impl Rig {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_with(&self.config, arguments)
+    }
+
+    /// The same, with another file.
+    pub(crate) fn command_with(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary());
-        command.arg("--config").arg(&self.config).args(arguments);
+        command.arg("--config").arg(config).args(arguments);
         // What the machine's own environment holds must not reach the test.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CMSYNC_")) {
             command.env_remove(name);
