@@ -116,6 +116,29 @@ impl Cluster {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
+    /// Waits until a copy that was told to stop has ended.
+    async fn until_ended(&mut self, number: usize) {
+        let mut copy = self.copies.remove(number);
+        let ending = tokio::task::spawn_blocking(move || (copy.wait().unwrap(), copy));
+        let (status, copy) = ending.await.unwrap();
+        assert!(status.success(), "copy {number}: {status}");
+        self.copies.insert(number, copy);
+    }
+
+    /// Rows that the workspace took more than once.
+    fn repeats(&self) -> usize {
+        let (mut seen, mut count) = (BTreeSet::new(), 0);
+        self.rig.lab.workspace.rows(
+            0,
+            |_, row| {
+                let row = (row.group_id.to_string(), row.resource_id, row.seq);
+                count += usize::from(!seen.insert(row));
+            },
+            |_, _| {},
+        );
+        count
+    }
+
     fn log(&self, stages: &str, number: usize) -> String {
         let path = self.rig.directory.path().join(format!("{stages}-{number}.log"));
         std::fs::read_to_string(path).unwrap_or_default()
@@ -355,6 +378,41 @@ async fn a_producer_with_an_older_configuration_owns_nothing_until_its_file_foll
     cluster.until_told("producer", older, "partitions come").await;
     cluster.until_told("producer", 0, "`revision` is 2 and another copy's is 3").await;
     cluster.until_a_change_arrives(6).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploaders_that_join_and_leave_under_load_lose_nothing_and_stop_only_what_moves() {
+    let mut cluster = Cluster::new().await;
+    cluster.start("producer,transformer");
+    let first = cluster.start("uploader");
+    cluster.until_equal().await;
+    cluster.rig.lab.start_churn(Duration::from_millis(50), 5);
+    let come = "partitions come group=\"cmsync-uploader";
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let other = cluster.start("uploader");
+        cluster.until_told("uploader", other, come).await;
+        cluster.rig.two_polls().await;
+        others.push(other);
+    }
+    for other in others {
+        cluster.signal(other, "-TERM");
+        cluster.until_ended(other).await;
+        cluster.rig.two_polls().await;
+    }
+    cluster.until_recovered("the last of them left").await;
+    cluster.assert_exactly_once().await;
+    let log = cluster.log("uploader", first);
+    let gone = partitions(&log, "partitions go group=\"cmsync-uploader");
+    assert!(!gone.is_empty() && gone.len() < PARTITIONS as usize, "moved: {gone:?}");
+    eprintln!("{} rows were sent again by those that moved", cluster.repeats());
+}
+
+/// The partitions in the lines of a log that hold a text.
+fn partitions(log: &str, text: &str) -> BTreeSet<u32> {
+    let lists = log.lines().filter(|line| line.contains(text));
+    let lists = lists.filter_map(|line| line.split_once('[')?.1.split_once(']'));
+    lists.flat_map(|(list, _)| list.split(", ").filter_map(|p| p.parse().ok())).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
