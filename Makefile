@@ -9,6 +9,7 @@ PYTHON := $(TOOLS)/python/bin/python
 PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2'
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
+REGISTRY := 3.0.9
 
 # What Kerberos needs to be built, and what its tests need: a real realm.
 KERBEROS_BUILD := libkrb5-dev libclang-dev
@@ -25,7 +26,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test unit kafka kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,7 +47,7 @@ test: lint unit kql e2e python-client ## Run every test, set-up included
 unit: headers kafka ## Unit, property and contract tests
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
 
-e2e: build kafka ## The real binary against the lab
+e2e: build kafka registry ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST))
 	$(CARGO) test --locked --release -p cmsync-e2e
 
@@ -68,6 +69,15 @@ $(TOOLS)/kafka/.ready: tests/broker/pom.xml
 	@command -v mvn >/dev/null || { echo "Maven is needed (Debian: apt-get install maven)"; exit 1; }
 	rm -rf $(TOOLS)/kafka && mkdir -p $(TOOLS)/kafka
 	mvn -B -q -f $< dependency:copy-dependencies -DoutputDirectory=$(CURDIR)/$(TOOLS)/kafka/lib -DincludeScope=runtime
+	touch $@
+
+registry: $(TOOLS)/registry/.ready-$(REGISTRY) ## A real schema registry for tests, from Maven Central
+
+$(TOOLS)/registry/.ready-$(REGISTRY):
+	@command -v mvn >/dev/null || { echo "Maven is needed (Debian: apt-get install maven)"; exit 1; }
+	rm -rf $(TOOLS)/registry && mkdir -p $(TOOLS)/registry
+	mvn -B -q -C dependency:copy -Dartifact=io.apicurio:apicurio-registry-app:$(REGISTRY):tar.gz:all -DoutputDirectory=$(CURDIR)/$(TOOLS)/registry
+	cd $(TOOLS)/registry && tar -xzf *.tar.gz && rm *.tar.gz
 	touch $@
 
 $(TOOLS)/node/.ready: tests/kql/package.json tests/kql/package-lock.json
@@ -94,7 +104,7 @@ slow-lint: ## Licences, bans, sources and typos, with tools that are built first
 	$(TOOLS)/bin/cargo-deny check licenses bans sources
 	$(TOOLS)/bin/typos
 
-bench: build ## Measure; writes target/bench.json
+bench: build kafka ## Measure; writes target/bench.json
 	$(CARGO) run --locked --release -p cmsync-bench
 
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker

@@ -33,7 +33,7 @@ pub(crate) async fn run(
     if config.kafka.is_some() {
         let outcome = match queue::open_for_command(config).await {
             Ok(queue) => topics::check(config, &*queue).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let is_fine = outcome.is_ok();
         let detail = outcome.unwrap_or_else(|error| format!("{error:#}"));

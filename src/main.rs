@@ -10,6 +10,7 @@ mod connection;
 mod connections;
 mod disconnect;
 mod expiry;
+mod framing;
 mod groups;
 mod import;
 mod kerberos;

@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use cmsync_http::Client;
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::{Error, Queue, embedded};
+use cmsync_registry::Registry;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::framing::{Framed, Ids};
 
 /// How long a queue that another process holds is waited for.
 pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,10 +52,10 @@ impl Opened {
 
 /// Opens the queue. One in a file may be held for a moment by a process that is just starting or
 /// stopping, or by a command: that is waited out.
-pub(crate) async fn open(config: &Config) -> Result<Opened, Error> {
+pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(kafka) = &config.kafka {
         let kafka = Arc::new(KafkaQueue::open(kafka.options.clone()).await?);
-        let queue = Arc::clone(&kafka) as Arc<dyn Queue>;
+        let queue = framed(config, Arc::clone(&kafka) as Arc<dyn Queue>).await?;
         return Ok(Opened { queue, trouble: None, kafka: Some(kafka) });
     }
     let started = Instant::now();
@@ -69,21 +73,32 @@ pub(crate) async fn open(config: &Config) -> Result<Opened, Error> {
     }
 }
 
+/// The queue with a registry's ids in its messages, where there is a registry.
+async fn framed(config: &Config, queue: Arc<dyn Queue>) -> anyhow::Result<Arc<dyn Queue>> {
+    let Some(kafka) = &config.kafka else { return Ok(queue) };
+    let Some(registry) = &kafka.registry else { return Ok(queue) };
+    let client = Client::new("registry", &registry.http)?;
+    let registry = Registry::new(client, registry.url.clone(), registry.account.clone());
+    let ids = Ids::register(registry, &kafka.options.prefix).await;
+    Ok(Arc::new(Framed::new(queue, ids.context("`queue.kafka.schema_registry`")?)))
+}
+
 /// Opens the queue for a command, if nobody holds it.
-pub(crate) async fn open_if_free(config: &Config) -> Result<Option<Arc<dyn Queue>>, Error> {
+pub(crate) async fn open_if_free(config: &Config) -> anyhow::Result<Option<Arc<dyn Queue>>> {
     if let Some(kafka) = &config.kafka {
         let options = KafkaOptions { patience: Some(PATIENCE), ..kafka.options.clone() };
-        return Ok(Some(Arc::new(KafkaQueue::open(options).await?)));
+        let queue = Arc::new(KafkaQueue::open(options).await?);
+        return framed(config, queue).await.map(Some);
     }
     match embedded::open(&config.queue_directory) {
         Ok(queue) => Ok(Some(Arc::new(queue))),
         Err(Error::Locked(_)) => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
 /// Opens the queue for a command; an error where somebody holds it.
-pub(crate) async fn open_for_command(config: &Config) -> Result<Arc<dyn Queue>, Error> {
+pub(crate) async fn open_for_command(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let locked = || Error::Locked(config.queue_directory.clone());
-    open_if_free(config).await?.ok_or_else(locked)
+    Ok(open_if_free(config).await?.ok_or_else(locked)?)
 }

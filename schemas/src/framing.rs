@@ -33,6 +33,28 @@ pub enum DecodeError {
     Damaged(String),
 }
 
+/// The fingerprint of a schema's text; `None` where it is no Avro schema.
+#[must_use]
+pub fn fingerprint(avsc: &str) -> Option<u64> {
+    let schema = Schema::parse_str(avsc).ok()?;
+    let digest = schema.fingerprint::<Rabin>().bytes;
+    Some(u64::from_le_bytes(digest.try_into().ok()?))
+}
+
+/// Takes a framed message apart: fingerprint and datum.
+#[must_use]
+pub fn unframed(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let (header, datum) = bytes.split_at_checked(HEADER)?;
+    let fingerprint = header.strip_prefix(&MAGIC)?;
+    Some((u64::from_le_bytes(fingerprint.try_into().ok()?), datum))
+}
+
+/// Frames a datum.
+#[must_use]
+pub fn framed(fingerprint: u64, datum: &[u8]) -> Vec<u8> {
+    [&MAGIC[..], &fingerprint.to_le_bytes(), datum].concat()
+}
+
 /// Encodes and decodes one type. Made once; the schema is parsed then.
 pub struct Codec<T> {
     writer: GenericDatumWriter<'static>,
@@ -94,11 +116,8 @@ impl<T: Serialize + DeserializeOwned> Codec<T> {
     /// # Errors
     /// [`DecodeError`] says whether to set it aside or to wait for a newer version.
     pub fn decode(&self, bytes: &[u8]) -> Result<T, DecodeError> {
-        let (header, mut datum) = bytes
-            .split_at_checked(HEADER)
-            .filter(|(header, _)| header.starts_with(&MAGIC))
-            .ok_or(DecodeError::UnknownFraming(bytes.len()))?;
-        let fingerprint = header.last_chunk::<8>().map_or(0, |f| u64::from_le_bytes(*f));
+        let (fingerprint, mut datum) =
+            unframed(bytes).ok_or(DecodeError::UnknownFraming(bytes.len()))?;
         let damaged = |e: apache_avro::Error| DecodeError::Damaged(e.to_string());
         if fingerprint == self.fingerprint {
             return self.reader.read_deser(&mut datum).map_err(damaged);

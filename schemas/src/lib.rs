@@ -15,7 +15,7 @@ mod versions;
 
 use std::sync::LazyLock;
 
-pub use framing::{Codec, DecodeError};
+pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;
 pub use status::{Health, Status};
 
@@ -29,6 +29,15 @@ macro_rules! codecs {
         pub const SCHEMAS: &[(&str, &str)] =
             &[$(($file, include_str!(concat!("../avro/", $file)))),*];
     };
+}
+
+/// Every schema by its record's full name.
+pub fn schemas() -> impl Iterator<Item = (String, &'static str)> {
+    SCHEMAS.iter().filter_map(|(_, text)| {
+        let schema: serde_json::Value = serde_json::from_str(text).ok()?;
+        let part = |key: &str| schema.get(key)?.as_str().map(str::to_owned);
+        Some((format!("{}.{}", part("namespace")?, part("name")?), *text))
+    })
 }
 
 codecs! {

@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmsync_http::Settings;
 use cmsync_queue::kafka::KafkaOptions;
+use cmsync_registry::Account;
 use cmsync_schemas::topics;
+use url::Url;
 
 use super::checker::Checker;
 use super::raw::{self, File, Sasl};
@@ -15,10 +18,15 @@ const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
 /// Logs must keep what nobody took for so many snapshot intervals: one may be missed.
 const INTERVALS: u32 = 2;
 
+/// Time-outs towards a schema registry.
+const CONNECT: Duration = Duration::from_secs(10);
+const READ: Duration = Duration::from_secs(30);
+
 /// How Kafka is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Kafka {
     pub(crate) options: KafkaOptions,
+    pub(crate) registry: Option<SchemaRegistry>,
     /// The file's own words, to see whether they changed.
     written: raw::Kafka,
 }
@@ -81,7 +89,42 @@ pub(super) fn kafka(checker: &mut Checker, file: &File) -> Option<Kafka> {
     };
     security(checker, path, written, &mut options);
     settings(checker, path, written, &mut options);
-    Some(Kafka { options, written: written.clone() })
+    let registry = registry(checker, &format!("{path}.schema_registry"), written);
+    Some(Kafka { options, registry, written: written.clone() })
+}
+
+/// How a schema registry is reached.
+#[derive(Debug, Clone)]
+pub(crate) struct SchemaRegistry {
+    pub(crate) url: Url,
+    pub(crate) account: Account,
+    pub(crate) http: Settings,
+}
+
+fn registry(checker: &mut Checker, path: &str, written: &raw::Kafka) -> Option<SchemaRegistry> {
+    let written = written.schema_registry.as_ref()?;
+    let http = checker.http(path, written.ca_file.as_ref(), None, (CONNECT, READ));
+    let account = match (&*written.username, &written.password_file) {
+        ("", None) => None,
+        (user, Some(file)) if !user.is_empty() => {
+            Some((user.to_owned(), checker.secret(&format!("{path}.password_file"), file)))
+        }
+        _ => {
+            checker.wrong(path, "needs `username` and `password_file`, or neither of them");
+            None
+        }
+    };
+    match Url::parse(&written.url) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            Some(SchemaRegistry { url, account, http })
+        }
+        _ => {
+            let message =
+                format!("`{}` is no URL, for example https://registry.contoso.com", written.url);
+            checker.wrong(&format!("{path}.url"), message);
+            None
+        }
+    }
 }
 
 fn settings(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &mut KafkaOptions) {

@@ -72,6 +72,8 @@ pub(crate) struct Kafka {
     pub(crate) certificate_file: Option<PathBuf>,
     pub(crate) key_file: Option<PathBuf>,
     pub(crate) sasl: Option<Sasl>,
+    /// Where messages carry the ids of their schemas.
+    pub(crate) schema_registry: Option<SchemaRegistry>,
     /// More settings of librdkafka.
     pub(crate) settings: BTreeMap<String, String>,
 }
@@ -92,9 +94,21 @@ impl Default for Kafka {
             certificate_file: None,
             key_file: None,
             sasl: None,
+            schema_registry: None,
             settings: BTreeMap::new(),
         }
     }
+}
+
+/// A schema registry that speaks Confluent's API.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct SchemaRegistry {
+    /// Where its API is.
+    pub(crate) url: String,
+    pub(crate) username: String,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 /// How the brokers are signed in to.

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 
-CLIENTS = {"cmsync-configmgr", "cmsync-azure"}
+CLIENTS = {"cmsync-configmgr", "cmsync-azure", "cmsync-registry"}
 BELOW_STAGES = {"cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
 STAGES = {"cmsync-producer", "cmsync-transformer", "cmsync-uploader"}
 ALLOWED = {

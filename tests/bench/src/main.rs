@@ -1,6 +1,7 @@
 //! `make bench`: measures the real binary against the lab in a process of its own, prints a row for
 //! each figure and writes `target/bench.json`, one JSON object a line.
 
+mod kafka;
 mod process;
 mod rig;
 mod rows;
@@ -11,7 +12,7 @@ use rows::Rows;
 /// Measures cmsync; see docs/performance.md for what each row means.
 #[derive(Parser)]
 struct Arguments {
-    /// Measure only rows whose group begins so: `small`, `large`, `idle`, `delay`
+    /// Measure only rows whose group begins so: `small`, `large`, `idle`, `delay`, `kafka`
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -28,5 +29,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 type Measure = fn(&mut Rows) -> anyhow::Result<()>;
-const GROUPS: [(&str, Measure); 4] =
-    [("small", rig::small), ("idle", rig::idle), ("delay", rig::delay), ("large", rig::large)];
+const GROUPS: [(&str, Measure); 7] = [
+    ("small", rig::small),
+    ("idle", rig::idle),
+    ("delay", rig::delay),
+    ("large", rig::large),
+    ("kafka", kafka::small),
+    ("kafka-uploaders", kafka::uploaders),
+    ("kafka-large", kafka::large),
+];

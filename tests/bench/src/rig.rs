@@ -10,25 +10,29 @@ use crate::process::Process;
 use crate::rows::{Better, Rows};
 
 const PATIENCE: Duration = Duration::from_secs(600);
+/// Where processes show their metrics.
+pub(crate) const PORT: u16 = 19464;
 
 /// What is measured of the data path: bodies as large as the service takes them, eight rules.
-const FULL_BODIES: &str = "[uploader]\nmax_raw_body = \"16MiB\"\n";
+pub(crate) const FULL_BODIES: &str = "[uploader]\nmax_raw_body = \"16MiB\"\n";
 
-struct Rig {
-    lab: Process,
-    directory: tempfile::TempDir,
+pub(crate) struct Rig {
+    pub(crate) lab: Process,
+    pub(crate) directory: tempfile::TempDir,
     client: reqwest::blocking::Client,
     url: String,
 }
 
-struct Plan {
-    devices: u32,
-    collections: u32,
-    memberships: u64,
-    poll: u32,
-    churn_ms: u64,
-    churn_collections: u32,
-    extra: &'static str,
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) devices: u32,
+    pub(crate) collections: u32,
+    pub(crate) memberships: u64,
+    pub(crate) poll: u32,
+    pub(crate) churn_ms: u64,
+    pub(crate) churn_collections: u32,
+    pub(crate) latency_ms: u64,
+    pub(crate) extra: String,
 }
 
 fn binary(name: &str) -> PathBuf {
@@ -36,7 +40,7 @@ fn binary(name: &str) -> PathBuf {
 }
 
 impl Rig {
-    fn start(plan: &Plan) -> anyhow::Result<Self> {
+    pub(crate) fn start(plan: &Plan) -> anyhow::Result<Self> {
         let directory = tempfile::tempdir()?;
         let mut command = Command::new(binary("cmsync-lab"));
         command.arg("--directory").arg(directory.path()).stderr(Stdio::null());
@@ -48,6 +52,7 @@ impl Rig {
             ("--poll-seconds", u64::from(plan.poll)),
             ("--churn-ms", plan.churn_ms),
             ("--churn-collections", u64::from(plan.churn_collections)),
+            ("--latency-ms", plan.latency_ms),
         ] {
             command.arg(name).arg(value.to_string());
         }
@@ -63,7 +68,7 @@ impl Rig {
             .build()?;
         let config = directory.path().join("cmsync.toml");
         let text = std::fs::read_to_string(&config)?;
-        let listen = "[http]\nlisten = \"127.0.0.1:19464\"\n";
+        let listen = format!("[http]\nlisten = \"127.0.0.1:{PORT}\"\n");
         let text =
             text.replace("[producer]\n", "[producer]\npage_size = 50000\nmax_backlog = \"1GiB\"\n");
         let groups = "[connections.lab.groups]\nkind = \"none\"\n";
@@ -71,7 +76,7 @@ impl Rig {
         Ok(Self { lab, directory, client, url })
     }
 
-    fn cmsync(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn cmsync(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("cmsync"));
         let log = std::fs::File::create(self.directory.path().join("cmsync.log"));
         command.arg("--config").arg(self.directory.path().join("cmsync.toml")).args(arguments);
@@ -85,8 +90,14 @@ impl Rig {
     }
 
     /// A value of the running process's `/metrics`, over all its labels.
-    fn metric(&self, name: &str) -> Option<f64> {
-        let text = self.client.get("http://127.0.0.1:19464/metrics").send().ok()?.text().ok()?;
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
+        self.metric_at(PORT, name)
+    }
+
+    /// The same of a process that listens on a port of its own.
+    pub(crate) fn metric_at(&self, port: u16, name: &str) -> Option<f64> {
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        let text = self.client.get(url).send().ok()?.text().ok()?;
         let values = text
             .lines()
             .filter(|l| l.starts_with(name))
@@ -94,14 +105,14 @@ impl Rig {
         Some(values.sum())
     }
 
-    fn counts(&self) -> anyhow::Result<serde_json::Value> {
+    pub(crate) fn counts(&self) -> anyhow::Result<serde_json::Value> {
         Ok(serde_json::from_str(
             &self.client.get(format!("{}/lab/counts", self.url)).send()?.text()?,
         )?)
     }
 
     /// Waits until the process has delivered this many records since its start.
-    fn delivered(&self, process: &mut Process, records: f64) -> anyhow::Result<()> {
+    pub(crate) fn delivered(&self, process: &mut Process, records: f64) -> anyhow::Result<()> {
         wait_for("delivery", || {
             let done = self
                 .metric("cmsync_uploader_records_delivered_total")
@@ -116,7 +127,7 @@ impl Rig {
     }
 
     /// Fails unless the workspace equals the site: a wrong answer has no speed.
-    fn must_be_equal(&self) -> anyhow::Result<()> {
+    pub(crate) fn must_be_equal(&self) -> anyhow::Result<()> {
         let text = self.client.get(format!("{}/lab/report", self.url)).send()?.text()?;
         let report: serde_json::Value = serde_json::from_str(&text)?;
         if report["report"]["equal"] != true {
@@ -131,7 +142,7 @@ impl Rig {
 }
 
 /// Looks every 50 ms until there is something: more often would be a load of its own.
-fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
+pub(crate) fn wait_for<T>(what: &str, found: impl FnMut() -> Option<T>) -> anyhow::Result<T> {
     look(what, Duration::from_millis(50), found)
 }
 
@@ -157,9 +168,8 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
         collections: 300,
         memberships: 3_000_000,
         poll: 3_600,
-        churn_ms: 0,
-        churn_collections: 0,
-        extra: FULL_BODIES,
+        extra: FULL_BODIES.to_owned(),
+        ..Plan::default()
     };
     let rig = Rig::start(&plan)?;
     let (records, peak) = first_sync(&rig, rows, "first_sync.records_per_second")?;
@@ -270,9 +280,8 @@ pub(crate) fn large(rows: &mut Rows) -> anyhow::Result<()> {
         collections: 400,
         memberships: 30_000_000,
         poll: 3_600,
-        churn_ms: 0,
-        churn_collections: 0,
-        extra: FULL_BODIES,
+        extra: FULL_BODIES.to_owned(),
+        ..Plan::default()
     };
     let rig = Rig::start(&plan)?;
     let (_, peak) = first_sync(&rig, rows, "first_sync.records_per_second.30m")?;
@@ -293,9 +302,7 @@ pub(crate) fn idle(rows: &mut Rows) -> anyhow::Result<()> {
         collections: 5_000,
         memberships: 500_000,
         poll: 1,
-        churn_ms: 0,
-        churn_collections: 0,
-        extra: "",
+        ..Plan::default()
     };
     let rig = Rig::start(&plan)?;
     // The poll alone: the re-read of each collection once a day is other work.
@@ -348,12 +355,13 @@ pub(crate) fn delay(rows: &mut Rows) -> anyhow::Result<()> {
         poll: 5,
         churn_ms: 5_000,
         churn_collections: 1,
-        extra: "",
+        ..Plan::default()
     };
     let rig = Rig::start(&plan)?;
     let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
     let bucket = |le: &str| {
-        let text = rig.client.get("http://127.0.0.1:19464/metrics").send().ok()?.text().ok()?;
+        let text =
+            rig.client.get(format!("http://127.0.0.1:{PORT}/metrics")).send().ok()?.text().ok()?;
         let of = text.lines().find(|l| {
             l.starts_with("cmsync_uploader_record_age_seconds_bucket")
                 && l.contains(&format!("le=\"{le}\""))

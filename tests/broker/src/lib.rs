@@ -7,23 +7,24 @@
 #![expect(clippy::disallowed_methods, reason = "another process tells nobody when it is up")]
 
 mod proxy;
+mod registry;
+mod running;
 
 pub use proxy::Proxy;
+pub use registry::SchemaRegistry;
+use running::Running;
 
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 /// Who may sign in at the secure listener.
 pub const USER: &str = "cmsync";
 /// Their password.
 pub const PASSWORD: &str = "correct horse";
 
-/// How long a node may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
 const CLUSTER: &str = "Uqu0EjkgQ-68_uzFQjumkA";
 
 /// Nodes of one cluster.
@@ -43,20 +44,13 @@ struct Node {
     running: Mutex<Option<Running>>,
 }
 
-/// A node's process, under a shell that ends it when the pipe closes: also when its owner is killed.
-struct Running {
-    shell: Child,
-    _pipe: ChildStdin,
-    pid: u32,
-}
-
-/// The folder of Kafka's jars, of which the first is the project's own.
-fn jars() -> io::Result<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/kafka/lib");
-    let named = std::env::var_os("CMSYNC_KAFKA").map(PathBuf::from);
-    let found = named.into_iter().chain([own]).find(|path| path.is_dir());
-    let missing = || io::Error::other("Kafka's jars are missing: run `make kafka`");
-    found.ok_or_else(missing)
+/// The folder of a tool that the Makefile installs.
+fn tool(name: &str) -> io::Result<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools").join(name);
+    match own.is_dir() {
+        true => Ok(own),
+        false => Err(io::Error::other(format!("a tool is missing: run `make {name}`"))),
+    }
 }
 
 fn free_port() -> io::Result<u16> {
@@ -69,7 +63,7 @@ impl Broker {
     /// # Errors
     /// When the jars or Java are missing, or a node does not start.
     pub fn start(count: usize) -> io::Result<Self> {
-        let jars = jars()?;
+        let jars = tool("kafka")?.join("lib");
         let directory = tempfile::Builder::new().prefix("cmsync-kafka").tempdir()?;
         let mut nodes = Vec::new();
         for _ in 0..count {
@@ -157,12 +151,7 @@ impl Broker {
     /// Kills a node as `kill -9` does.
     pub fn kill(&self, node: usize) {
         if let Some(node) = self.nodes.get(node) {
-            let running = node.running.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some(Running { mut shell, pid, .. }) = running {
-                drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
-                drop(shell.kill());
-                drop(shell.wait());
-            }
+            drop(node.running.lock().unwrap_or_else(PoisonError::into_inner).take());
         }
     }
 
@@ -268,34 +257,11 @@ impl Broker {
     pub fn launch(&self, number: usize) -> io::Result<()> {
         let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
         let properties = self.properties(number)?;
-        let log = std::fs::File::create(self.directory.path().join(format!("node-{number}.log")))?;
-        let java = self.java("-Xmx256m");
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg("\"$@\" </dev/null & echo $! >\"$PID_FILE\"; cat >/dev/null; kill -9 $!")
-            .arg("sh")
-            .arg(java.get_program())
-            .args(java.get_args())
-            .arg("kafka.Kafka")
-            .arg(properties);
-        let pid_file = self.directory.path().join(format!("node-{number}.pid"));
-        drop(std::fs::remove_file(&pid_file));
-        shell.env("PID_FILE", &pid_file).stdin(Stdio::piped());
-        shell.stdout(log.try_clone()?).stderr(log);
-        let mut shell = shell.spawn()?;
-        let pipe = shell.stdin.take().ok_or_else(|| io::Error::other("no pipe"))?;
-        let started = Instant::now();
-        let pid = loop {
-            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-            match text.trim().parse() {
-                Ok(pid) if text.ends_with('\n') => break pid,
-                _ if started.elapsed() > PATIENCE => return Err(io::Error::other("no process")),
-                _ => std::thread::sleep(Duration::from_millis(5)),
-            }
-        };
-        *node.running.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some(Running { shell, _pipe: pipe, pid });
+        let mut java = self.java("-Xmx256m");
+        java.arg("kafka.Kafka").arg(properties);
+        let place = self.directory.path().join(format!("node-{number}"));
+        let running = Running::start(&java, &place)?;
+        *node.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         Ok(())
     }
 
@@ -304,24 +270,8 @@ impl Broker {
     /// # Errors
     /// When it does not, with its log.
     pub fn until_up(&self, number: usize) -> io::Result<()> {
-        let port = self.port(number).ok_or_else(|| io::Error::other("no such node"))?;
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if started.elapsed() > PATIENCE {
-                let log = self.directory.path().join(format!("node-{number}.log"));
-                let text = std::fs::read_to_string(log).unwrap_or_default();
-                return Err(io::Error::other(format!("node {number} does not start: {text}")));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        for node in 0..self.nodes.len() {
-            self.kill(node);
-        }
+        let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
+        let running = node.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().ok_or_else(|| io::Error::other("it was killed"))?.until_up(node.port)
     }
 }

@@ -44,6 +44,9 @@ struct Arguments {
     /// The site asks for Kerberos and lets this principal in, with the keys of `KRB5_KTNAME`.
     #[arg(long)]
     principal: Option<String>,
+    /// Milliseconds before each answer to rows.
+    #[arg(long, default_value_t = 0)]
+    latency_ms: u64,
     /// Polls of the written configuration, in seconds.
     #[arg(long, default_value_t = 60)]
     poll_seconds: u64,
@@ -68,6 +71,7 @@ async fn main() -> anyhow::Result<()> {
         ..Options::default()
     };
     let lab = Lab::start(options).await?;
+    lab.faults().latency = Duration::from_millis(arguments.latency_ms);
     let poll = format!("[producer]\npoll_interval = \"{}s\"", arguments.poll_seconds);
     let config = lab.write_config(&arguments.directory, "[{ name = \"*\" }]", &poll)?;
     lab.write_az(&arguments.directory.join("bin"))?;

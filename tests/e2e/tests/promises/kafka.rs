@@ -6,10 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_broker::Broker;
+use cmsync_broker::{Broker, SchemaRegistry};
+use cmsync_http::{Client, Settings};
 use cmsync_lab::world::CLIENTS;
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::{Message, Queue, TopicKind, TopicSpec};
+use cmsync_registry::Registry;
 use cmsync_schemas::topics::{self, StateKey};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
@@ -87,6 +89,13 @@ impl Cluster {
         std::fs::write(&self.rig.config, text).unwrap();
         let all = [output.stdout, output.stderr].concat();
         (output.status.success(), String::from_utf8_lossy(&all).into_owned())
+    }
+
+    /// Lets messages carry the ids of their schemas from the next start on.
+    fn with_registry(&self, url: &str) {
+        let text = std::fs::read_to_string(&self.rig.config).unwrap();
+        let table = format!("[queue.kafka.schema_registry]\nurl = \"{url}\"\n");
+        std::fs::write(&self.rig.config, format!("{text}{table}")).unwrap();
     }
 
     /// Starts a copy of these stages; its number.
@@ -413,6 +422,58 @@ fn partitions(log: &str, text: &str) -> BTreeSet<u32> {
     let lists = log.lines().filter(|line| line.contains(text));
     let lists = lists.filter_map(|line| line.split_once('[')?.1.split_once(']'));
     lists.flat_map(|(list, _)| list.split(", ").filter_map(|p| p.parse().ok())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_registry_old_and_new_messages_are_read_side_by_side_and_its_outage_stops_nothing() {
+    let mut cluster = Cluster::new().await;
+    let stages = "producer,transformer,uploader";
+    let first = cluster.start(stages);
+    cluster.until_equal().await;
+    cluster.kill(first);
+    // What is published now is read when the registry is there.
+    let producer = cluster.start("producer");
+    cluster.until_told("producer", producer, "partitions come").await;
+    cluster.rig.lab.world().change_members("PS100001", &[CLIENTS + 7], &[]);
+    cluster.rig.two_polls().await;
+    cluster.kill(producer);
+    let start = || SchemaRegistry::start().unwrap();
+    let mut registry = tokio::task::spawn_blocking(start).await.unwrap();
+    cluster.with_registry(&registry.url());
+    let copy = cluster.start(stages);
+    cluster.until_a_change_arrives(8).await;
+    registry.kill();
+    cluster.until_a_change_arrives(9).await;
+    let queue = cluster.queue().await;
+    let mut firsts = BTreeSet::new();
+    for partition in 0..PARTITIONS {
+        let all = messages(&queue, &topics::changes("lab"), partition).await;
+        firsts.extend(all.iter().filter_map(|message| message.value.first().copied()));
+    }
+    assert_eq!(firsts, BTreeSet::from([0x00, 0xC3]), "{}", cluster.log(stages, copy));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_that_the_registry_does_not_allow_is_told_before_anything_is_written() {
+    let cluster = Cluster::new().await;
+    let start = || SchemaRegistry::start().unwrap();
+    let registry = tokio::task::spawn_blocking(start).await.unwrap();
+    let client = Client::new("registry", &Settings::default()).unwrap();
+    let theirs = Registry::new(client, registry.url().parse().unwrap(), None);
+    let other = r#"{"type": "record", "name": "Change", "namespace": "cmsync", "fields": [
+        {"name": "connection", "type": "int"}]}"#;
+    let subject = format!("{}cmsync.Change", cluster.prefix);
+    theirs.register(&subject, other).await.unwrap();
+    cluster.with_registry(&registry.url());
+    let told = cluster.rig.run(&["run", "--once"]).await;
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert_told(&(told.status.success(), text), &["incompatible", &subject]);
+    let nowhere = cluster.check(|text| text.replace("/ccompat/", "/nowhere/")).await;
+    assert_told(&nowhere, &["queue.kafka.schema_registry", "schema registry"]);
+    let queue = cluster.queue().await;
+    for topic in queue.topics().await.unwrap() {
+        assert_eq!(queue.version(&topic.name).await.unwrap(), 0, "{}", topic.name);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
