@@ -31,7 +31,7 @@ pub(crate) async fn run(
     let has = |stage| stages.is_empty() || stages.contains(&stage);
     let mut findings = Vec::new();
     if config.kafka.is_some() {
-        let outcome = match queue::open_for_command(config).await {
+        let outcome = match queue::open_probed(config).await {
             Ok(queue) => topics::check(config, &*queue).await,
             Err(error) => Err(error),
         };

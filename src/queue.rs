@@ -10,7 +10,7 @@ use cmsync_queue::{Error, Queue, embedded};
 use cmsync_registry::Registry;
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, Kafka};
 use crate::framing::{Framed, Ids};
 
 /// How long a queue that another process holds is waited for.
@@ -83,12 +83,28 @@ async fn framed(config: &Config, queue: Arc<dyn Queue>) -> anyhow::Result<Arc<dy
     Ok(Arc::new(Framed::new(queue, ids.context("`queue.kafka.schema_registry`")?)))
 }
 
+/// Opens the queue on Kafka for a command, which waits for the brokers no longer than it should.
+async fn open_kafka(config: &Config, kafka: &Kafka) -> anyhow::Result<Opened> {
+    let options = KafkaOptions { patience: Some(PATIENCE), ..kafka.options.clone() };
+    let kafka = Arc::new(KafkaQueue::open(options).await?);
+    let queue = framed(config, Arc::clone(&kafka) as Arc<dyn Queue>).await?;
+    Ok(Opened { queue, trouble: None, kafka: Some(kafka) })
+}
+
+/// Opens the queue on Kafka and sees that its brokers can do what is needed.
+pub(crate) async fn open_probed(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
+    let Some(kafka) = &config.kafka else { return open_for_command(config).await };
+    let opened = open_kafka(config, kafka).await?;
+    if let Some(kafka) = &opened.kafka {
+        kafka.probe().await?;
+    }
+    Ok(opened.queue)
+}
+
 /// Opens the queue for a command, if nobody holds it.
 pub(crate) async fn open_if_free(config: &Config) -> anyhow::Result<Option<Arc<dyn Queue>>> {
     if let Some(kafka) = &config.kafka {
-        let options = KafkaOptions { patience: Some(PATIENCE), ..kafka.options.clone() };
-        let queue = Arc::new(KafkaQueue::open(options).await?);
-        return framed(config, queue).await.map(Some);
+        return Ok(Some(open_kafka(config, kafka).await?.queue));
     }
     match embedded::open(&config.queue_directory) {
         Ok(queue) => Ok(Some(Arc::new(queue))),

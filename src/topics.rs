@@ -45,7 +45,7 @@ pub(crate) async fn run(
     command: TopicsCommand,
     as_json: bool,
 ) -> anyhow::Result<bool> {
-    let queue = queue::open_for_command(config).await?;
+    let queue = queue::open_probed(config).await?;
     if let TopicsCommand::Create = command {
         queue.declare(&wanted(config)).await?;
     }

@@ -71,6 +71,17 @@ pub enum Error {
         /// What was refused.
         detail: String,
     },
+    /// The brokers lack what is needed.
+    #[error(
+        "the brokers cannot {action}: {detail}; they must be Apache Kafka 2.5 or newer, or speak its \
+             protocol with transactions"
+    )]
+    TooOld {
+        /// What was tried.
+        action: &'static str,
+        /// What is missing.
+        detail: String,
+    },
     /// librdkafka does not take a setting.
     #[error("`{key}` cannot be set so: {detail}")]
     Setting {

@@ -228,6 +228,11 @@ impl Clients {
             (true, Some(trouble)) => format!("{error}: {trouble}"),
             _ => error.to_string(),
         };
+        if let Some(RDKafkaErrorCode::UnsupportedFeature | RDKafkaErrorCode::UnsupportedVersion) =
+            code
+        {
+            return Error::TooOld { action, detail };
+        }
         if let Some(code) = code.filter(|code| is_refused(*code)) {
             return Error::NotAllowed { action, detail: format!("{detail} ({code:?})") };
         }

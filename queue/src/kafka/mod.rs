@@ -76,6 +76,16 @@ impl KafkaQueue {
         })
     }
 
+    /// Whether the brokers have transactions, and let this principal use them.
+    ///
+    /// # Errors
+    /// [`Error::TooOld`] or [`Error::NotAllowed`], or when they do not answer.
+    pub async fn probe(&self) -> Result<(), Error> {
+        let id = self.core.clients.name("cmsync-check");
+        let open = move |core: &Core| Writer::open(&core.clients, &id);
+        self.core.steadfast(open).await.map(drop)
+    }
+
     /// What the members of this process own: group, topic and number of partitions.
     #[must_use]
     pub fn owned(&self) -> Vec<(String, String, usize)> {

@@ -184,3 +184,74 @@ pub(super) async fn send(
     }
     Ok(offsets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::KafkaOptions;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::DefaultProducerContext;
+    use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
+
+    type Cluster = MockCluster<'static, DefaultProducerContext>;
+
+    fn cluster() -> (Cluster, Clients) {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("out", 1, 1).unwrap();
+        let options = KafkaOptions {
+            brokers: cluster.bootstrap_servers(),
+            transaction_timeout: Duration::from_secs(5),
+            ..KafkaOptions::default()
+        };
+        (cluster, Clients::new(options))
+    }
+
+    async fn written(cluster: &Cluster, clients: &Clients, injected: (Api, &[Code])) -> Ended {
+        let own = clients.clone();
+        let open = tokio::task::spawn_blocking(move || Writer::open(&own, "w"));
+        let writer = Arc::new(open.await.unwrap().unwrap());
+        cluster.request_errors(injected.0, injected.1);
+        let key = bytes::Bytes::from_static(b"k");
+        let output = Output { topic: "out".into(), partition: 0, value: Some(key.clone()), key };
+        writer.write(&[output], None, &Faults::default()).await
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_the_brokers_take_back_by_themselves_is_repeated() {
+        for (api, code) in [
+            (Api::AddPartitionsToTxn, Code::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS),
+            (Api::AddPartitionsToTxn, Code::RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS),
+            (Api::Produce, Code::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION),
+            (Api::Produce, Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS),
+            (Api::EndTxn, Code::RD_KAFKA_RESP_ERR_NOT_COORDINATOR),
+            (Api::EndTxn, Code::RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE),
+        ] {
+            let (cluster, clients) = cluster();
+            let ended = written(&cluster, &clients, (api, &[code, code])).await;
+            assert!(
+                matches!(&ended, Ended::Done(offsets) if offsets.len() == 1),
+                "{code:?}: {ended:?}"
+            );
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_refused_message_aborts_and_a_newer_writer_fences() {
+        let (cluster, clients) = cluster();
+        let refused = [Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE];
+        let ended = written(&cluster, &clients, (Api::Produce, &refused)).await;
+        assert!(matches!(ended, Ended::Aborted(_)), "{ended:?}");
+        let fenced = [Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED];
+        let ended = written(&cluster, &clients, (Api::EndTxn, &fenced)).await;
+        assert!(matches!(ended, Ended::Fenced(_)), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn brokers_without_transactions_are_told() {
+        let (cluster, clients) = cluster();
+        cluster.apiversion(Api::InitProducerId, None, None).unwrap();
+        let open = tokio::task::spawn_blocking(move || Writer::open(&clients, "w").map(drop));
+        let error = open.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::TooOld { .. }) && !error.is_transient(), "{error}");
+    }
+}

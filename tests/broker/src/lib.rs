@@ -22,7 +22,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Who may sign in at the secure listener.
 pub const USER: &str = "cmsync";
-/// Their password.
+/// One who may sign in and do nothing else.
+pub const GUEST: &str = "guest";
+/// The password of both.
 pub const PASSWORD: &str = "correct horse";
 
 const CLUSTER: &str = "Uqu0EjkgQ-68_uzFQjumkA";
@@ -178,6 +180,8 @@ impl Broker {
              listener.name.secure.ssl.keystore.location={keystore}\n\
              listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
              listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+             super.users=User:ANONYMOUS;User:{USER}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL\n\
              log.dirs={folder}\n\
@@ -238,8 +242,10 @@ impl Broker {
         let properties = self.properties(number)?;
         let mut command = self.java("-Xmx64m");
         command.args(["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c"]).arg(properties);
-        let user = format!("SCRAM-SHA-512=[name={USER},password={PASSWORD}]");
-        command.args(["--add-scram", &user]);
+        for name in [USER, GUEST] {
+            let user = format!("SCRAM-SHA-512=[name={name},password={PASSWORD}]");
+            command.args(["--add-scram", &user]);
+        }
         if self.nodes.len() == 1 {
             command.arg("--standalone");
         }

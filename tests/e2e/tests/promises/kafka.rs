@@ -602,6 +602,9 @@ async fn brokers_that_cannot_be_reached_and_wrong_passwords_are_told_and_secrets
     std::fs::write(&password, cmsync_broker::PASSWORD).unwrap();
     let right = cluster.check(with(&secure_brokers, &secure)).await;
     assert!(right.0 && right.1.contains("topics are as they should be"), "{}", right.1);
+    let guest = secure.replace("\"cmsync\"", "\"guest\"");
+    let denied = cluster.check(with(&secure_brokers, &guest)).await;
+    assert_told(&denied, &["do not allow this principal", "transactional id", "kafka-acls"]);
     let clash = "settings = { \"acks\" = \"1\", \"no.such.setting\" = \"1\" }";
     let clashing = cluster.check(with(&plain, clash)).await;
     assert_told(&clashing, &["queue.kafka.settings.\"acks\"", "set by cmsync"]);
