@@ -145,6 +145,7 @@ fn the_example_shows_kafka_at_its_defaults() {
         certificate_file: None,
         key_file: None,
         sasl: None,
+        schema_registry: None,
         settings: Default::default(),
         ..written
     };
