@@ -98,6 +98,19 @@ impl Ids {
         }
     }
 
+    /// Messages with the fingerprints of their schemas.
+    async fn messages(&self, messages: Vec<Message>) -> Vec<Message> {
+        self.meet(messages.iter().map(|message| &message.value)).await;
+        let coming = |message: Message| Message { value: self.coming(message.value), ..message };
+        messages.into_iter().map(coming).collect()
+    }
+
+    /// The same of entries of a compacted topic.
+    async fn entries(&self, entries: Vec<(Bytes, Bytes)>) -> Vec<(Bytes, Bytes)> {
+        self.meet(entries.iter().map(|(_, value)| value)).await;
+        entries.into_iter().map(|(key, value)| (key, self.coming(value))).collect()
+    }
+
     async fn ask(&self, id: u32) -> Option<u64> {
         let mut policy = Policy::new(Duration::from_secs(1), Duration::from_secs(60));
         loop {
@@ -128,14 +141,6 @@ impl Framed {
     pub(crate) fn new(queue: Arc<dyn Queue>, ids: Ids) -> Self {
         Self { queue, ids: Arc::new(ids) }
     }
-}
-
-/// Entries of a compacted topic, translated.
-async fn translated(ids: &Ids, state: State) -> Result<State, Error> {
-    let entries: Vec<(Bytes, Bytes)> = state.collect::<Result<_, _>>()?;
-    ids.meet(entries.iter().map(|(_, value)| value)).await;
-    let coming = entries.into_iter().map(|(key, value)| Ok((key, ids.coming(value))));
-    Ok(Box::new(coming.collect::<Vec<_>>().into_iter()))
 }
 
 #[async_trait]
@@ -169,13 +174,12 @@ impl Queue for Framed {
     }
 
     async fn scan(&self, topic: &str) -> Result<State, Error> {
-        translated(&self.ids, self.queue.scan(topic).await?).await
+        let entries = self.queue.scan(topic).await?.collect::<Result<_, _>>()?;
+        Ok(Box::new(self.ids.entries(entries).await.into_iter().map(Ok)))
     }
 
     async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
-        let messages = self.queue.peek(topic, partition, from).await?;
-        self.ids.meet(messages.iter().map(|message| &message.value)).await;
-        Ok(coming(&self.ids, messages))
+        Ok(self.ids.messages(self.queue.peek(topic, partition, from).await?).await)
     }
 
     async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
@@ -193,11 +197,6 @@ impl Queue for Framed {
     async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {
         self.queue.topics().await
     }
-}
-
-fn coming(ids: &Ids, messages: Vec<Message>) -> Vec<Message> {
-    let coming = |message: Message| Message { value: ids.coming(message.value), ..message };
-    messages.into_iter().map(coming).collect()
 }
 
 struct Inbox {
@@ -219,9 +218,9 @@ impl Inbox {
         match event {
             Event::Messages { partition, messages } => {
                 self.pending.push_front(Event::Messages { partition, messages: messages.clone() });
-                self.ids.meet(messages.iter().map(|message| &message.value)).await;
+                let messages = self.ids.messages(messages).await;
                 self.pending.pop_front();
-                Ok(Event::Messages { partition, messages: coming(&self.ids, messages) })
+                Ok(Event::Messages { partition, messages })
             }
             Event::Assigned { partition, position, lost, state } => {
                 let entries: Vec<(Bytes, Bytes)> = state.collect::<Result<_, _>>()?;
@@ -232,10 +231,9 @@ impl Inbox {
                     state: Box::new(entries.into_iter().map(Ok)),
                 };
                 self.pending.push_front(with(entries.clone()));
-                self.ids.meet(entries.iter().map(|(_, value)| value)).await;
+                let entries = self.ids.entries(entries).await;
                 self.pending.pop_front();
-                let coming = entries.into_iter().map(|(key, value)| (key, self.ids.coming(value)));
-                Ok(with(coming.collect()))
+                Ok(with(entries))
             }
             revoked @ Event::Revoked { .. } => Ok(revoked),
         }

@@ -54,9 +54,12 @@ impl Opened {
 /// stopping, or by a command: that is waited out.
 pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
     if let Some(kafka) = &config.kafka {
-        let kafka = Arc::new(KafkaQueue::open(kafka.options.clone()).await?);
-        let queue = framed(config, Arc::clone(&kafka) as Arc<dyn Queue>).await?;
-        return Ok(Opened { queue, trouble: None, kafka: Some(kafka) });
+        let queue = open_kafka(kafka, None).await?;
+        return Ok(Opened {
+            queue: framed(kafka, &queue).await?,
+            trouble: None,
+            kafka: Some(queue),
+        });
     }
     let started = Instant::now();
     loop {
@@ -73,9 +76,15 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
     }
 }
 
+/// Reaches the brokers; waits for them no longer than `patience` where it is given.
+async fn open_kafka(kafka: &Kafka, patience: Option<Duration>) -> Result<Arc<KafkaQueue>, Error> {
+    let options = KafkaOptions { patience, ..kafka.options.clone() };
+    Ok(Arc::new(KafkaQueue::open(options).await?))
+}
+
 /// The queue with a registry's ids in its messages, where there is a registry.
-async fn framed(config: &Config, queue: Arc<dyn Queue>) -> anyhow::Result<Arc<dyn Queue>> {
-    let Some(kafka) = &config.kafka else { return Ok(queue) };
+async fn framed(kafka: &Kafka, queue: &Arc<KafkaQueue>) -> anyhow::Result<Arc<dyn Queue>> {
+    let queue = Arc::clone(queue) as Arc<dyn Queue>;
     let Some(registry) = &kafka.registry else { return Ok(queue) };
     let client = Client::new("registry", &registry.http)?;
     let registry = Registry::new(client, registry.url.clone(), registry.account.clone());
@@ -83,28 +92,20 @@ async fn framed(config: &Config, queue: Arc<dyn Queue>) -> anyhow::Result<Arc<dy
     Ok(Arc::new(Framed::new(queue, ids.context("`queue.kafka.schema_registry`")?)))
 }
 
-/// Opens the queue on Kafka for a command, which waits for the brokers no longer than it should.
-async fn open_kafka(config: &Config, kafka: &Kafka) -> anyhow::Result<Opened> {
-    let options = KafkaOptions { patience: Some(PATIENCE), ..kafka.options.clone() };
-    let kafka = Arc::new(KafkaQueue::open(options).await?);
-    let queue = framed(config, Arc::clone(&kafka) as Arc<dyn Queue>).await?;
-    Ok(Opened { queue, trouble: None, kafka: Some(kafka) })
-}
-
 /// Opens the queue on Kafka and sees that its brokers can do what is needed.
 pub(crate) async fn open_probed(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let Some(kafka) = &config.kafka else { return open_for_command(config).await };
-    let opened = open_kafka(config, kafka).await?;
-    if let Some(kafka) = &opened.kafka {
-        kafka.probe().await?;
-    }
-    Ok(opened.queue)
+    let queue = open_kafka(kafka, Some(PATIENCE)).await?;
+    let framed = framed(kafka, &queue).await?;
+    queue.probe().await?;
+    Ok(framed)
 }
 
 /// Opens the queue for a command, if nobody holds it.
 pub(crate) async fn open_if_free(config: &Config) -> anyhow::Result<Option<Arc<dyn Queue>>> {
     if let Some(kafka) = &config.kafka {
-        return Ok(Some(open_kafka(config, kafka).await?.queue));
+        let queue = open_kafka(kafka, Some(PATIENCE)).await?;
+        return framed(kafka, &queue).await.map(Some);
     }
     match embedded::open(&config.queue_directory) {
         Ok(queue) => Ok(Some(Arc::new(queue))),

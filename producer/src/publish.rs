@@ -114,7 +114,7 @@ impl Publisher {
         let mut batch = Vec::new();
         let mut bytes = 0;
         for entry in entries {
-            let size = entry.key.len() + entry.value.as_ref().map_or(0, Bytes::len);
+            let size = entry.size();
             if bytes + size > MAX_COMMIT_BYTES / 2 {
                 self.commit(Vec::new(), std::mem::take(&mut batch)).await?;
                 bytes = 0;

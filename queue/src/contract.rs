@@ -62,6 +62,14 @@ impl Output {
     }
 }
 
+impl StateEntry {
+    /// Bytes of key and value.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size(&self.key, self.value.as_ref())
+    }
+}
+
 /// Bytes of a key and its value.
 pub(crate) fn size(key: &Bytes, value: Option<&Bytes>) -> usize {
     key.len() + value.map_or(0, Bytes::len)
@@ -114,7 +122,7 @@ impl Commit {
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.outputs.iter().map(Output::size).sum::<usize>()
-            + self.state.iter().map(|s| size(&s.key, s.value.as_ref())).sum::<usize>()
+            + self.state.iter().map(StateEntry::size).sum::<usize>()
     }
 
     /// Whether there is nothing to commit.

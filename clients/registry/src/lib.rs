@@ -49,14 +49,6 @@ pub enum Error {
     Unreadable(String),
 }
 
-impl Error {
-    /// Whether the same question may be answered later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Http(error) if error.is_transient())
-    }
-}
-
 /// Who signs in, if anybody has to.
 pub type Account = Option<(String, Secret)>;
 

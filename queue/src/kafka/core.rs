@@ -41,7 +41,7 @@ pub(super) struct Core {
     /// Those whose settings were looked at.
     checked: Mutex<BTreeSet<String>>,
     /// After what time topics delete messages.
-    retentions: Mutex<HashMap<String, Duration>>,
+    retentions: Mutex<HashMap<String, Option<Duration>>>,
     /// Groups that read a topic, as far as this process knows.
     groups: Mutex<BTreeMap<String, BTreeSet<String>>>,
     rooms: Mutex<HashMap<String, Room>>,
@@ -132,15 +132,13 @@ impl Core {
 
     /// After what time a topic deletes messages, if it does.
     pub(super) fn keeps(&self, name: &str, retention: Option<Duration>) {
-        match retention {
-            Some(retention) => drop(lock(&self.retentions).insert(name.to_owned(), retention)),
-            None => drop(lock(&self.retentions).remove(name)),
-        }
+        lock(&self.retentions).insert(name.to_owned(), retention);
     }
 
     pub(super) fn forget(&self, name: &str) {
         lock(&self.topics).remove(name);
         lock(&self.checked).remove(name);
+        lock(&self.retentions).remove(name);
         lock(&self.rooms).remove(name);
         lock(&self.silent).retain(|(topic, _), _| topic != name);
         self.changed([name]);
@@ -238,7 +236,7 @@ impl Core {
         };
         let mut logs: Vec<PartitionLog> = logs.map(log).collect();
         self.weigh(&spec.name, &mut logs)?;
-        let retention = lock(&self.retentions).get(&spec.name).copied();
+        let retention = lock(&self.retentions).get(&spec.name).copied().flatten();
         if let Some(retention) = retention.filter(|_| logs.iter().any(|log| log.waiting > 0)) {
             let fresh = self.reader.since(topic, SystemTime::now() - retention / 2)?;
             for (log, fresh) in logs.iter_mut().zip(fresh) {

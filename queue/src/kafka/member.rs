@@ -218,13 +218,10 @@ impl Member {
         self.lock().gaps.remove(&partition);
     }
 
-    /// Goes back to what is committed, in a partition that stays.
-    pub(super) fn again(&self, partition: u32, standing: Standing) -> u64 {
-        let epoch = self.given(partition, standing);
-        if self.kind == TopicKind::Log {
-            self.lock().gaps.insert(partition);
-        }
-        epoch
+    /// Goes back to what is committed, in a partition of a log that stays.
+    pub(super) fn again(&self, partition: u32, standing: Standing) {
+        self.given(partition, standing);
+        self.lock().gaps.insert(partition);
     }
 
     /// Partitions of which the stage wants nothing.

@@ -66,8 +66,7 @@ impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(list) = rebalance {
             self.arrive(consumer, list);
-        }
-        if let Rebalance::Revoke(list) = rebalance {
+        } else if let Rebalance::Revoke(list) = rebalance {
             // What was lost belongs to another already.
             let patience = match consumer.assignment_lost() {
                 true => Duration::ZERO,

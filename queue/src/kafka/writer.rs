@@ -62,42 +62,42 @@ impl Writer {
         faults: &Faults,
     ) -> Ended {
         let _turn = self.turn.lock().await;
-        let begun = self.producer.begin_transaction();
-        if let Err(error) = begun {
-            return self.give_up(&error).await;
-        }
-        let offsets_of_outputs = match send(&self.producer, outputs).await {
-            Ok(offsets) => offsets,
-            Err(error) => return self.give_up(&error).await,
-        };
-        let is_aborted = faults.aborts();
-        if faults.crashes(CrashPoint::BeforeApply) {
-            return Ended::Crashed;
-        }
-        let patience = self.patience;
-        if let Some((offsets, group)) = offsets {
-            let send = move |producer: &FutureProducer<Link>| {
-                producer.send_offsets_to_transaction(&offsets, &group, patience)
-            };
-            match self.call(send).await {
-                Some(Ok(())) => {}
-                Some(Err(error)) => return self.give_up(&error).await,
-                None => return silent(),
-            }
-        }
-        if is_aborted {
-            return self.give_up(&KafkaError::Canceled).await;
-        }
-        match self.call(move |producer| producer.commit_transaction(patience)).await {
-            Some(Ok(())) if faults.crashes(CrashPoint::AfterApply) => Ended::Crashed,
-            Some(Ok(())) => Ended::Done(offsets_of_outputs),
-            Some(Err(error)) => self.give_up(&error).await,
-            None => silent(),
+        match self.transact(outputs, offsets, faults).await {
+            Ok(Some(offsets)) => Ended::Done(offsets),
+            Ok(None) => Ended::Crashed,
+            Err(failed) => self.give_up(failed).await,
         }
     }
 
+    /// The offsets of the outputs; `None` where a test said to stop.
+    async fn transact(
+        self: &Arc<Self>,
+        outputs: &[Output],
+        offsets: Offsets,
+        faults: &Faults,
+    ) -> Result<Option<Vec<u64>>, Failed> {
+        self.producer.begin_transaction()?;
+        let written = send(&self.producer, outputs).await?;
+        let is_aborted = faults.aborts();
+        if faults.crashes(CrashPoint::BeforeApply) {
+            return Ok(None);
+        }
+        let patience = self.patience;
+        if let Some((offsets, group)) = offsets {
+            self.call(move |producer| {
+                producer.send_offsets_to_transaction(&offsets, &group, patience)
+            })
+            .await?;
+        }
+        if is_aborted {
+            return Err(KafkaError::Canceled.into());
+        }
+        self.call(move |producer| producer.commit_transaction(patience)).await?;
+        Ok((!faults.crashes(CrashPoint::AfterApply)).then_some(written))
+    }
+
     /// Calls the library, again where that may be done, until the brokers answer: what became of it
-    /// is not known before. `None` where the library itself does not come back in time.
+    /// is not known before.
     ///
     /// Observed with librdkafka 2.12.1: a request that waits for the coordinator of a group looks
     /// again when the state of some broker changes, and never at its time-out, so that after the
@@ -105,13 +105,13 @@ impl Writer {
     async fn call(
         self: &Arc<Self>,
         act: impl Fn(&FutureProducer<Link>) -> KafkaResult<()> + Send + Sync + 'static,
-    ) -> Option<KafkaResult<()>> {
+    ) -> Result<(), Failed> {
         let act = Arc::new(act);
         loop {
             let (writer, act) = (Arc::clone(self), Arc::clone(&act));
             let calling = tokio::task::spawn_blocking(move || act(&writer.producer));
-            let ended = tokio::time::timeout(self.patience * 2, calling).await.ok()?;
-            match ended.unwrap_or(Err(KafkaError::Canceled)) {
+            let ended = tokio::time::timeout(self.patience * 2, calling).await;
+            match ended.map_err(|_| Failed::Silent)?.unwrap_or(Err(KafkaError::Canceled)) {
                 Err(KafkaError::Transaction(error))
                     if error.is_retriable()
                         && !error.is_fatal()
@@ -120,31 +120,38 @@ impl Writer {
                 {
                     tracing::warn!(error = %error.string(), "a transaction waits for the brokers");
                 }
-                other => return Some(other),
+                other => return Ok(other?),
             }
         }
     }
 
     /// Aborts what is open.
-    async fn give_up(self: &Arc<Self>, error: &KafkaError) -> Ended {
-        let told = error.to_string();
-        let is_fatal = matches!(error, KafkaError::Transaction(e) if e.is_fatal());
+    async fn give_up(self: &Arc<Self>, failed: Failed) -> Ended {
+        let error = match failed {
+            Failed::Told(error) => error,
+            Failed::Silent => return Ended::Fenced(failed.to_string()),
+        };
+        let is_fatal = matches!(&error, KafkaError::Transaction(e) if e.is_fatal());
         if is_fatal || self.producer.client().fatal_error().is_some() {
-            return Ended::Fenced(told);
+            return Ended::Fenced(error.to_string());
         }
         let patience = self.patience;
         match self.call(move |producer| producer.abort_transaction(patience)).await {
-            Some(Ok(())) => Ended::Aborted(told),
-            Some(Err(error)) => Ended::Fenced(error.to_string()),
-            None => silent(),
+            Ok(()) => Ended::Aborted(error.to_string()),
+            Err(failed) => Ended::Fenced(failed.to_string()),
         }
     }
 }
 
-/// The library does not come back. Nothing that it does later counts: the brokers abort its
-/// transaction when its time is over, and nobody commits it.
-fn silent() -> Ended {
-    Ended::Fenced("the client does not come back from a call".into())
+/// Why a transaction did not end as it should.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error(transparent)]
+    Told(#[from] KafkaError),
+    /// Nothing that the library does later counts: the brokers abort its transaction when its time is
+    /// over, and nobody commits it.
+    #[error("the client does not come back from a call")]
+    Silent,
 }
 
 /// Sends outputs and waits until all are there; their offsets. Commits are slow when messages are

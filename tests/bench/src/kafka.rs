@@ -47,8 +47,7 @@ impl Site {
     /// Lets producer and transformer fill the records; gives their number.
     fn fill(&self) -> anyhow::Result<f64> {
         let mut producer = self.start("producer", 0)?;
-        self.until(0, "cmsync_producer_polls_total", 1.0)?;
-        let records = self.until(0, "cmsync_producer_members{", 1.0)?;
+        let records = self.rig.first_poll()?;
         self.until(0, PUBLISHED, records)?;
         let mut transformer = self.start("transformer", 1)?;
         self.until(1, MADE, records)?;
@@ -105,7 +104,7 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
 /// From the death of the owner to a standby that has polled.
 fn take_over(site: &Site, owner: Process, rows: &mut Rows) -> anyhow::Result<()> {
     let mut standby = site.start("producer", 3)?;
-    wait_for("the standby", || site.rig.metric_at(PORT + 3, "process_"))?;
+    wait_for("the standby", || site.rig.metric_at(PORT + 3, "cmsync_http_requests_total"))?;
     let started = Instant::now();
     drop(owner);
     site.until(3, "cmsync_producer_polls_total", 1.0)?;
@@ -148,10 +147,7 @@ pub(crate) fn large(rows: &mut Rows) -> anyhow::Result<()> {
     let site =
         Site::new(Plan { devices: 825_000, collections: 400, memberships: 30_000_000, ..plan() })?;
     let mut producer = site.start("producer,transformer,uploader", 0)?;
-    let records = wait_for("the first poll", || {
-        let polled = site.rig.metric("cmsync_producer_polls_total").is_some_and(|n| n >= 1.0);
-        polled.then(|| site.rig.metric("cmsync_producer_members{")).flatten()
-    })?;
+    let records = site.rig.first_poll()?;
     site.rig.delivered(&mut producer, records)?;
     producer.stop()?;
     let mut again = site.start("producer", 0)?;

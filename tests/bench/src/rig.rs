@@ -17,8 +17,8 @@ pub(crate) const PORT: u16 = 19464;
 pub(crate) const FULL_BODIES: &str = "[uploader]\nmax_raw_body = \"16MiB\"\n";
 
 pub(crate) struct Rig {
-    pub(crate) lab: Process,
-    pub(crate) directory: tempfile::TempDir,
+    lab: Process,
+    directory: tempfile::TempDir,
     client: reqwest::blocking::Client,
     url: String,
 }
@@ -105,10 +105,18 @@ impl Rig {
         Some(values.sum())
     }
 
-    pub(crate) fn counts(&self) -> anyhow::Result<serde_json::Value> {
+    fn counts(&self) -> anyhow::Result<serde_json::Value> {
         Ok(serde_json::from_str(
             &self.client.get(format!("{}/lab/counts", self.url)).send()?.text()?,
         )?)
+    }
+
+    /// Waits for the first poll; gives the memberships that it found.
+    pub(crate) fn first_poll(&self) -> anyhow::Result<f64> {
+        wait_for("the first poll", || {
+            let polled = self.metric("cmsync_producer_polls_total").is_some_and(|n| n >= 1.0);
+            polled.then(|| self.metric("cmsync_producer_members{")).flatten()
+        })
     }
 
     /// Waits until the process has delivered this many records since its start.
@@ -192,10 +200,7 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
 fn first_sync(rig: &Rig, rows: &mut Rows, name: &str) -> anyhow::Result<(f64, f64)> {
     let started = Instant::now();
     let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
-    let records = wait_for("the first poll", || {
-        let polled = rig.metric("cmsync_producer_polls_total").is_some_and(|n| n >= 1.0);
-        polled.then(|| rig.metric("cmsync_producer_members{")).flatten()
-    })?;
+    let records = rig.first_poll()?;
     rig.delivered(&mut process, records)?;
     let seconds = started.elapsed().as_secs_f64();
     rows.add(name, records / seconds, "records/s", (300_000.0, Better::Higher))?;
@@ -312,9 +317,7 @@ pub(crate) fn idle(rows: &mut Rows) -> anyhow::Result<()> {
     std::fs::write(&config, text)?;
     let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
     let polls = || rig.metric("cmsync_producer_polls_total").unwrap_or(0.0);
-    let records = wait_for("the first poll", || {
-        (polls() >= 1.0).then(|| rig.metric("cmsync_producer_members{")).flatten()
-    })?;
+    let records = rig.first_poll()?;
     rig.delivered(&mut process, records)?;
     wait_for("quiet", || (polls() >= 4.0).then_some(()))?;
     let total = |counts: &serde_json::Value| {
@@ -368,11 +371,7 @@ pub(crate) fn delay(rows: &mut Rows) -> anyhow::Result<()> {
         });
         of.and_then(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
     };
-    let members = wait_for("the first poll", || {
-        rig.metric("cmsync_producer_polls_total")
-            .filter(|n| *n >= 1.0)
-            .and_then(|_| rig.metric("cmsync_producer_members{"))
-    })?;
+    let members = rig.first_poll()?;
     rig.delivered(&mut process, members)?;
     // What belongs to the first synchronisation has arrived when two more polls are over.
     let polls = || rig.metric("cmsync_producer_polls_total").unwrap_or(0.0);

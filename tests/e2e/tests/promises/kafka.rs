@@ -1,7 +1,7 @@
 //! The stages in processes of their own, on a real Kafka: killed, frozen and replaced.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,10 @@ impl Drop for Cluster {
 /// The broker that all tests share.
 async fn shared() -> Arc<Broker> {
     tokio::task::spawn_blocking(Broker::shared).await.unwrap()
+}
+
+async fn registry() -> SchemaRegistry {
+    tokio::task::spawn_blocking(|| SchemaRegistry::start().unwrap()).await.unwrap()
 }
 
 impl Cluster {
@@ -107,8 +111,7 @@ impl Cluster {
     /// The same, with another file.
     fn start_with(&mut self, stages: &str, config: &Path) -> usize {
         let number = self.copies.len();
-        let log = self.rig.directory.path().join(format!("{stages}-{number}.log"));
-        let log = std::fs::File::create(log).unwrap();
+        let log = std::fs::File::create(self.log_path(stages, number)).unwrap();
         let mut command = self.rig.command_with(config, &["run", "--stage", stages]);
         self.copies.push(command.stderr(log).stdout(Stdio::null()).spawn().unwrap());
         number
@@ -148,20 +151,19 @@ impl Cluster {
         count
     }
 
+    fn log_path(&self, stages: &str, number: usize) -> PathBuf {
+        self.rig.directory.path().join(format!("{stages}-{number}.log"))
+    }
+
     fn log(&self, stages: &str, number: usize) -> String {
-        let path = self.rig.directory.path().join(format!("{stages}-{number}.log"));
-        std::fs::read_to_string(path).unwrap_or_default()
+        std::fs::read_to_string(self.log_path(stages, number)).unwrap_or_default()
     }
 
     /// Waits until a copy's log holds a text.
-    async fn until_told(&self, stages: &str, number: usize, text: &str) {
-        let told = async {
-            while !self.log(stages, number).contains(text) {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        let told = tokio::time::timeout(Duration::from_secs(60), told).await;
-        assert!(told.is_ok(), "never said: {text}");
+    async fn until_told(&mut self, stages: &str, number: usize, text: &str) {
+        let log = self.log_path(stages, number);
+        let told = || std::fs::read_to_string(&log).is_ok_and(|told| told.contains(text));
+        self.rig.until(|| told().then_some(())).await;
     }
 
     async fn until_equal(&mut self) {
@@ -437,8 +439,7 @@ async fn with_a_registry_old_and_new_messages_are_read_side_by_side_and_its_outa
     cluster.rig.lab.world().change_members("PS100001", &[CLIENTS + 7], &[]);
     cluster.rig.two_polls().await;
     cluster.kill(producer);
-    let start = || SchemaRegistry::start().unwrap();
-    let mut registry = tokio::task::spawn_blocking(start).await.unwrap();
+    let mut registry = registry().await;
     cluster.with_registry(&registry.url());
     let copy = cluster.start(stages);
     cluster.until_a_change_arrives(8).await;
@@ -456,8 +457,7 @@ async fn with_a_registry_old_and_new_messages_are_read_side_by_side_and_its_outa
 #[tokio::test(flavor = "multi_thread")]
 async fn a_schema_that_the_registry_does_not_allow_is_told_before_anything_is_written() {
     let cluster = Cluster::new().await;
-    let start = || SchemaRegistry::start().unwrap();
-    let registry = tokio::task::spawn_blocking(start).await.unwrap();
+    let registry = registry().await;
     let client = Client::new("registry", &Settings::default()).unwrap();
     let theirs = Registry::new(client, registry.url().parse().unwrap(), None);
     let other = r#"{"type": "record", "name": "Change", "namespace": "cmsync", "fields": [
