@@ -32,7 +32,7 @@ pub(crate) async fn run(
     let mut findings = Vec::new();
     if config.kafka.is_some() {
         let outcome = match queue::open_probed(config).await {
-            Ok(queue) => topics::check(config, &*queue).await,
+            Ok(opened) => topics::check(config, &*opened.queue).await,
             Err(error) => Err(error),
         };
         let is_fine = outcome.is_ok();

@@ -91,7 +91,7 @@ pub(crate) async fn ask(config: &Config, question: Question) -> anyhow::Result<A
             return Ok(answer);
         }
         if let Some(queue) = queue::open_if_free(config).await? {
-            queue.declare(&pipeline::shared_topics(config.partitions)).await?;
+            topics::declare_shared(config, &*queue).await?;
             return Ok(Desk::new(queue, pipeline::clock()).answer(question).await?);
         }
         if started.elapsed() > queue::LOCK_PATIENCE {

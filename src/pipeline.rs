@@ -58,7 +58,7 @@ pub(crate) async fn run(
     let metrics = install_metrics()?;
     let opened = queue::open(&config).await?;
     let queue = Arc::clone(&opened.queue);
-    queue.declare(&shared_topics(config.partitions)).await?;
+    let state_partitions = crate::topics::declare_shared(&config, &*queue).await?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let board =
@@ -76,7 +76,8 @@ pub(crate) async fn run(
     let before = supervisor.dead_letters().await?;
     progress::show(metrics.clone(), shutdown.clone(), !once);
     let (own, revision) = watch::channel(config.revision);
-    let mut producer = tokio::spawn(produce(&supervisor, wanted, once, revision));
+    let context = supervisor.producer_context(state_partitions);
+    let mut producer = tokio::spawn(produce(&supervisor, context, (wanted, revision), once));
     let place = match &config.kafka {
         Some(kafka) => kafka.options.brokers.clone(),
         None => config.queue_directory.display().to_string(),
@@ -103,13 +104,13 @@ pub(crate) async fn run(
 /// The producer, where it runs here: on brokers, while no other copy has a newer configuration.
 fn produce(
     supervisor: &Supervisor,
-    wanted: watch::Receiver<BTreeMap<String, Job>>,
+    context: cmsync_producer::Context,
+    (wanted, own): (watch::Receiver<BTreeMap<String, Job>>, watch::Receiver<u64>),
     once: bool,
-    own: watch::Receiver<u64>,
 ) -> impl Future<Output = Result<cmsync_producer::Outcome, cmsync_producer::Error>> + use<> {
     let runs = once || supervisor.has(StageName::Producer);
     let is_shared = supervisor.config.kafka.is_some();
-    let (context, shutdown) = (supervisor.producer_context(), supervisor.shutdown.clone());
+    let shutdown = supervisor.shutdown.clone();
     let (queue, board) = (Arc::clone(&supervisor.queue), supervisor.board.clone());
     async move {
         let work = |stop| cmsync_producer::run(context.clone(), wanted.clone(), once, stop);

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use cmsync_http::Client;
-use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
+use cmsync_queue::kafka::{KafkaOptions, KafkaQueue, Token, TokenSource};
 use cmsync_queue::{Error, Queue, embedded};
 use cmsync_registry::Registry;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use crate::config::{Config, Kafka};
+use crate::config::{Config, EntraTokens, Kafka};
+use crate::connections;
 use crate::framing::{Framed, Ids};
 
 /// How long a queue that another process holds is waited for.
@@ -78,8 +80,22 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
 
 /// Reaches the brokers; waits for them no longer than `patience` where it is given.
 async fn open_kafka(kafka: &Kafka, patience: Option<Duration>) -> Result<Arc<KafkaQueue>, Error> {
-    let options = KafkaOptions { patience, ..kafka.options.clone() };
+    let token = kafka.tokens.as_ref().map(token_source).transpose();
+    let token = token.map_err(|e| Error::Setting { key: "sasl".into(), detail: e.to_string() })?;
+    let options = KafkaOptions { patience, token, ..kafka.options.clone() };
     Ok(Arc::new(KafkaQueue::open(options).await?))
+}
+
+/// Tokens for the brokers; whoever asks may wait.
+fn token_source(tokens: &EntraTokens) -> Result<TokenSource, cmsync_http::Error> {
+    let EntraTokens { audience, identity, endpoints, http } = tokens;
+    let credential = connections::credential_of(http, endpoints, identity.clone())?;
+    let (runtime, audience) = (Handle::current(), audience.clone());
+    Ok(Arc::new(move || {
+        let asked = runtime.block_on(credential.lasting(&audience));
+        let (value, end) = asked.map_err(|error| error.to_string())?;
+        Ok(Token { value, principal: "cmsync".into(), expires: end.as_millisecond() })
+    }))
 }
 
 /// The queue with a registry's ids in its messages, where there is a registry.
@@ -93,12 +109,15 @@ async fn framed(kafka: &Kafka, queue: &Arc<KafkaQueue>) -> anyhow::Result<Arc<dy
 }
 
 /// Opens the queue on Kafka and sees that its brokers can do what is needed.
-pub(crate) async fn open_probed(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
-    let Some(kafka) = &config.kafka else { return open_for_command(config).await };
-    let queue = open_kafka(kafka, Some(PATIENCE)).await?;
-    let framed = framed(kafka, &queue).await?;
-    queue.probe().await?;
-    Ok(framed)
+pub(crate) async fn open_probed(config: &Config) -> anyhow::Result<Opened> {
+    let Some(kafka) = &config.kafka else {
+        let queue = open_for_command(config).await?;
+        return Ok(Opened { queue, trouble: None, kafka: None });
+    };
+    let opened = open_kafka(kafka, Some(PATIENCE)).await?;
+    let queue = framed(kafka, &opened).await?;
+    opened.probe().await?;
+    Ok(Opened { queue, trouble: None, kafka: Some(opened) })
 }
 
 /// Opens the queue for a command, if nobody holds it.

@@ -65,7 +65,7 @@ impl Supervisor {
         Self { queue, board, stages, jobs, workers, groups, tasks, shutdown, config, refused }
     }
 
-    pub(crate) fn producer_context(&self) -> cmsync_producer::Context {
+    pub(crate) fn producer_context(&self, state_partitions: u32) -> cmsync_producer::Context {
         let share = self.config.share();
         let mut options = self.config.producer.clone();
         let backlog = connections::backlog_within(share, options.max_backlog.as_u64());
@@ -73,7 +73,7 @@ impl Supervisor {
         cmsync_producer::Context {
             queue: Arc::clone(&self.queue),
             clock: clock(),
-            state_partitions: self.config.partitions,
+            state_partitions,
             partitions: self.config.partitions,
             options,
             new_instance: Arc::new(|| format!("{:016x}", rand::random::<u64>())),

@@ -1,19 +1,83 @@
 //! `cmsync topics`: makes the queue's topics, and checks that they lose nothing.
 
-use cmsync_queue::{Queue, TopicSpec};
+use cmsync_queue::{Output, Queue, TopicSpec};
+use cmsync_schemas::{CONTROL, Control, Subject, topics};
 
 use crate::cli::TopicsCommand;
 use crate::config::Config;
 use crate::{connections, pipeline, queue};
 
+/// The groups whose members write to topics, or take from them.
+const GROUPS: [&str; 3] = [topics::PRODUCER, topics::TRANSFORMER, topics::UPLOADER];
+
+/// Declares what all connections share; the number of partitions of the producer's state. On brokers
+/// that is fixed when the topic is made: a connection's state lies in one of them by their number.
+///
+/// # Errors
+/// When the topic was changed by hand, or the queue fails.
+pub(crate) async fn declare_shared(config: &Config, queue: &dyn Queue) -> anyhow::Result<u32> {
+    let partitions = match config.kafka {
+        Some(_) => made_with(queue).await?.unwrap_or(config.partitions),
+        None => config.partitions,
+    };
+    queue.declare(&pipeline::shared_topics(partitions)).await?;
+    if config.kafka.is_some() {
+        let written = written(queue).await?;
+        anyhow::ensure!(
+            written.is_none_or(|written| written == partitions),
+            "topic `{}` has {partitions} partitions and its state was written with {}: each \
+             connection's state lies where their number put it. Delete the topic and run `cmsync topics \
+             create`: every collection is then sent whole",
+            topics::STATE,
+            written.unwrap_or_default(),
+        );
+        if written.is_none() {
+            write(queue, partitions).await?;
+        }
+    }
+    Ok(partitions)
+}
+
+/// The partitions that the state's topic has, where it is there.
+async fn made_with(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
+    let topics = queue.topics().await?;
+    Ok(topics.iter().find(|spec| spec.name == topics::STATE).map(|spec| spec.partitions))
+}
+
+/// The partitions that the state was written with.
+async fn written(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
+    for entry in queue.scan(topics::CONTROL).await? {
+        if let Ok(control) = CONTROL.decode(&entry?.1)
+            && control.subject == Subject::StatePartitions
+        {
+            return Ok(control.item.parse().ok());
+        }
+    }
+    Ok(None)
+}
+
+async fn write(queue: &dyn Queue, partitions: u32) -> anyhow::Result<()> {
+    let control = Control {
+        connection: String::new(),
+        subject: Subject::StatePartitions,
+        item: partitions.to_string(),
+        action: String::new(),
+        asked_at: pipeline::clock()(),
+    };
+    let key = topics::control_key("", Subject::StatePartitions, "").into();
+    let (topic, value) = (topics::CONTROL.to_owned(), Some(CONTROL.encode(&control)));
+    queue.publish(vec![Output { topic, partition: 0, key, value }]).await?;
+    Ok(())
+}
+
 /// Every topic of the configuration.
-fn wanted(config: &Config) -> Vec<TopicSpec> {
+fn wanted(config: &Config, state_partitions: u32) -> Vec<TopicSpec> {
     let share = config.share();
     let own = config
         .connections
         .keys()
         .flat_map(|name| connections::topics_of(name, config.partitions, share));
-    pipeline::shared_topics(config.partitions).into_iter().chain(own).collect()
+    pipeline::shared_topics(state_partitions).into_iter().chain(own).collect()
 }
 
 /// Whether all topics are there as they should be; in words.
@@ -21,8 +85,9 @@ fn wanted(config: &Config) -> Vec<TopicSpec> {
 /// # Errors
 /// What is missing or wrong, with the command that repairs it.
 pub(crate) async fn check(config: &Config, queue: &dyn Queue) -> anyhow::Result<String> {
-    let wanted = wanted(config);
     let found = queue.topics().await?;
+    let state = found.iter().find(|spec| spec.name == topics::STATE);
+    let wanted = wanted(config, state.map_or(config.partitions, |spec| spec.partitions));
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|spec| !found.iter().any(|there| there.name == spec.name))
@@ -34,6 +99,7 @@ pub(crate) async fn check(config: &Config, queue: &dyn Queue) -> anyhow::Result<
             missing.join(", ")
         );
     }
+    declare_shared(config, queue).await?;
     queue.declare(&wanted).await?;
     Ok(format!("{} topics are as they should be", wanted.len()))
 }
@@ -45,14 +111,23 @@ pub(crate) async fn run(
     command: TopicsCommand,
     as_json: bool,
 ) -> anyhow::Result<bool> {
-    let queue = queue::open_probed(config).await?;
+    let queue::Opened { queue, kafka, .. } = queue::open_probed(config).await?;
+    let mut grown = 0;
     if let TopicsCommand::Create = command {
-        queue.declare(&wanted(config)).await?;
+        let wanted = wanted(config, declare_shared(config, &*queue).await?);
+        if let Some(kafka) = kafka {
+            grown = kafka.grow(&wanted, &GROUPS).await?;
+        }
+        queue.declare(&wanted).await?;
     }
     let told = check(config, &*queue).await?;
     if as_json {
-        println!("{}", serde_json::json!({ "topics": wanted(config).len() }));
+        let count = wanted(config, 1).len();
+        println!("{}", serde_json::json!({ "topics": count, "grown": grown }));
     } else {
+        if grown > 0 {
+            println!("{grown} topics have {} partitions now", config.partitions);
+        }
         println!("{told}");
     }
     Ok(true)

@@ -48,7 +48,8 @@ impl Connection {
                 | Subject::Groups
                 | Subject::RawLimit
                 | Subject::Hold
-                | Subject::Revision => false,
+                | Subject::Revision
+                | Subject::StatePartitions => false,
             };
             if is_done {
                 self.queue

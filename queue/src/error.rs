@@ -41,6 +41,17 @@ pub enum Error {
         /// What was declared.
         wanted: String,
     },
+    /// A topic cannot have more partitions as long as something is on its way.
+    #[error(
+        "no partitions are added: which one a collection is in depends on their number, and `{group}` \
+             is not done: {problem}"
+    )]
+    NotDrained {
+        /// The group that is not done.
+        group: String,
+        /// Why, and what to do.
+        problem: String,
+    },
     /// The topic was never declared.
     #[error("topic `{0}` does not exist")]
     UnknownTopic(String),

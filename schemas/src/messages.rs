@@ -249,6 +249,8 @@ pub enum Subject {
     Hold,
     /// The highest revision of a configuration, in `item`; of no connection.
     Revision,
+    /// How many partitions the producer's state was made with.
+    StatePartitions,
 }
 
 /// What a person asked for.

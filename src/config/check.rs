@@ -8,7 +8,7 @@ use cmsync_producer::ConnectionConfig;
 
 use super::checker::Checker;
 use super::groups::groups;
-use super::identity::{identity, secret_expires};
+use super::identity::{identity, reached, secret_expires};
 use super::kafka::kafka;
 use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
 
@@ -263,9 +263,7 @@ pub(super) fn endpoints(
 }
 
 fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Option<Workspace> {
-    let endpoints = endpoints(checker, path, written);
-    let timeouts = (written.connect_timeout, written.read_timeout);
-    let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
+    let reached = reached(checker, path, written);
     let variable = |name: &str| std::env::var(name).ok();
     let identity = identity(checker, path, written, variable);
     let secret_expires = secret_expires(checker, path, written);
@@ -291,9 +289,10 @@ fn workspace(checker: &mut Checker, path: &str, written: &raw::Workspace) -> Opt
             rules.push(new);
         }
     }
+    let (endpoints, http) = reached?;
     Some(Workspace {
         http,
-        endpoints: endpoints?,
+        endpoints,
         identity: identity?,
         workspace_id: written.workspace_id.clone(),
         secret_expires,

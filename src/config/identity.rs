@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use cmsync_azure::{CertificateFile, Identity, ManagedIdentity, Proof};
-use cmsync_http::Secret;
+use cmsync_azure::{CertificateFile, Endpoints, Identity, ManagedIdentity, Proof};
+use cmsync_http::{Secret, Settings};
 use secrecy::SecretString;
 
+use super::EntraTokens;
+use super::check::endpoints;
 use super::checker::Checker;
 use super::raw::Workspace;
 
@@ -58,6 +60,31 @@ pub(super) fn identity(
     }
     let proof = proof(checker, path, written, variable("AZURE_FEDERATED_TOKEN_FILE"))?;
     Some(Identity::Application { tenant, client, proof })
+}
+
+/// Tokens of such an identity for an audience.
+pub(super) fn tokens(
+    checker: &mut Checker,
+    path: &str,
+    written: &Workspace,
+    audience: String,
+) -> Option<EntraTokens> {
+    let identity = identity(checker, path, written, |name| std::env::var(name).ok())?;
+    let (endpoints, http) = reached(checker, path, written)?;
+    Some(EntraTokens { audience, identity, endpoints, http })
+}
+
+/// Where a cloud is, and how it is reached.
+pub(super) fn reached(
+    checker: &mut Checker,
+    path: &str,
+    written: &Workspace,
+) -> Option<(Endpoints, Settings)> {
+    let endpoints = endpoints(checker, path, written);
+    let timeouts = (written.connect_timeout, written.read_timeout);
+    let (ca, proxy) = (written.ca_file.as_ref(), written.proxy.as_ref());
+    let http = checker.http(path, ca, proxy, timeouts);
+    Some((endpoints?, http))
 }
 
 /// The day on which a secret ends, as its last second.

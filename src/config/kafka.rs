@@ -4,17 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmsync_azure::Identity;
 use cmsync_http::Settings;
 use cmsync_queue::kafka::KafkaOptions;
 use cmsync_registry::Account;
 use cmsync_schemas::topics;
 use url::Url;
 
+use super::EntraTokens;
 use super::checker::Checker;
-use super::raw::{self, File, Sasl};
+use super::identity::{reached, tokens};
+use super::raw::{self, BrokerTokens, File, Sasl};
 
 /// Mechanisms that take a user name and a password.
 const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+/// The one that takes tokens.
+const TOKENS: &str = "OAUTHBEARER";
 /// Logs must keep what nobody took for so many snapshot intervals: one may be missed.
 const INTERVALS: u32 = 2;
 
@@ -26,6 +31,8 @@ const READ: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Kafka {
     pub(crate) options: KafkaOptions,
+    /// Tokens for the brokers, where they take those.
+    pub(crate) tokens: Option<EntraTokens>,
     pub(crate) registry: Option<SchemaRegistry>,
     /// The file's own words, to see whether they changed.
     written: raw::Kafka,
@@ -87,10 +94,14 @@ pub(super) fn kafka(checker: &mut Checker, file: &File) -> Option<Kafka> {
         readers: Arc::new(readers),
         ..KafkaOptions::default()
     };
-    security(checker, path, written, &mut options);
+    transport(checker, path, written, &mut options);
+    let tokens = written
+        .sasl
+        .as_ref()
+        .and_then(|sasl| sign_in(checker, &format!("{path}.sasl"), sasl, &mut options));
     settings(checker, path, written, &mut options);
     let registry = registry(checker, &format!("{path}.schema_registry"), written);
-    Some(Kafka { options, registry, written: written.clone() })
+    Some(Kafka { options, tokens, registry, written: written.clone() })
 }
 
 /// How a schema registry is reached.
@@ -142,7 +153,7 @@ fn settings(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &m
     }
 }
 
-fn security(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &mut KafkaOptions) {
+fn transport(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &mut KafkaOptions) {
     let protocol = match (written.tls, written.sasl.is_some()) {
         (false, false) => "plaintext",
         (true, false) => "ssl",
@@ -164,22 +175,57 @@ fn security(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &m
         }
         set(name, file.display().to_string());
     }
-    let Some(Sasl { mechanism, username, password_file }) = &written.sasl else {
-        return;
-    };
+}
+
+/// How the brokers are signed in to; tokens, where they are.
+fn sign_in(
+    checker: &mut Checker,
+    path: &str,
+    written: &Sasl,
+    options: &mut KafkaOptions,
+) -> Option<EntraTokens> {
+    let Sasl { mechanism, username, password_file, token_file, entra } = written;
+    let settings = &mut options.settings;
+    settings.insert("sasl.mechanism".into(), mechanism.clone());
+    if mechanism == TOKENS {
+        return match (token_file, entra) {
+            (Some(file), None) => {
+                let identity =
+                    Identity::FixedToken(checker.secret(&format!("{path}.token_file"), file));
+                let none = BrokerTokens::default().sign_in();
+                let (endpoints, http) = reached(checker, path, &none)?;
+                Some(EntraTokens { audience: String::new(), identity, endpoints, http })
+            }
+            (None, Some(entra)) => {
+                let path = format!("{path}.entra");
+                let message = "is missing: what tokens are for, \
+                    for example https://contoso.servicebus.windows.net";
+                checker.require(!entra.audience.is_empty(), &format!("{path}.audience"), message);
+                let audience = entra.audience.trim_end_matches('/').to_owned();
+                tokens(checker, &path, &entra.sign_in(), audience)
+            }
+            _ => {
+                checker.wrong(path, "OAUTHBEARER needs exactly one of `token_file` and `entra`");
+                None
+            }
+        };
+    }
     checker.require(
         MECHANISMS.contains(&mechanism.as_str()),
-        &format!("{path}.sasl.mechanism"),
-        "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+        &format!("{path}.mechanism"),
+        "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
     );
+    let message =
+        "`token_file` and `entra` are for OAUTHBEARER: give `username` and `password_file`";
+    checker.require(token_file.is_none() && entra.is_none(), path, message);
     let message = "is missing: who signs in to the brokers";
-    checker.require(!username.is_empty(), &format!("{path}.sasl.username"), message);
-    set("sasl.mechanism", mechanism.clone());
-    set("sasl.username", username.clone());
-    let secret = checker.secret(&format!("{path}.sasl.password_file"), password_file);
+    checker.require(!username.is_empty(), &format!("{path}.username"), message);
+    settings.insert("sasl.username".into(), username.clone());
+    let secret = checker.secret(&format!("{path}.password_file"), password_file);
     if let Ok(password) = secret.read() {
         options.secrets.insert("sasl.password".into(), password);
     }
+    None
 }
 
 /// The groups of all stages that read a topic.

@@ -9,7 +9,7 @@ use cmsync_azure::Cloud;
 use cmsync_schemas::kql::Names;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use super::raw_queue::{Kafka, Queue, Sasl};
+pub(crate) use super::raw_queue::{BrokerTokens, Kafka, Queue, Sasl};
 
 /// The whole file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

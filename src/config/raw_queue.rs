@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use cmsync_azure::Cloud;
 use serde::{Deserialize, Serialize};
+
+use super::raw::{Endpoints, Workspace};
 
 /// The message queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,4 +121,48 @@ pub(crate) struct Sasl {
     pub(crate) mechanism: String,
     pub(crate) username: String,
     pub(crate) password_file: PathBuf,
+    /// File with a token that somebody else renews.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Tokens of Entra, as Event Hubs takes them.
+    pub(crate) entra: Option<BrokerTokens>,
+}
+
+/// An identity of Entra for the brokers; the same options as a workspace has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct BrokerTokens {
+    /// What tokens are for, for example `https://contoso.servicebus.windows.net`.
+    pub(crate) audience: String,
+    pub(crate) cloud: Cloud,
+    pub(crate) endpoints: Endpoints,
+    pub(crate) tenant_id: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret_file: Option<PathBuf>,
+    pub(crate) certificate_file: Option<PathBuf>,
+    pub(crate) certificate_key_file: Option<PathBuf>,
+    pub(crate) managed_identity: bool,
+    pub(crate) workload_identity: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
+}
+
+impl BrokerTokens {
+    /// The same as the sign-in of a workspace.
+    pub(crate) fn sign_in(&self) -> Workspace {
+        let own = self.clone();
+        Workspace {
+            cloud: own.cloud,
+            endpoints: own.endpoints,
+            tenant_id: own.tenant_id,
+            client_id: own.client_id,
+            client_secret_file: own.client_secret_file,
+            certificate_file: own.certificate_file,
+            certificate_key_file: own.certificate_key_file,
+            managed_identity: own.managed_identity,
+            workload_identity: own.workload_identity,
+            ca_file: own.ca_file,
+            proxy: own.proxy,
+            ..Workspace::default()
+        }
+    }
 }

@@ -1,9 +1,9 @@
 //! Who signs in to a site.
 
+use super::SiteIdentity;
 use super::checker::Checker;
-use super::identity::identity;
+use super::identity::tokens;
 use super::raw::{Connection, Kerberos};
-use super::{EntraTokens, SiteIdentity};
 
 const WAYS: &str = "must hold exactly one of { bearer_token_file = \"…\" }, \
      { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } } and \
@@ -31,25 +31,16 @@ pub(super) fn check(
         (None, None, Some(entra)) => {
             let message = "is missing: what the site's server application is called, api://…";
             checker.require(!entra.audience.is_empty(), &format!("{at}.entra.audience"), message);
-            tokens(connection, written, entra.audience)
+            // What is wrong with the identity is told where it stands.
+            let (path, mut aside) = (format!("{connection}.workspace"), Checker::default());
+            let tokens = tokens(&mut aside, &path, &written.workspace, entra.audience)?;
+            Some(SiteIdentity::Entra(Box::new(tokens)))
         }
         _ => {
             checker.wrong(&at, WAYS);
             None
         }
     }
-}
-
-/// Tokens of the workspace's identity; what is wrong with that is told where it stands.
-fn tokens(connection: &str, written: &Connection, audience: String) -> Option<SiteIdentity> {
-    let (path, workspace) = (format!("{connection}.workspace"), &written.workspace);
-    let mut aside = Checker::default();
-    let identity = identity(&mut aside, &path, workspace, |name| std::env::var(name).ok())?;
-    let endpoints = super::check::endpoints(&mut aside, &path, workspace)?;
-    let timeouts = (workspace.connect_timeout, workspace.read_timeout);
-    let (ca, proxy) = (workspace.ca_file.as_ref(), workspace.proxy.as_ref());
-    let http = aside.http(&path, ca, proxy, timeouts);
-    Some(SiteIdentity::Entra(Box::new(EntraTokens { audience, identity, endpoints, http })))
 }
 
 fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<SiteIdentity> {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use cmsync_http::{Answer, Client, header};
+use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
@@ -81,8 +82,16 @@ pub struct Credential {
     client: Client,
     identity: Identity,
     authority: Url,
-    tokens: Mutex<HashMap<String, (SecretString, Instant)>>,
+    tokens: Mutex<HashMap<String, Kept>>,
     skew: Mutex<Option<i64>>,
+}
+
+/// A token, and until when it is used.
+#[derive(Clone)]
+struct Kept {
+    token: SecretString,
+    until: Instant,
+    end: Timestamp,
 }
 
 /// A token as an endpoint grants it.
@@ -107,13 +116,15 @@ impl Granted {
         Self { access_token, expires_in: None, expires_on }
     }
 
-    fn lasts(&self) -> Duration {
-        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+    fn kept(self) -> Kept {
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
         let left = self.expires_on.map(|end| end.saturating_sub(now));
         let seconds = self.expires_in.or(left).unwrap_or(UNTOLD);
         let lasts = Duration::from_secs(seconds);
         // A token that lasts less than the margin is used for half its time.
-        lasts.saturating_sub(RENEW_BEFORE).max(lasts / 2)
+        let used = lasts.saturating_sub(RENEW_BEFORE).max(lasts / 2);
+        let end = after(lasts);
+        Kept { token: self.access_token, until: Instant::now() + used, end }
     }
 }
 
@@ -129,15 +140,22 @@ impl Credential {
     /// # Errors
     /// [`TokenError`] says whether waiting helps.
     pub async fn token(&self, audience: &str) -> Result<SecretString, TokenError> {
+        self.lasting(audience).await.map(|(token, _)| token)
+    }
+
+    /// The same with the token's end. Of one whose end nobody tells, that is when it is to be asked
+    /// for again.
+    ///
+    /// # Errors
+    /// [`TokenError`] says whether waiting helps.
+    pub async fn lasting(&self, audience: &str) -> Result<(SecretString, Timestamp), TokenError> {
         let kept =
             self.tokens.lock().unwrap_or_else(PoisonError::into_inner).get(audience).cloned();
-        if let Some((token, until)) = kept
-            && Instant::now() < until
-        {
-            return Ok(token);
+        if let Some(kept) = kept.filter(|kept| Instant::now() < kept.until) {
+            return Ok((kept.token, kept.end));
         }
         let granted = match &self.identity {
-            Identity::FixedToken(token) => return Ok(token.read()?),
+            Identity::FixedToken(token) => return Ok((token.read()?, after(RENEW_BEFORE))),
             Identity::Managed(identity) => identity.ask(&self.client, audience).await?,
             Identity::AzureCli { tenant } => azure_cli::ask(tenant.as_deref(), audience).await?,
             Identity::Application { tenant, client, proof } => {
@@ -149,12 +167,13 @@ impl Credential {
                 application.granted(&answer)?
             }
         };
-        let kept = (granted.access_token.clone(), Instant::now() + granted.lasts());
+        let kept = granted.kept();
+        let told = (kept.token.clone(), kept.end);
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(audience.to_owned(), kept);
-        Ok(granted.access_token)
+        Ok(told)
     }
 
     /// Whom tokens speak for, read from one for `audience`.
@@ -182,10 +201,15 @@ impl Credential {
     fn note_time(&self, answer: &Answer) {
         let date = answer.headers.get(header::DATE).and_then(|d| d.to_str().ok());
         if let Some(theirs) = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
-            let ahead = jiff::Timestamp::now().as_second() - theirs.timestamp().as_second();
+            let ahead = Timestamp::now().as_second() - theirs.timestamp().as_second();
             *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
         }
     }
+}
+
+/// A moment from now.
+fn after(time: Duration) -> Timestamp {
+    Timestamp::now().saturating_add(time).unwrap_or(Timestamp::MAX)
 }
 
 /// A body that should have held a token is never shown.

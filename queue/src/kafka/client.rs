@@ -209,6 +209,11 @@ impl Clients {
             .map_err(|e| self.failed("configure a producer of", &e))
     }
 
+    /// There is no token to sign in with.
+    pub(super) fn unsigned(&self, detail: String) -> Error {
+        Error::Broker { action: "sign in to", brokers: self.options.brokers.clone(), detail }
+    }
+
     /// An error of the brokers, with why they cannot be reached where that is known.
     pub(super) fn failed(&self, action: &'static str, error: &KafkaError) -> Error {
         if let KafkaError::ClientConfig(_, detail, key, _) = error {

@@ -9,12 +9,15 @@
 
 mod client;
 mod core;
+mod growth;
 mod holdings;
 mod member;
 mod options;
 mod outbox;
+mod pump;
 mod reader;
 mod session;
+mod token;
 mod topics;
 mod watcher;
 mod writer;
@@ -61,6 +64,7 @@ impl KafkaQueue {
     pub async fn open(options: KafkaOptions) -> Result<Self, Error> {
         let clients = Clients::new(options);
         let core = Arc::new(Core::new(clients.clone())?);
+        pump::start(&core)?;
         let single = clients.producer(None)?;
         // At the start it is told at once what is wrong; later it is waited for.
         let asked = Arc::clone(&core);
@@ -108,6 +112,15 @@ impl KafkaQueue {
                 member.revoke();
             }
         }
+    }
+
+    /// Gives logs the partitions that they lack, where no member of these groups runs and nothing waits
+    /// for them; how many logs grew.
+    ///
+    /// # Errors
+    /// [`Error::NotDrained`] says what is on its way, or when the brokers refuse.
+    pub async fn grow(&self, topics: &[TopicSpec], groups: &[&str]) -> Result<usize, Error> {
+        self.core.grow(topics, groups).await
     }
 
     /// Deletes a partition's messages below an offset as retention does, for tests.

@@ -23,6 +23,10 @@ use crate::{Error, Position};
 
 /// How often an open transaction is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
+/// Consumers that are kept for the next read.
+const KEPT: usize = 4;
+/// How long a consumer that nobody polls is listened to.
+const LISTEN: Duration = Duration::from_millis(1);
 
 /// A message, or a tombstone.
 pub(super) struct Found {
@@ -88,6 +92,13 @@ impl Reader {
             (topic.error().is_none() && partitions > 0).then(|| (name.to_owned(), partitions))
         });
         Ok(own.collect())
+    }
+
+    /// How many members a group has.
+    pub(super) fn members(&self, group: &str) -> Result<usize, Error> {
+        let told = self.all.fetch_group_list(Some(group), PATIENCE);
+        let told = told.map_err(|e| self.clients.failed("ask", &e))?;
+        Ok(told.groups().iter().map(|group| group.members().len()).sum())
     }
 
     /// First, next, or by a time; none where there is no message so young. Asked again while partitions change their leader.
@@ -209,9 +220,36 @@ impl Reader {
         let outcome = self.read_with(&consumer, topic, from, &mut take);
         let freed = consumer.unassign();
         if outcome.is_ok() && freed.is_ok() {
-            lock(&self.idle).push(consumer);
+            self.keep(consumer);
         }
         outcome
+    }
+
+    fn keep(&self, consumer: BaseConsumer<Link>) {
+        let mut idle = lock(&self.idle);
+        if idle.len() < KEPT {
+            idle.push(consumer);
+        }
+    }
+
+    /// Hears what the consumers say that nobody polls: it would pile up, and tokens would not come.
+    pub(super) fn serve(&self) {
+        let groups: Vec<_> = lock(&self.groups).values().cloned().collect();
+        let named = groups.iter().map(AsRef::as_ref).chain([&self.all, &self.stable]);
+        for consumer in named {
+            drop(consumer.poll(LISTEN));
+        }
+        let kept = lock(&self.idle).len();
+        for _ in 0..kept {
+            let mut idle = lock(&self.idle);
+            if idle.is_empty() {
+                return;
+            }
+            let consumer = idle.remove(0);
+            drop(idle);
+            drop(consumer.poll(LISTEN));
+            self.keep(consumer);
+        }
     }
 
     fn read_with(

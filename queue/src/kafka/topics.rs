@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::FromClientConfig as _;
+use rdkafka::config::FromClientConfigAndContext as _;
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{PATIENCE, at, offsets, whole};
-use super::core::Core;
+use super::client::{Link, PATIENCE, at, offsets, whole};
+use super::core::{Core, blocking};
+use super::token;
 use crate::{Error, TopicKind, TopicSpec};
 
 /// How long a topic that was made or removed is waited for.
@@ -22,18 +22,28 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const GATHER: Duration = Duration::from_secs(5);
 /// The smallest limit of a message that fits those of cmsync.
 const MESSAGE_BYTES: u64 = 1_000_000;
+/// What gives a log more partitions.
+const GROWS: &str =
+    ": `cmsync topics create` adds partitions when every copy is stopped and nothing waits";
 /// The command that repairs a topic.
 const REPAIR: &str = "`cmsync topics create` makes what is missing; to change what is there: \
      kafka-configs --alter --entity-type topics";
 
-fn options() -> AdminOptions {
+pub(super) fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(PATIENCE)).operation_timeout(Some(PATIENCE))
 }
 
 impl Core {
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>, Error> {
-        AdminClient::from_config(&self.clients.config(&[]))
-            .map_err(|e| self.clients.failed("ask", &e))
+    pub(super) async fn admin(&self) -> Result<AdminClient<Link>, Error> {
+        let (config, link) = (self.clients.config(&[]), self.clients.link.clone());
+        let admin = AdminClient::from_config_and_context(&config, link)
+            .map_err(|e| self.clients.failed("ask", &e))?;
+        if let Some(source) = self.clients.options.token.clone() {
+            let given = |token| token::give(&admin, &token);
+            let token = blocking(move || Ok(source())).await?;
+            token.and_then(given).map_err(|detail| self.clients.unsigned(detail))?;
+        }
+        Ok(admin)
     }
 
     /// Looks at which topics there are.
@@ -60,7 +70,7 @@ impl Core {
 
     /// The settings of topics that are there, in their order.
     async fn settings(&self, names: &[String]) -> Result<Vec<Settings>, Error> {
-        let admin = self.admin()?;
+        let admin = self.admin().await?;
         let full: Vec<String> = names.iter().map(|name| self.clients.name(name)).collect();
         let asked: Vec<_> = full.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let told = admin.describe_configs(&asked, &options()).await;
@@ -111,10 +121,13 @@ impl Core {
             let partitions = found.iter().find(|(name, _)| *name == spec.name).map_or(0, |f| f.1);
             let same =
                 |partitions: u32, kind: TopicKind| format!("{partitions} partitions, {kind:?}");
-            let (found, wanted) =
+            let (found, mut wanted) =
                 (same(partitions, settings.kind()), same(spec.partitions, spec.kind));
             if found != wanted {
                 let topic = self.clients.name(&spec.name);
+                if spec.kind == TopicKind::Log && partitions < spec.partitions {
+                    wanted.push_str(GROWS);
+                }
                 return Err(Error::TopicDiffers { topic, found, wanted });
             }
             if let Some(problem) = settings.problem(spec.kind, self.clients.options.min_retention) {
@@ -156,7 +169,7 @@ impl Core {
         let wanted: Vec<NewTopic<'_>> = wanted.collect();
         let started = Instant::now();
         loop {
-            let made = self.admin()?.create_topics(&wanted, &options()).await;
+            let made = self.admin().await?.create_topics(&wanted, &options()).await;
             let made = made.map_err(|e| self.clients.failed("make topics on", &e))?;
             let failed = made.into_iter().find_map(|result| match result {
                 Err((name, code)) if code != RDKafkaErrorCode::TopicAlreadyExists => {
@@ -186,7 +199,11 @@ impl Core {
     }
 
     /// Waits until the brokers show topics, or no longer do.
-    async fn until_seen(self: &Arc<Self>, specs: &[&TopicSpec], wanted: bool) -> Result<(), Error> {
+    pub(super) async fn until_seen(
+        self: &Arc<Self>,
+        specs: &[&TopicSpec],
+        wanted: bool,
+    ) -> Result<(), Error> {
         let started = Instant::now();
         loop {
             let found = self.steadfast(|core| core.reader.topics()).await?;
@@ -214,7 +231,7 @@ impl Core {
     ) -> Result<(), Error> {
         let below = offsets(&self.clients.name(topic), [(partition, at(offset))]);
         let failed = |e: KafkaError| self.clients.failed("delete messages of", &e);
-        let deleted = self.admin()?.delete_records(&below.map_err(failed)?, &options()).await;
+        let deleted = self.admin().await?.delete_records(&below.map_err(failed)?, &options()).await;
         deleted.and_then(whole).map(drop).map_err(failed)
     }
 
@@ -233,7 +250,7 @@ impl Core {
         if asked.is_empty() {
             return Ok(());
         }
-        let removed = self.admin()?.delete_topics(&asked, &options()).await;
+        let removed = self.admin().await?.delete_topics(&asked, &options()).await;
         let removed = removed.map_err(|e| self.clients.failed("remove topics from", &e))?;
         for result in removed {
             if let Err((_, code)) = result

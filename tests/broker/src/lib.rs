@@ -9,10 +9,13 @@
 mod proxy;
 mod registry;
 mod running;
+mod tokens;
 
 pub use proxy::Proxy;
 pub use registry::SchemaRegistry;
 use running::Running;
+use tokens::Signer;
+pub use tokens::{AUDIENCE, KEY_ID};
 
 use std::io;
 use std::net::TcpListener;
@@ -24,6 +27,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub const USER: &str = "cmsync";
 /// One who may sign in and do nothing else.
 pub const GUEST: &str = "guest";
+/// Whom tokens may be for: their `sub`.
+pub const TOKEN_USER: &str = "0b1ec700-0000-4000-8000-00000000a001";
 /// The password of both.
 pub const PASSWORD: &str = "correct horse";
 
@@ -33,6 +38,7 @@ const CLUSTER: &str = "Uqu0EjkgQ-68_uzFQjumkA";
 pub struct Broker {
     directory: tempfile::TempDir,
     jars: PathBuf,
+    signer: Signer,
     nodes: Vec<Node>,
 }
 
@@ -78,7 +84,8 @@ impl Broker {
         let (key, certificate) = (own.signing_key.serialize_pem(), own.cert.pem());
         std::fs::write(directory.path().join("node.pem"), format!("{key}{certificate}"))?;
         std::fs::write(directory.path().join("ca.pem"), certificate)?;
-        let broker = Self { directory, jars, nodes };
+        let signer = Signer::new(directory.path())?;
+        let broker = Self { directory, jars, signer, nodes };
         for node in 0..count {
             broker.format(node)?;
         }
@@ -124,6 +131,12 @@ impl Broker {
         let node = self.nodes.first().ok_or_else(|| io::Error::other("no node"))?;
         let (to, port) = node.behind;
         Ok((Proxy::start(port, to)?, format!("127.0.0.1:{port}")))
+    }
+
+    /// The key, PEM, that tokens for that listener are signed with.
+    #[must_use]
+    pub fn token_key(&self) -> &str {
+        &self.signer.key
     }
 
     /// The certificate authority of that listener, a PEM file.
@@ -178,10 +191,15 @@ impl Broker {
              advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure},PROXIED://127.0.0.1:{proxied}\n\
              listener.name.secure.ssl.keystore.type=PEM\n\
              listener.name.secure.ssl.keystore.location={keystore}\n\
-             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER\n\
+             listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n\
+             listener.name.secure.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
+             listener.name.secure.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://{keys}\n\
+             listener.name.secure.oauthbearer.sasl.oauthbearer.expected.audience={AUDIENCE}\n\
+             listener.name.secure.oauthbearer.connections.max.reauth.ms=60000\n\
              listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
-             super.users=User:ANONYMOUS;User:{USER}\n\
+             super.users=User:ANONYMOUS;User:{USER};User:{TOKEN_USER}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT,SECURE:SASL_SSL\n\
              log.dirs={folder}\n\
@@ -209,6 +227,7 @@ impl Broker {
             secure = node.secure,
             behind = node.behind.0,
             proxied = node.behind.1,
+            keys = self.signer.keys_file.display(),
             keystore = self.directory.path().join("node.pem").display(),
             controller = node.controller,
             folder = folder.display(),
@@ -233,6 +252,10 @@ impl Broker {
             .arg(memory)
             .args(["-XX:+UseSerialGC", "-Xshare:auto"])
             .arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
+            .arg(format!(
+                "-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls=file://{}",
+                self.signer.keys_file.display()
+            ))
             .arg("-cp")
             .arg(format!("{}/*", self.jars.display()));
         command

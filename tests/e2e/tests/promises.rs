@@ -29,6 +29,8 @@ mod identities;
 mod ingestion_faults;
 #[path = "promises/kafka.rs"]
 mod kafka;
+#[path = "promises/kafka_setup.rs"]
+mod kafka_setup;
 #[path = "promises/kerberos.rs"]
 mod kerberos;
 #[path = "promises/life_of_a_group.rs"]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hyper::header::{HeaderMap, HeaderValue};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde_json::{Value, json};
 use x509_parser::pem::Pem;
 
@@ -155,8 +155,9 @@ pub(crate) fn machine(
 /// A token as it looks on the wire: claims that its reader may look at, and a number that makes it
 /// one of a kind.
 pub(crate) fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> String {
-    let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     let options = &lab.options;
+    let now = jiff::Timestamp::now().as_second();
+    let end = now.saturating_add_unsigned(options.token_lifetime);
     let client = lab
         .directory()
         .applications
@@ -164,6 +165,18 @@ pub(crate) fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> 
         .find(|a| a.principal_id == object_id)
         .map(|a| a.client_id.clone());
     let name = client.is_none().then_some("ada@contoso.com");
-    let claims = json!({"aud": audience, "oid": object_id, "tid": options.tenant, "appid": client.unwrap_or_default(), "upn": name.unwrap_or_default(), "jti": number});
+    let claims = json!({"aud": audience, "oid": object_id, "sub": object_id, "iss": format!("{}/{}/v2.0", lab.authority(), options.tenant), "iat": now, "nbf": now, "exp": end, "tid": options.tenant, "appid": client.unwrap_or_default(), "upn": name.unwrap_or_default(), "jti": number});
+    if let Some(signed) = options.signing_key.as_deref().and_then(|key| signed(key, &claims)) {
+        return signed;
+    }
+    let part = |value: Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.lab", part(json!({"typ": "JWT", "alg": "RS256"})), part(claims))
+}
+
+/// Signs claims with a key, PEM.
+fn signed(key: &str, claims: &Value) -> Option<String> {
+    let key = EncodingKey::from_ec_pem(key.as_bytes()).ok()?;
+    let kid = Some(cmsync_broker::KEY_ID.to_owned());
+    let header = Header { kid, ..Header::new(Algorithm::ES256) };
+    jsonwebtoken::encode(&header, claims, &key).ok()
 }

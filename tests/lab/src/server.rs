@@ -47,6 +47,8 @@ pub struct Options {
     pub token_lifetime: u64,
     /// Of the application's service principal.
     pub object_id: String,
+    /// Signs tokens with this key (PEM, P-256), as Entra does for those who check it.
+    pub signing_key: Option<String>,
     /// The certificate that the application has, PEM.
     pub certificate: Option<String>,
     /// A token of another issuer that the application trusts.
@@ -76,6 +78,7 @@ impl Default for Options {
             client_secret: "secret-of-the-lab~Q".into(),
             token_lifetime: 3_599,
             object_id: "0b1ec700-0000-4000-8000-00000000a001".into(),
+            signing_key: None,
             certificate: None,
             federated_token: None,
             arc_key_file: PathBuf::new(),
@@ -333,7 +336,11 @@ impl Lab {
     pub(crate) fn audiences(&self) -> Vec<String> {
         let mut all: Vec<String> =
             [Service::Manager, Service::Query, Service::Graph].map(|s| self.address_of(s)).into();
-        all.extend([self.ingestion_audience(), SITE_AUDIENCE.to_owned()]);
+        all.extend([
+            self.ingestion_audience(),
+            SITE_AUDIENCE.into(),
+            cmsync_broker::AUDIENCE.into(),
+        ]);
         if self.options.shape == Shape::Alone {
             all.push("https://management.azure.com".into());
         }
