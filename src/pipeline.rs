@@ -57,7 +57,7 @@ pub(crate) async fn run(
 ) -> anyhow::Result<bool> {
     let metrics = install_metrics()?;
     let opened = queue::open(&config).await?;
-    let queue = Arc::clone(&opened.queue);
+    let (queue, kafka) = (Arc::clone(&opened.queue), opened.kafka.clone());
     let state_partitions = crate::topics::declare_shared(&config, &*queue).await?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
@@ -98,6 +98,9 @@ pub(crate) async fn run(
     let is_well = !once || is_delivered(&supervisor, &outcome, before).await?;
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
+    if let Some(kafka) = kafka {
+        kafka.leave().await;
+    }
     Ok(is_well && (is_drained || !once))
 }
 

@@ -86,14 +86,17 @@ async fn open_kafka(kafka: &Kafka, patience: Option<Duration>) -> Result<Arc<Kaf
     Ok(Arc::new(KafkaQueue::open(options).await?))
 }
 
-/// Tokens for the brokers; whoever asks may wait.
+/// Tokens for the brokers; whoever asks waits.
 fn token_source(tokens: &EntraTokens) -> Result<TokenSource, cmsync_http::Error> {
     let EntraTokens { audience, identity, endpoints, http } = tokens;
     let credential = connections::credential_of(http, endpoints, identity.clone())?;
     let (runtime, audience) = (Handle::current(), audience.clone());
     Ok(Arc::new(move || {
-        let asked = runtime.block_on(credential.lasting(&audience));
-        let (value, end) = asked.map_err(|error| error.to_string())?;
+        let (told, asked) = std::sync::mpsc::channel();
+        let (credential, audience) = (Arc::clone(&credential), audience.clone());
+        runtime.spawn(async move { told.send(credential.lasting(&audience).await) });
+        let granted = asked.recv_timeout(PATIENCE).map_err(|_| "no answer in time".to_owned())?;
+        let (value, end) = granted.map_err(|error| error.to_string())?;
         Ok(Token { value, principal: "cmsync".into(), expires: end.as_millisecond() })
     }))
 }

@@ -55,6 +55,7 @@ pub(super) fn at(offset: u64) -> Offset {
 pub(super) struct Link {
     trouble: Arc<Mutex<Option<String>>>,
     token: Option<TokenSource>,
+    is_closed: Arc<AtomicBool>,
 }
 
 impl Link {
@@ -91,6 +92,10 @@ impl ClientContext for Link {
         &self,
         _: Option<&str>,
     ) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        // A consumer that is dropped polls once more, on whatever thread that is.
+        if self.is_closed.load(Ordering::Acquire) {
+            return Err("the queue is closed".into());
+        }
         let source = self.token.as_ref();
         let token = source.ok_or("`sasl.mechanism` is OAUTHBEARER and there is no identity")?()?;
         Ok(OAuthToken {
@@ -108,22 +113,21 @@ impl ConsumerContext for Link {}
 pub(super) struct Clients {
     pub(super) options: Arc<KafkaOptions>,
     pub(super) link: Link,
-    is_closed: Arc<AtomicBool>,
 }
 
 impl Clients {
     pub(super) fn new(options: KafkaOptions) -> Self {
         let link = Link { token: options.token.clone(), ..Link::default() };
-        Self { options: Arc::new(options), link, is_closed: Arc::default() }
+        Self { options: Arc::new(options), link }
     }
 
     /// Whether the queue was closed: nothing is waited for any longer.
     pub(super) fn is_closed(&self) -> bool {
-        self.is_closed.load(Ordering::Acquire)
+        self.link.is_closed.load(Ordering::Acquire)
     }
 
     pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
+        self.link.is_closed.store(true, Ordering::Release);
     }
 
     /// A name with the installation's prefix.

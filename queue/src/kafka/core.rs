@@ -62,6 +62,12 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(act).await.unwrap_or(Err(Error::Closed))
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 impl Core {
     /// The same, asked again until the brokers answer: whoever reads waits, as whoever writes does.
     pub(super) async fn steadfast<T: Send + 'static>(

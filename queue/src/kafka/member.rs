@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::TopicPartitionList;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::client::{as_i32, at, lock, offsets};
 use super::holdings::{Owned, Queued, Standing, State};
@@ -39,6 +39,8 @@ pub(super) struct Member {
     pub(super) orders: Mutex<Orders>,
     /// The inbox has something new.
     news: Notify,
+    /// Whether the group knows that this member has gone.
+    pub(super) left: watch::Sender<bool>,
     /// A commit ended, or the stage took something.
     settled: Condvar,
 }
@@ -57,6 +59,7 @@ impl Member {
             state: Mutex::default(),
             orders: Mutex::default(),
             news: Notify::new(),
+            left: watch::Sender::new(false),
             settled: Condvar::new(),
         }
     }

@@ -98,6 +98,22 @@ impl KafkaQueue {
         members.map(|m| (m.group.clone(), m.topic.clone(), m.owned().len())).collect()
     }
 
+    /// Leaves all groups, so that others need not wait for this copy's sessions to end.
+    pub async fn leave(&self) {
+        let members: Vec<_> =
+            lock(&self.members).iter().filter_map(std::sync::Weak::upgrade).collect();
+        for member in &members {
+            member.order(|orders| orders.stop = true);
+        }
+        let left = async {
+            for member in &members {
+                drop(member.left.subscribe().wait_for(|left| *left).await);
+            }
+        };
+        // Brokers that do not answer see it when the sessions end.
+        drop(tokio::time::timeout(self.core.clients.options.session_timeout, left).await);
+    }
+
     /// Faults for tests.
     #[must_use]
     pub fn faults(&self) -> &Faults {

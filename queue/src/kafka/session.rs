@@ -30,6 +30,8 @@ const POLL: Duration = Duration::from_millis(50);
 const SEEK: Duration = Duration::from_secs(1);
 /// How long reading waits for room before its partitions are paused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
+/// Rest before it is seen again whether a commit has ended.
+const SHORT: Duration = Duration::from_millis(1);
 /// Rest before a partition's state is read again.
 const REST: Duration = Duration::from_secs(1);
 
@@ -226,6 +228,17 @@ impl Poller {
             }
         }
         self.member.end();
+        let Self { member, mut consumer, .. } = self;
+        // The last handle leaves the group: one that still commits is waited for.
+        let last = loop {
+            match Arc::try_unwrap(consumer) {
+                Ok(last) => break last,
+                Err(shared) => consumer = shared,
+            }
+            std::thread::sleep(SHORT);
+        };
+        drop(last);
+        member.left.send_replace(true);
     }
 
     fn take(&self, found: Result<rdkafka::message::BorrowedMessage<'_>, KafkaError>) {

@@ -165,7 +165,7 @@ pub(crate) fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> 
         .find(|a| a.principal_id == object_id)
         .map(|a| a.client_id.clone());
     let name = client.is_none().then_some("ada@contoso.com");
-    let claims = json!({"aud": audience, "oid": object_id, "sub": object_id, "iss": format!("{}/{}/v2.0", lab.authority(), options.tenant), "iat": now, "nbf": now, "exp": end, "tid": options.tenant, "appid": client.unwrap_or_default(), "upn": name.unwrap_or_default(), "jti": number});
+    let claims = json!({"aud": audience, "oid": object_id, "sub": object_id, "iss": format!("{}/{}/v2.0", lab.authority(), options.tenant), "iat": now, "nbf": now, "exp": end, "tid": options.tenant, "appid": client.unwrap_or_default(), "upn": name.unwrap_or_default(), "jti": number.to_string()});
     if let Some(signed) = options.signing_key.as_deref().and_then(|key| signed(key, &claims)) {
         return signed;
     }

@@ -148,13 +148,13 @@ impl Cluster {
         self.until_ended(number).await;
     }
 
-    /// Waits until changes wait for a transformer.
-    pub(crate) async fn until_published(&self) {
+    /// Waits until something waits for a group, or nothing any more.
+    pub(crate) async fn until_waiting(&self, topic: &str, group: &str, wanted: bool) {
         let queue = self.queue().await;
-        let mut beats = queue.watch(&topics::changes("lab")).unwrap();
+        let mut beats = queue.watch(topic).unwrap();
         loop {
-            let logs = queue.log(&topics::changes("lab"), topics::TRANSFORMER).await.unwrap();
-            if logs.iter().any(|log| log.waiting > 0) {
+            let logs = queue.log(topic, group).await.unwrap();
+            if logs.iter().any(|log| log.waiting > 0) == wanted {
                 return;
             }
             beats.changed().await.unwrap();
@@ -272,7 +272,9 @@ impl Cluster {
             assert_eq!(mapped, offsets, "partition {partition}: changes and their records");
             all.extend(published.iter().map(|m| CHANGE.decode(&m.value).unwrap()));
         }
-        assert_eq!(replayed(&all), self.state(&queue).await, "what was published and the state");
+        let mut by_seq: Vec<&Change> = all.iter().collect();
+        by_seq.sort_by_key(|change| change.seq);
+        assert_eq!(replayed(&by_seq), self.state(&queue).await, "what was published and the state");
         all
     }
 
@@ -302,7 +304,7 @@ pub(crate) async fn messages(queue: &KafkaQueue, topic: &str, partition: u32) ->
 }
 
 /// The members that these changes lead to.
-pub(crate) fn replayed(changes: &[Change]) -> BTreeMap<String, BTreeSet<i64>> {
+pub(crate) fn replayed(changes: &[&Change]) -> BTreeMap<String, BTreeSet<i64>> {
     let mut collections: BTreeMap<String, BTreeMap<i64, i64>> = BTreeMap::new();
     for change in changes {
         let members = collections.entry(change.collection_id.clone()).or_default();
