@@ -107,8 +107,12 @@ slow-lint: ## Licences, bans, sources and typos, with tools that are built first
 bench: build kafka ## Measure; writes target/bench.json
 	$(CARGO) run --locked --release -p cmsync-bench
 
+# The list of faults that the pipeline stands, whatever its queue is.
+FAULTS := ingestion_faults site_faults guard messages life_of_a_group
+
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
 	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
+	$(if $(filter kafka,$(QUEUE)),CMSYNC_ON=kafka $(CARGO) test --locked --release -p cmsync-e2e -- $(FAULTS))
 	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --test contract killed_between_any_two_steps_kafka)
 
 clean: ## Remove everything that was built

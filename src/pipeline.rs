@@ -89,8 +89,10 @@ pub(crate) async fn run(
             outcome = &mut producer => break outcome.context("the producer panicked")?,
             Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
             config = reload.changed(), if !once => {
-                supervisor.apply(&config).await?;
-                own.send_replace(config.revision);
+                if supervisor.takes(&config) {
+                    supervisor.apply(&config).await?;
+                    own.send_replace(config.revision);
+                }
             }
         }
     };

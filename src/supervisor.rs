@@ -80,6 +80,20 @@ impl Supervisor {
         }
     }
 
+    /// Whether a configuration can be followed without a new start.
+    pub(crate) fn takes(&self, config: &Config) -> bool {
+        let is_same = config.partitions == self.config.partitions;
+        if !is_same {
+            tracing::error!(
+                before = self.config.partitions,
+                now = config.partitions,
+                "`queue.partitions` changed: nothing of this file is followed until this copy is \
+                 started anew"
+            );
+        }
+        is_same
+    }
+
     /// Makes what runs what the configuration says.
     pub(crate) async fn apply(&mut self, config: &Config) -> anyhow::Result<()> {
         let gone = self.workers.keys().filter(|name| !config.connections.contains_key(*name));

@@ -16,22 +16,23 @@ const GROUPS: [&str; 3] = [topics::PRODUCER, topics::TRANSFORMER, topics::UPLOAD
 /// # Errors
 /// When the topic was changed by hand, or the queue fails.
 pub(crate) async fn declare_shared(config: &Config, queue: &dyn Queue) -> anyhow::Result<u32> {
-    let partitions = match config.kafka {
-        Some(_) => made_with(queue).await?.unwrap_or(config.partitions),
-        None => config.partitions,
+    let found = match config.kafka {
+        Some(_) => made_with(queue).await?,
+        None => None,
     };
+    let partitions = found.unwrap_or(config.partitions);
     queue.declare(&pipeline::shared_topics(partitions)).await?;
     if config.kafka.is_some() {
         let written = written(queue).await?;
         anyhow::ensure!(
-            written.is_none_or(|written| written == partitions),
+            found.is_none() || written.is_none_or(|written| written == partitions),
             "topic `{}` has {partitions} partitions and its state was written with {}: each \
              connection's state lies where their number put it. Delete the topic and run `cmsync topics \
              create`: every collection is then sent whole",
             topics::STATE,
             written.unwrap_or_default(),
         );
-        if written.is_none() {
+        if written != Some(partitions) {
             write(queue, partitions).await?;
         }
     }

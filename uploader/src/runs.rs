@@ -123,10 +123,10 @@ impl Runs {
         self.waiting.extract_if(.., is_free).map(|(_, marker)| marker).collect()
     }
 
-    /// Forgets what was open of a partition: it comes again, or belongs to another.
-    pub(crate) fn forget(&mut self, partition: u32) {
-        self.open.retain(|_, open| open.id.partition != partition);
-        self.outstanding.retain(|(of, _), _| *of != partition);
-        self.waiting.retain(|(of, _)| *of != partition);
+    /// Forgets what was open of partitions: it comes again, or belongs to another.
+    pub(crate) fn forget(&mut self, is_gone: impl Fn(u32) -> bool) {
+        self.open.retain(|_, open| !is_gone(open.id.partition));
+        self.outstanding.retain(|(of, _), _| !is_gone(*of));
+        self.waiting.retain(|(of, _)| !is_gone(*of));
     }
 }

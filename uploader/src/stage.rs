@@ -190,6 +190,12 @@ impl Stage {
         self.ready.is_empty() && self.held_until.is_none()
     }
 
+    /// Whether a body could leave at once.
+    pub(crate) fn has_turn(&self) -> bool {
+        let allowed = self.delivery.allowed.load(Ordering::Relaxed);
+        self.ready.is_empty() && self.on_their_way.len() < allowed
+    }
+
     /// Whether nothing is left that a stop should wait for: all that was taken is delivered, or none
     /// of it can be now. What is left is sent by the next process.
     fn is_drained(&self, is_paused: bool) -> bool {
@@ -201,7 +207,7 @@ impl Stage {
     async fn take(&mut self, found: Gathered) -> Result<(), Error> {
         match found {
             Gathered::Assigned { partition, lost, .. } => {
-                self.runs.forget(partition);
+                self.runs.forget(|of| of == partition);
                 if lost > 0 {
                     self.lost(partition, lost);
                 }
@@ -211,7 +217,7 @@ impl Stage {
                 }
             }
             Gathered::Revoked(partition) => {
-                self.runs.forget(partition);
+                self.runs.forget(|of| of == partition);
                 self.decides &= partition != DECIDING;
             }
             Gathered::Message(id, message) => match RECORD_BATCH.decode(&message.value) {
@@ -224,6 +230,10 @@ impl Stage {
                 Err(error) => self.set_aside_message(id, &message, &error),
             },
             Gathered::Committed => {}
+            Gathered::Lost => {
+                self.runs.forget(|_| true);
+                self.decides = false;
+            }
         }
         Ok(())
     }

@@ -14,8 +14,6 @@ use crate::{Commit, Error, Output, PartitionLog, Position, TopicKind, TopicSpec}
 
 /// Messages up to which what waits is counted one by one; beyond, it is estimated.
 const NEAR: u64 = 64;
-/// Rest before brokers that do not answer are asked again.
-const REST: Duration = Duration::from_secs(1);
 /// How often a full topic is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -55,13 +53,6 @@ pub(super) struct Core {
     pub(super) on_their_way: Arc<tokio::sync::RwLock<()>>,
 }
 
-/// Runs what waits for the brokers on a thread that may.
-pub(super) async fn blocking<T: Send + 'static>(
-    act: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    tokio::task::spawn_blocking(act).await.unwrap_or(Err(Error::Closed))
-}
-
 impl Drop for Core {
     fn drop(&mut self) {
         self.close();
@@ -69,30 +60,6 @@ impl Drop for Core {
 }
 
 impl Core {
-    /// The same, asked again until the brokers answer: whoever reads waits, as whoever writes does.
-    pub(super) async fn steadfast<T: Send + 'static>(
-        self: &Arc<Self>,
-        act: impl Fn(&Self) -> Result<T, Error> + Send + Sync + 'static,
-    ) -> Result<T, Error> {
-        let (act, started) = (Arc::new(act), Instant::now());
-        loop {
-            let (core, act) = (Arc::clone(self), Arc::clone(&act));
-            let outcome = blocking(move || act(&core)).await;
-            match outcome {
-                Err(error) if error.is_transient() && self.waits(started) => {
-                    tracing::warn!(%error, "waiting for the brokers");
-                    tokio::time::sleep(REST).await;
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn waits(&self, started: Instant) -> bool {
-        let patience = self.clients.options.patience;
-        !self.is_closed() && patience.is_none_or(|patience| started.elapsed() < patience)
-    }
-
     pub(super) fn new(clients: Clients) -> Result<Self, Error> {
         Ok(Self {
             reader: Reader::new(clients.clone())?,

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rdkafka::admin::NewPartitions;
 use rdkafka::error::KafkaError;
 
-use super::core::{Core, blocking};
+use super::core::Core;
+use super::steadfast::blocking;
 use super::topics::options;
 use crate::{Error, TopicKind, TopicSpec};
 
@@ -31,11 +32,14 @@ impl Core {
         if growing.is_empty() {
             return Ok(0);
         }
-        for group in groups {
-            self.is_left(group).await?;
-        }
-        for (_, there) in &growing {
-            self.is_drained(there).await?;
+        // Twice: a broker that is just starting knows no groups, and a copy may have come meanwhile.
+        for _ in 0..2 {
+            for group in groups {
+                self.is_left(group).await?;
+            }
+            for (_, there) in &growing {
+                self.is_drained(there).await?;
+            }
         }
         let names: Vec<String> =
             growing.iter().map(|(spec, _)| self.clients.name(&spec.name)).collect();

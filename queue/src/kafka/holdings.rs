@@ -23,10 +23,15 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    /// Of a group that committed this, in a log that starts there.
-    pub(super) fn new(committed: Option<Position>, start: u64) -> Self {
-        let lost = committed.as_ref().map_or(0, |stands| start.saturating_sub(stands.offset));
-        let position = committed.map(|p| Position { offset: p.offset.max(start), ..p });
+    /// Of a group that committed this, in a log that starts and ends there. A log that ends below was
+    /// made anew, or brokers lost some of it: it is read from its start, and what is missing counts
+    /// as deleted.
+    pub(super) fn new(committed: Option<Position>, (start, end): (u64, u64)) -> Self {
+        let stands = committed.as_ref().map_or(start, |position| position.offset);
+        let is_beyond = stands > end.max(start);
+        let lost = if is_beyond { stands - end } else { start.saturating_sub(stands) };
+        let offset = if is_beyond { start } else { stands.max(start) };
+        let position = committed.map(|position| Position { offset, ..position });
         let next = position.as_ref().map_or(start, |position| position.offset);
         Self { position, lost, next }
     }

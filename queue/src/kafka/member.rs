@@ -138,7 +138,7 @@ impl Member {
         owned.is_ready = true;
         owned.position.clone_from(&position);
         state.writers.insert(partition, writer);
-        state.push_assigned(partition, epoch, Standing::new(position, 0), entries);
+        state.push_assigned(partition, epoch, Standing::new(position, (0, u64::MAX)), entries);
         drop(state);
         self.news.notify_one();
     }
@@ -187,6 +187,12 @@ impl Member {
         self.count(state.owned.len());
         drop(state);
         self.news.notify_one();
+    }
+
+    /// Waits until no commit is on its way, for so long at most.
+    pub(super) fn settle(&self, patience: Duration) {
+        let waited = self.settled.wait_timeout_while(self.lock(), patience, |s| s.committing > 0);
+        drop(waited);
     }
 
     /// Everything goes, as in a group that changes: a test asks.

@@ -16,7 +16,9 @@ mod options;
 mod outbox;
 mod pump;
 mod reader;
+mod restore;
 mod session;
+mod steadfast;
 mod token;
 mod topics;
 mod watcher;
@@ -24,6 +26,7 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use rdkafka::producer::FutureProducer;
@@ -32,8 +35,9 @@ use tokio::sync::watch;
 pub use options::{KafkaOptions, Readers, Token, TokenSource};
 
 use self::client::{Clients, Link, lock};
-use self::core::{Core, blocking};
+use self::core::Core;
 use self::member::Member;
+use self::steadfast::blocking;
 use self::watcher::Watchers;
 use self::writer::{Ended, Writer};
 use crate::local::{CrashPoint, Faults};
@@ -66,6 +70,10 @@ impl KafkaQueue {
         let core = Arc::new(Core::new(clients.clone())?);
         pump::start(&core)?;
         let single = clients.producer(None)?;
+        if let Some(source) = clients.options.token.clone() {
+            let token = blocking(move || Ok(source())).await?;
+            token.map(drop).map_err(|detail| clients.unsigned(detail))?;
+        }
         // At the start it is told at once what is wrong; later it is waited for.
         let asked = Arc::clone(&core);
         let found = blocking(move || asked.reader.topics()).await?;
@@ -197,7 +205,13 @@ impl Queue for KafkaQueue {
         members.retain(|member| member.strong_count() > 0);
         members.push(Arc::downgrade(&member));
         let core = Arc::clone(&self.core);
-        let outbox = outbox::Outbox { core, member, consumer, writer: Arc::default() };
+        let outbox = outbox::Outbox {
+            core,
+            member,
+            consumer,
+            writer: Arc::default(),
+            aborted: Arc::default(),
+        };
         Ok((Box::new(inbox), Arc::new(outbox)))
     }
 
@@ -219,6 +233,7 @@ impl Queue for KafkaQueue {
             return written;
         }
         let mut several = self.several.lock().await;
+        let started = Instant::now();
         loop {
             let writer = match &*several {
                 Some(writer) => Arc::clone(writer),
@@ -234,16 +249,17 @@ impl Queue for KafkaQueue {
                     core.changed(names.iter().map(String::as_str));
                     return Ok(offsets);
                 }
-                Ended::Aborted(reason) => tracing::debug!(reason, "written again"),
+                Ended::Aborted(reason) => core.again(started, reason)?,
                 Ended::Fenced(reason) => {
-                    tracing::debug!(reason, "written again by a new writer");
                     *several = None;
+                    core.again(started, reason)?;
                 }
                 Ended::Crashed => {
                     core.close();
                     return Err(Error::Closed);
                 }
             }
+            tokio::time::sleep(outbox::REST).await;
         }
     }
 
@@ -289,6 +305,19 @@ impl Queue for KafkaQueue {
 }
 
 impl Core {
+    /// An error where what was not written is not to be tried again.
+    fn again(&self, started: Instant, detail: String) -> Result<(), Error> {
+        tracing::debug!(detail, "written again");
+        match self.waits(started) {
+            true => Ok(()),
+            false if self.is_closed() => Err(Error::Closed),
+            false => {
+                let brokers = self.clients.options.brokers.clone();
+                Err(Error::Broker { action: "write to", brokers, detail })
+            }
+        }
+    }
+
     /// Messages of a log from `from` on, those that every group has taken left out.
     fn peek(
         &self,

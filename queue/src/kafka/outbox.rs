@@ -1,5 +1,6 @@
 //! A member's way to commit.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,8 +17,10 @@ use super::writer::{Ended, Writer};
 use crate::local::CrashPoint;
 use crate::{Commit, Committed, Committer, Error, Output, Position, TopicKind};
 
+/// After so many commits in a row that were aborted it is told why.
+const TELL_EACH: u32 = 100;
 /// Rest before what was aborted is tried again: a group that is changing needs a moment.
-const REST: Duration = Duration::from_millis(50);
+pub(super) const REST: Duration = Duration::from_millis(50);
 
 #[derive(Clone)]
 pub(super) struct Outbox {
@@ -27,6 +30,8 @@ pub(super) struct Outbox {
     /// The writer of a member that takes messages. Its id is new at every start: the group's
     /// generation fences it.
     pub(super) writer: Arc<tokio::sync::Mutex<Option<Arc<Writer>>>>,
+    /// Commits in a row that were aborted.
+    pub(super) aborted: Arc<AtomicU32>,
 }
 
 #[async_trait]
@@ -65,18 +70,22 @@ impl Outbox {
             true => self.move_positions(&consumer, &positions).await,
             false => self.write(&commit, &positions, generation).await,
         };
-        // The last handle closes the consumer, which waits.
-        drop(tokio::task::spawn_blocking(move || drop(consumer)));
+        drop(consumer);
         self.member.ended(matches!(ended, Ok(Ended::Done(_))).then_some(&positions));
         let topics = commit.outputs.iter().map(|output| output.topic.as_str());
         self.core.changed(topics.chain([self.member.topic.as_str()]));
         match ended? {
             Ended::Done(mut offsets) => {
+                self.aborted.store(0, Ordering::Relaxed);
                 offsets.truncate(commit.outputs.len());
                 Ok(Committed::Done(offsets))
             }
             Ended::Aborted(reason) => {
-                tracing::debug!(reason, topic = self.member.topic, "a commit was aborted");
+                let topic = &self.member.topic;
+                tracing::debug!(reason, topic, "a commit was aborted");
+                if (self.aborted.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(TELL_EACH) {
+                    tracing::warn!(reason, topic, "commits are aborted again and again");
+                }
                 tokio::time::sleep(REST).await;
                 Ok(Committed::Retry(commit))
             }

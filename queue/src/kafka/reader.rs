@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use rdkafka::Offset;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
@@ -23,11 +23,6 @@ use crate::{Error, Position};
 
 /// How often an open transaction is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
-/// Consumers that are kept for the next read.
-const KEPT: usize = 4;
-/// How long a consumer that nobody polls is listened to.
-const LISTEN: Duration = Duration::from_millis(1);
-
 /// A message, or a tombstone.
 pub(super) struct Found {
     pub(super) partition: u32,
@@ -47,13 +42,13 @@ impl Found {
 pub(super) struct Reader {
     clients: Clients,
     /// Sees what open transactions have written.
-    all: BaseConsumer<Link>,
+    pub(super) all: BaseConsumer<Link>,
     /// Sees what is committed.
-    stable: BaseConsumer<Link>,
+    pub(super) stable: BaseConsumer<Link>,
     /// Know where groups stand.
-    groups: Mutex<HashMap<String, Arc<BaseConsumer<Link>>>>,
+    pub(super) groups: Mutex<HashMap<String, Arc<BaseConsumer<Link>>>>,
     /// Consumers that read and do not at the moment.
-    idle: Mutex<Vec<BaseConsumer<Link>>>,
+    pub(super) idle: Mutex<Vec<BaseConsumer<Link>>>,
 }
 
 fn firsts(offsets: Vec<Option<u64>>) -> Vec<u64> {
@@ -145,6 +140,11 @@ impl Reader {
         Ok(firsts(self.offsets(&self.all, topic, Offset::Beginning)?))
     }
 
+    /// The ends of all that is written, committed or not.
+    pub(super) fn written(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
+        Ok(firsts(self.offsets(&self.all, topic, Offset::End)?))
+    }
+
     /// The first offsets that are as young as that; none where all are older.
     pub(super) fn since(
         &self,
@@ -160,7 +160,7 @@ impl Reader {
     /// The ends of what is committed; waits until everything that was written before is committed or
     /// aborted.
     pub(super) fn ends(&self, topic: (&str, u32)) -> Result<Vec<u64>, Error> {
-        let written = firsts(self.offsets(&self.all, topic, Offset::End)?);
+        let written = self.written(topic)?;
         let started = Instant::now();
         loop {
             let stable = firsts(self.offsets(&self.stable, topic, Offset::End)?);
@@ -197,7 +197,7 @@ impl Reader {
             }
         };
         let of = self.clients.name(topic);
-        let told = positions_of(&consumer, &of, 0..partitions, partitions);
+        let told = positions_of(&consumer, &of, partitions);
         told.map_err(|e| self.clients.failed("ask", &e))
     }
 
@@ -223,33 +223,6 @@ impl Reader {
             self.keep(consumer);
         }
         outcome
-    }
-
-    fn keep(&self, consumer: BaseConsumer<Link>) {
-        let mut idle = lock(&self.idle);
-        if idle.len() < KEPT {
-            idle.push(consumer);
-        }
-    }
-
-    /// Hears what the consumers say that nobody polls: it would pile up, and tokens would not come.
-    pub(super) fn serve(&self) {
-        let groups: Vec<_> = lock(&self.groups).values().cloned().collect();
-        let named = groups.iter().map(AsRef::as_ref).chain([&self.all, &self.stable]);
-        for consumer in named {
-            drop(consumer.poll(LISTEN));
-        }
-        let kept = lock(&self.idle).len();
-        for _ in 0..kept {
-            let mut idle = lock(&self.idle);
-            if idle.is_empty() {
-                return;
-            }
-            let consumer = idle.remove(0);
-            drop(idle);
-            drop(consumer.poll(LISTEN));
-            self.keep(consumer);
-        }
     }
 
     fn read_with(
@@ -380,15 +353,14 @@ fn is_moving(error: &KafkaError) -> bool {
     )
 }
 
-/// Where a consumer's group stands on these partitions of a topic of so many, after every transaction
+/// Where a consumer's group stands on the partitions of a topic of so many, after every transaction
 /// that is on its way; an error where the answer for one of them is missing.
-pub(super) fn positions_of<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
+fn positions_of(
+    consumer: &BaseConsumer<Link>,
     full: &str,
-    of: impl IntoIterator<Item = u32>,
     partitions: u32,
 ) -> KafkaResult<Vec<Option<Position>>> {
-    let asked = offsets(full, of.into_iter().map(|partition| (partition, Offset::Invalid)))?;
+    let asked = offsets(full, (0..partitions).map(|partition| (partition, Offset::Invalid)))?;
     let told = whole(consumer.committed_offsets(asked, PATIENCE * 2)?)?;
     let mut positions = vec![None; partitions as usize];
     for element in told.elements() {

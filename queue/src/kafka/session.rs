@@ -16,12 +16,11 @@ use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Link, at, offsets};
+use super::client::{Link, PATIENCE, at, offsets};
 use super::core::Core;
 use super::holdings::Standing;
 use super::member::Member;
-use super::reader::positions_of;
-use super::writer::Writer;
+use super::restore::restore;
 use crate::{Error, Event, Events, Message, TopicKind};
 
 /// How long one poll waits.
@@ -30,7 +29,7 @@ const POLL: Duration = Duration::from_millis(50);
 const SEEK: Duration = Duration::from_secs(1);
 /// How long reading waits for room before its partitions are paused.
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
-/// Rest before it is seen again whether a commit has ended.
+/// How long one poll waits while the last commit ends.
 const SHORT: Duration = Duration::from_millis(1);
 /// Rest before a partition's state is read again.
 const REST: Duration = Duration::from_secs(1);
@@ -67,7 +66,7 @@ impl ClientContext for Group {
 impl ConsumerContext for Group {
     fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
         if let Rebalance::Assign(list) = rebalance {
-            self.arrive(consumer, list);
+            self.arrive(list);
         } else if let Rebalance::Revoke(list) = rebalance {
             // What was lost belongs to another already.
             let patience = match consumer.assignment_lost() {
@@ -79,6 +78,8 @@ impl ConsumerContext for Group {
                 tracing::info!(group = self.member.group, ?partitions, "partitions go");
                 self.member.leaving(&partitions, patience);
             }
+            // The library remembers a pause for when a partition comes back; nobody would end it.
+            drop(consumer.resume(list));
         }
     }
 
@@ -102,13 +103,13 @@ impl Group {
     }
 
     /// Partitions come: says where reading starts in each.
-    fn arrive(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
+    fn arrive(&self, list: &TopicPartitionList) {
         let partitions = numbers(list);
         if !partitions.is_empty() {
             tracing::info!(group = self.member.group, ?partitions, "partitions come");
         }
         let is_log = self.member.kind == TopicKind::Log;
-        let standings = if is_log { self.standings(consumer, &partitions) } else { Vec::new() };
+        let standings = if is_log { self.standings() } else { Vec::new() };
         for mut element in list.elements() {
             let partition = u32::try_from(element.partition()).unwrap_or(u32::MAX);
             let standing = standings.get(partition as usize).cloned();
@@ -139,7 +140,7 @@ impl Group {
         if self.member.kind == TopicKind::Compacted {
             return self.state_given(consumer, &partitions);
         }
-        let standings = self.standings(consumer, &partitions);
+        let standings = self.standings();
         for partition in partitions {
             if let Some(standing) = standings.get(partition as usize) {
                 self.member.again(partition, standing.clone());
@@ -147,50 +148,29 @@ impl Group {
         }
     }
 
-    /// Where the group stands in each partition of the topic, those asked for filled in; asked until
-    /// the brokers answer, because nothing can start without it.
-    fn standings(&self, consumer: &BaseConsumer<Self>, partitions: &[u32]) -> Vec<Standing> {
-        let topic = (self.member.topic.as_str(), self.member.partitions);
+    /// Where the group stands in each partition of the topic; asked until the brokers answer, because
+    /// nothing can start without it. Not by the member's own consumer: nobody polls it meanwhile.
+    fn standings(&self) -> Vec<Standing> {
+        let (core, member) = (&self.core, &self.member);
+        let topic = (member.topic.as_str(), member.partitions);
         loop {
-            let of = partitions.iter().copied();
-            let positions = positions_of(consumer, &self.member.full, of, self.member.partitions);
-            let positions = positions.map_err(|e| self.core.clients.failed("ask", &e));
-            match positions.and_then(|told| Ok((told, self.core.reader.starts(topic)?))) {
-                Ok((positions, starts)) => {
-                    let standings = positions.into_iter().zip(starts);
-                    return standings.map(|(told, start)| Standing::new(told, start)).collect();
+            let positions = core.reader.positions(&core.clients.name(&member.group), topic);
+            let all = positions.and_then(|positions| {
+                Ok((positions, core.reader.starts(topic)?, core.reader.written(topic)?))
+            });
+            match all {
+                Ok((positions, starts, ends)) => {
+                    let standings = positions.into_iter().zip(starts.into_iter().zip(ends));
+                    return standings.map(|(told, log)| Standing::new(told, log)).collect();
                 }
-                Err(error) if self.core.is_closed() || self.member.is_stopping() => {
+                Err(error) if core.is_closed() || member.is_stopping() => {
                     tracing::debug!(%error, "stopped while positions were asked for");
                     return Vec::new();
                 }
-                Err(error) => tracing::warn!(%error, group = self.member.group, "no positions yet"),
-            }
-        }
-    }
-}
-
-/// Fences the former owner of a partition of state, then reads what it left.
-fn restore(core: &Core, member: &Member, (partition, epoch): (u32, u64)) {
-    let id = core.clients.name(&format!("{}-{partition}", member.group));
-    let topic = (member.topic.as_str(), member.partitions);
-    let labels = [("topic", member.topic.clone()), ("partition", partition.to_string())];
-    let progress = metrics::gauge!("cmsync_queue_restored_messages", &labels);
-    while member.holds(partition, epoch) && !core.is_closed() && !member.is_stopping() {
-        let outcome = Writer::open(&core.clients, &id).and_then(|writer| {
-            let entries =
-                core.reader.table(topic, partition, |count| progress.set(count as f64))?;
-            let positions = core.reader.positions(&core.clients.name(&member.group), topic)?;
-            Ok((writer, positions.get(partition as usize).cloned().flatten(), entries))
-        });
-        match outcome {
-            Ok((writer, position, entries)) => {
-                member.restored((partition, epoch), Arc::new(writer), (position, entries));
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, partition, "cannot take over a partition of state yet");
-                std::thread::sleep(REST);
+                Err(error) => {
+                    tracing::warn!(%error, group = member.group, "no positions yet");
+                    std::thread::sleep(REST);
+                }
             }
         }
     }
@@ -217,6 +197,8 @@ impl Poller {
                 self.rejoin();
             }
             if orders.rewind {
+                // What is on its way moves the positions that are asked for next.
+                self.member.settle(PATIENCE);
                 self.member.forget();
                 self.consumer.context().again(&self.consumer);
             }
@@ -235,7 +217,7 @@ impl Poller {
                 Ok(last) => break last,
                 Err(shared) => consumer = shared,
             }
-            std::thread::sleep(SHORT);
+            drop(consumer.poll(SHORT));
         };
         drop(last);
         member.left.send_replace(true);
@@ -253,12 +235,18 @@ impl Poller {
             }
             Ok(_) => {}
             Err(error) => {
-                use RDKafkaErrorCode::{GroupAuthorizationFailed, TopicAuthorizationFailed};
+                use RDKafkaErrorCode::{
+                    GroupAuthorizationFailed, InvalidSessionTimeout, TopicAuthorizationFailed,
+                };
                 let (group, topic) = (&self.member.group, &self.member.full);
                 match error.rdkafka_error_code() {
-                    // What was to be read next is deleted.
-                    Some(RDKafkaErrorCode::AutoOffsetReset) => self.member.lost(),
-                    Some(GroupAuthorizationFailed | TopicAuthorizationFailed) => {
+                    Some(RDKafkaErrorCode::AutoOffsetReset) => {
+                        tracing::warn!(group, topic, "what was to be read next is not there");
+                        self.member.lost();
+                    }
+                    Some(
+                        GroupAuthorizationFailed | TopicAuthorizationFailed | InvalidSessionTimeout,
+                    ) => {
                         let error = self.core.clients.failed("read from", &error);
                         tracing::error!(%error, group, topic, "a member cannot take anything");
                     }

@@ -11,7 +11,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{Link, PATIENCE, at, offsets, whole};
-use super::core::{Core, blocking};
+use super::core::Core;
+use super::steadfast::blocking;
 use super::token;
 use crate::{Error, TopicKind, TopicSpec};
 
@@ -62,6 +63,8 @@ impl Core {
         let names: Vec<String> = unknown.iter().map(|(name, _)| name.clone()).collect();
         let settings = self.settings(&names).await?;
         for ((name, partitions), settings) in unknown.into_iter().zip(settings) {
+            // Others may have topics here that this principal may not look at.
+            let Ok(settings) = settings else { continue };
             let kind = settings.kind();
             self.remember(TopicSpec { name, partitions, kind, max_bytes: u64::MAX });
         }
@@ -69,24 +72,20 @@ impl Core {
     }
 
     /// The settings of topics that are there, in their order.
-    async fn settings(&self, names: &[String]) -> Result<Vec<Settings>, Error> {
+    async fn settings(&self, names: &[String]) -> Result<Vec<Result<Settings, Error>>, Error> {
         let admin = self.admin().await?;
         let full: Vec<String> = names.iter().map(|name| self.clients.name(name)).collect();
         let asked: Vec<_> = full.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
         let told = admin.describe_configs(&asked, &options()).await;
         let told = told.map_err(|e| self.clients.failed("ask", &e))?;
-        let mut all = Vec::new();
-        for (result, name) in told.into_iter().zip(names) {
-            match result {
-                Ok(resource) => all.push(Settings(resource)),
-                Err(code) => {
-                    let error = self.clients.failed("ask", &KafkaError::AdminOp(code));
-                    tracing::debug!(%error, name, "no settings");
-                    return Err(error);
-                }
-            }
-        }
-        Ok(all)
+        let one = |(result, name): (Result<ConfigResource, RDKafkaErrorCode>, &String)| {
+            result.map(Settings).map_err(|code| {
+                let error = self.clients.failed("ask", &KafkaError::AdminOp(code));
+                tracing::debug!(%error, name, "no settings");
+                error
+            })
+        };
+        Ok(told.into_iter().zip(names).map(one).collect())
     }
 
     /// Makes the topics that are missing and checks those that are there.
@@ -117,6 +116,7 @@ impl Core {
             return Ok(());
         }
         for (spec, settings) in specs.iter().zip(self.settings(&names).await?) {
+            let settings = settings?;
             self.keeps(&spec.name, settings.retention());
             let partitions = found.iter().find(|(name, _)| *name == spec.name).map_or(0, |f| f.1);
             let same =

@@ -39,8 +39,10 @@ pub enum Gathered {
     Message(MessageId, Message),
     /// The partition is gone; whatever was open in it is void.
     Revoked(u32),
-    /// Finished work became durable, or was lost.
+    /// Finished work became durable.
     Committed,
+    /// Whatever was open anywhere is void: partitions that are still this member's are assigned again.
+    Lost,
 }
 
 #[derive(Default)]
@@ -159,8 +161,7 @@ impl Gather {
             tokio::select! {
                 biased;
                 outcome = poll_commit(&mut self.committing) => {
-                    self.committed(outcome?);
-                    return Ok(Gathered::Committed);
+                    return Ok(self.committed(outcome?));
                 }
                 event = next_event(&mut *self.events), if room => {
                     if let Some(found) = self.take(event?) {
@@ -243,15 +244,16 @@ impl Gather {
         }));
     }
 
-    fn committed(&mut self, outcome: Committed) {
+    fn committed(&mut self, outcome: Committed) -> Gathered {
         self.committing = None;
-        if outcome == Committed::Lost {
-            // Assigned comes again for what is owned now; until then nothing here is valid.
-            self.partitions.clear();
-            self.inbox.clear();
-            self.outputs.clear();
-            self.progress = false;
+        if outcome != Committed::Lost {
+            return Gathered::Committed;
         }
+        self.partitions.clear();
+        self.inbox.clear();
+        self.outputs.clear();
+        self.progress = false;
+        Gathered::Lost
     }
 }
 

@@ -12,6 +12,7 @@ use crate::rows::{Better, Rows};
 const SESSION: f64 = 10.0;
 
 const PUBLISHED: &str = "cmsync_producer_devices_published_total";
+const POLLS: &str = "cmsync_producer_polls_total";
 const MADE: &str = "cmsync_transformer_records_total";
 const DELIVERED: &str = "cmsync_uploader_records_delivered_total";
 
@@ -85,9 +86,9 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
     rows.add("kafka.uploader.cpu_seconds_per_million", cost, "CPU-s", (0.9, Better::Lower))?;
     let peak = uploader.peak_mib()?;
     rows.add("kafka.uploader.peak_rss_mib", peak, "MiB", (100.0, Better::Lower))?;
-    let producer = site.start("producer", 1)?;
+    let mut producer = site.start("producer", 1)?;
     let mut transformer = site.start("transformer", 2)?;
-    site.until(1, "cmsync_producer_polls_total", 1.0)?;
+    site.until(1, POLLS, 1.0)?;
     let before = site.rig.metric(DELIVERED).unwrap_or(0.0);
     let started = Instant::now();
     site.rig.cmsync(&["collections", "resend", "lab"]).status()?;
@@ -98,19 +99,37 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
     wait_for("equality", || site.rig.must_be_equal().ok())?;
     uploader.stop()?;
     transformer.stop()?;
-    take_over(&site, producer, rows)
+    producer.stop()
 }
 
 /// From the death of the owner to a standby that has polled.
-fn take_over(site: &Site, owner: Process, rows: &mut Rows) -> anyhow::Result<()> {
-    let mut standby = site.start("producer", 3)?;
-    wait_for("the standby", || site.rig.metric_at(PORT + 3, "cmsync_http_requests_total"))?;
+pub(crate) fn take_over(rows: &mut Rows) -> anyhow::Result<()> {
+    let site = Site::new(Plan { poll: 1, ..plan() })?;
+    site.fill()?;
+    let first = site.start("producer", 1)?;
+    site.until(1, POLLS, 1.0)?;
+    let second = site.start("producer", 2)?;
+    // Both have partitions now; the connection is in one of them.
+    site.until(2, "cmsync_queue_owned_partitions", 1.0)?;
+    let site = &site;
+    let owns = |port: u16| {
+        let polls = move || site.rig.metric_at(PORT + port, POLLS).unwrap_or(0.0);
+        let before = polls();
+        move || (polls() >= before + 2.0).then_some(port)
+    };
+    let (one, two) = (owns(1), owns(2));
+    let owner = wait_for("an owner", || one().or_else(&two))?;
+    let (dies, mut lives, heir) = match owner {
+        1 => (first, second, 2),
+        _ => (second, first, 1),
+    };
+    let before = site.rig.metric_at(PORT + heir, POLLS).unwrap_or(0.0);
     let started = Instant::now();
-    drop(owner);
-    site.until(3, "cmsync_producer_polls_total", 1.0)?;
+    drop(dies);
+    site.until(heir, POLLS, before + 1.0)?;
     let seconds = started.elapsed().as_secs_f64();
     rows.add("kafka.take_over_seconds", seconds, "s", (SESSION + 5.0, Better::Lower))?;
-    standby.stop()
+    lives.stop()
 }
 
 /// Uploaders with one body in flight each, against a workspace that answers after a second.

@@ -29,12 +29,13 @@ fn main() -> anyhow::Result<()> {
 }
 
 type Measure = fn(&mut Rows) -> anyhow::Result<()>;
-const GROUPS: [(&str, Measure); 7] = [
+const GROUPS: [(&str, Measure); 8] = [
     ("small", rig::small),
     ("idle", rig::idle),
     ("delay", rig::delay),
     ("large", rig::large),
     ("kafka", kafka::small),
+    ("kafka-take-over", kafka::take_over),
     ("kafka-uploaders", kafka::uploaders),
     ("kafka-large", kafka::large),
 ];

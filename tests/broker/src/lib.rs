@@ -179,6 +179,23 @@ impl Broker {
         self.until_up(node)
     }
 
+    /// The listener that wants TLS and a password or a token.
+    fn secure_listener(&self) -> String {
+        format!(
+            "listener.name.secure.ssl.keystore.type=PEM\n\
+             listener.name.secure.ssl.keystore.location={keystore}\n\
+             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER\n\
+             listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n\
+             listener.name.secure.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
+             listener.name.secure.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://{keys}\n\
+             listener.name.secure.oauthbearer.sasl.oauthbearer.expected.audience={AUDIENCE}\n\
+             listener.name.secure.oauthbearer.connections.max.reauth.ms=60000\n\
+             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+            keys = self.signer.keys_file.display(),
+            keystore = self.directory.path().join("node.pem").display(),
+        )
+    }
+
     fn properties(&self, number: usize) -> io::Result<PathBuf> {
         let node = self.nodes.get(number).ok_or_else(|| io::Error::other("no such node"))?;
         let (id, copies) = (number + 1, self.nodes.len());
@@ -189,15 +206,7 @@ impl Broker {
              node.id={id}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},SECURE://127.0.0.1:{secure},PROXIED://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port},SECURE://localhost:{secure},PROXIED://127.0.0.1:{proxied}\n\
-             listener.name.secure.ssl.keystore.type=PEM\n\
-             listener.name.secure.ssl.keystore.location={keystore}\n\
-             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER\n\
-             listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n\
-             listener.name.secure.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
-             listener.name.secure.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://{keys}\n\
-             listener.name.secure.oauthbearer.sasl.oauthbearer.expected.audience={AUDIENCE}\n\
-             listener.name.secure.oauthbearer.connections.max.reauth.ms=60000\n\
-             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+             {secure_listener}\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:ANONYMOUS;User:{USER};User:{TOKEN_USER}\n\
              controller.listener.names=CONTROLLER\n\
@@ -227,8 +236,7 @@ impl Broker {
             secure = node.secure,
             behind = node.behind.0,
             proxied = node.behind.1,
-            keys = self.signer.keys_file.display(),
-            keystore = self.directory.path().join("node.pem").display(),
+            secure_listener = self.secure_listener(),
             controller = node.controller,
             folder = folder.display(),
         );

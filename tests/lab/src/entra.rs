@@ -2,6 +2,7 @@
 //! managed identities, each judged as the real one judges it.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use base64::Engine as _;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use x509_parser::pem::Pem;
 
 use crate::ingestion::{Reply, failure, form};
-use crate::server::Lab;
+use crate::server::{Lab, SITE_AUDIENCE, lock};
 
 /// What an assertion is, as the grant names it.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -152,9 +153,31 @@ pub(crate) fn machine(
     Some((200, vec![], body.to_string()))
 }
 
+impl Lab {
+    /// A token, as Entra would grant it to whoever has this object id.
+    pub fn issue_token(&self, audience: &str, object_id: &str) -> String {
+        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
+        let token = shape(self, number, audience, object_id);
+        let kept = (audience.to_owned(), object_id.to_owned());
+        lock(&self.tokens).insert(token.clone(), kept);
+        token
+    }
+
+    /// Audience and object id of a token that was issued.
+    pub(crate) fn issued(&self, token: &str) -> Option<(String, String)> {
+        lock(&self.tokens).get(token).cloned()
+    }
+
+    /// Whether a header holds a token of Entra for the site.
+    pub(crate) fn is_for_site(&self, header: &str) -> bool {
+        let token = header.strip_prefix("Bearer ").and_then(|token| self.issued(token));
+        token.is_some_and(|(audience, _)| audience == SITE_AUDIENCE)
+    }
+}
+
 /// A token as it looks on the wire: claims that its reader may look at, and a number that makes it
 /// one of a kind.
-pub(crate) fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> String {
+fn shape(lab: &Lab, number: u64, audience: &str, object_id: &str) -> String {
     let options = &lab.options;
     let now = jiff::Timestamp::now().as_second();
     let end = now.saturating_add_unsigned(options.token_lifetime);

@@ -107,8 +107,8 @@ pub struct Lab {
     directory: Mutex<Directory>,
     proxy: SocketAddr,
     hung: tokio::sync::Notify,
-    tokens: Mutex<HashMap<String, (String, String)>>,
-    next_token: AtomicU64,
+    pub(crate) tokens: Mutex<HashMap<String, (String, String)>>,
+    pub(crate) next_token: AtomicU64,
 }
 
 /// Serves one connection. A client that goes away, or a fault that was asked for, is no news.
@@ -130,7 +130,7 @@ async fn serve(lab: Arc<Lab>, acceptor: TlsAcceptor, mut socket: TcpStream, is_p
     drop(http.serve_connection(TokioIo::new(stream), service).await);
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -310,26 +310,6 @@ impl Lab {
         }
         self.faults().set(&wanted);
         200
-    }
-
-    /// A token, as Entra would grant it to whoever has this object id.
-    pub fn issue_token(&self, audience: &str, object_id: &str) -> String {
-        let number = self.next_token.fetch_add(1, Ordering::Relaxed);
-        let token = crate::entra::shape(self, number, audience, object_id);
-        let kept = (audience.to_owned(), object_id.to_owned());
-        lock(&self.tokens).insert(token.clone(), kept);
-        token
-    }
-
-    /// Audience and object id of a token that was issued.
-    pub(crate) fn issued(&self, token: &str) -> Option<(String, String)> {
-        lock(&self.tokens).get(token).cloned()
-    }
-
-    /// Whether a header holds a token of Entra for the site.
-    pub(crate) fn is_for_site(&self, header: &str) -> bool {
-        let token = header.strip_prefix("Bearer ").and_then(|token| self.issued(token));
-        token.is_some_and(|(audience, _)| audience == SITE_AUDIENCE)
     }
 
     /// What tokens are granted for.

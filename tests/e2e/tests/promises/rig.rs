@@ -56,6 +56,19 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
+/// Puts the queue on the broker that all tests share: every fault is to do as little there.
+async fn use_brokers(config: &Path) {
+    let broker = tokio::task::spawn_blocking(cmsync_broker::Broker::shared).await.unwrap();
+    let table = format!(
+        "[queue.kafka]\nbrokers = \"{}\"\nprefix = \"f{:016x}.\"\nreplication = 1\nmin_in_sync = 1\n\
+         session_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n",
+        broker.brokers(),
+        rand::random::<u64>(),
+    );
+    let text = std::fs::read_to_string(config).unwrap();
+    std::fs::write(config, format!("{text}\n{table}")).unwrap();
+}
+
 impl Rig {
     /// A lab that keeps all collections in one connection.
     pub(crate) async fn new(plan: Plan) -> Self {
@@ -66,6 +79,9 @@ impl Rig {
         let lab = Lab::start(options).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let config = lab.write_config(directory.path(), collections, &merged(extra)).unwrap();
+        if std::env::var("CMSYNC_ON").is_ok_and(|on| on == "kafka") {
+            use_brokers(&config).await;
+        }
         Self { lab, directory, config, running: None }
     }
 
