@@ -133,7 +133,8 @@ fn the_example_leaves_no_option_out() {
 fn the_example_shows_kafka_at_its_defaults() {
     let text = example().1;
     let block = text.split("\n\n").find(|block| block.contains("# [queue.kafka]")).unwrap();
-    let is_key = |line: &&str| line.contains(" = ") || line.starts_with('[');
+    let is_word = |(key, _): (&str, &str)| !key.contains(' ');
+    let is_key = |line: &&str| line.split_once(" = ").is_some_and(is_word) || line.starts_with('[');
     let lines = block.lines().map(|line| line.trim_start_matches("# "));
     let lines = lines.skip_while(|line| !line.starts_with('[')).filter(is_key);
     let table: Table = toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
@@ -158,4 +159,33 @@ fn the_example_lacks_nothing_but_its_files() {
     let mistakes = check::check(&parsed(), Vec::new(), &[]).unwrap_err().0;
     let paths: BTreeSet<_> = mistakes.iter().map(|m| m.path.rsplit('.').next().unwrap()).collect();
     assert_eq!(paths, BTreeSet::from(["bearer_token_file", "ca_file", "client_secret_file"]));
+}
+
+/// What is wrong with these lines of `[queue.kafka]`.
+fn mistakes_of(lines: &str) -> String {
+    let table: Table =
+        toml::from_str(&format!("[queue.kafka]\nbrokers = \"a:1\"\n{lines}")).unwrap();
+    let file: raw::File = table.try_into().unwrap();
+    let mistakes =
+        check::check(&file, Vec::new(), &[]).map(drop).map_or_else(|m| m.0, |()| Vec::new());
+    mistakes.iter().map(|m| format!("{}: {}\n", m.path, m.message)).collect()
+}
+
+#[test]
+fn ways_to_sign_in_to_brokers_that_do_not_fit_are_told() {
+    for (lines, parts) in [
+        ("sasl = { mechanism = \"OAUTHBEARER\" }", ["queue.kafka.sasl", "exactly one of"]),
+        (
+            "sasl = { mechanism = \"PLAIN\", token_file = \"/x\" }",
+            ["`token_file` and `entra` are for OAUTHBEARER", "queue.kafka.sasl.username"],
+        ),
+        (
+            "sasl = { mechanism = \"OAUTHBEARER\", entra = { client_secret_file = \"/none\" } }",
+            ["queue.kafka.sasl.entra.audience: is missing", "queue.kafka.sasl.entra.tenant_id"],
+        ),
+        ("sasl = { mechanism = \"KERBEROS\" }", ["queue.kafka.sasl.mechanism", "OAUTHBEARER"]),
+    ] {
+        let told = mistakes_of(lines);
+        assert!(parts.iter().all(|part| told.contains(part)), "{lines}: {told}");
+    }
 }
