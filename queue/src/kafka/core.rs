@@ -14,6 +14,8 @@ use crate::{Commit, Error, Output, PartitionLog, Position, TopicKind, TopicSpec}
 
 /// Messages up to which what waits is counted one by one; beyond, it is estimated.
 const NEAR: u64 = 64;
+/// Bytes that are looked at to count messages; where there is more, it is estimated.
+const ENOUGH: u64 = 1024 * 1024;
 /// How often a full topic is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
@@ -29,7 +31,20 @@ struct Room {
 }
 
 /// What was told of a topic, and when.
-type Told = (Instant, Vec<PartitionLog>);
+struct Told {
+    at: Instant,
+    logs: Vec<PartitionLog>,
+    /// This process wrote to the topic since, or moved positions on it.
+    is_old: bool,
+}
+
+impl Told {
+    /// Where much waits, a moment more or less says nothing, and asking costs the most.
+    fn holds(&self) -> bool {
+        let waiting: u64 = self.logs.iter().map(|log| log.waiting).sum();
+        self.at.elapsed() < KNOWN_FOR && (!self.is_old || waiting > NEAR)
+    }
+}
 
 pub(super) struct Core {
     pub(super) clients: Clients,
@@ -51,6 +66,13 @@ pub(super) struct Core {
     silent: Mutex<HashMap<(String, u32), Range<u64>>>,
     /// Commits that are on their way hold it for reading.
     pub(super) on_their_way: Arc<tokio::sync::RwLock<()>>,
+}
+
+/// Counts offsets as messages of this size.
+fn estimate(log: &mut PartitionLog, mean: u64) {
+    let from = log.position.as_ref().map_or(log.start, |p| p.offset).max(log.start);
+    log.waiting = log.end.saturating_sub(from);
+    log.bytes = (log.end - log.start) * mean;
 }
 
 impl Drop for Core {
@@ -114,7 +136,7 @@ impl Core {
         lock(&self.retentions).remove(name);
         lock(&self.rooms).remove(name);
         lock(&self.silent).retain(|(topic, _), _| topic != name);
-        self.changed([name]);
+        lock(&self.logs).retain(|(topic, _), _| topic != name);
     }
 
     pub(super) fn known(&self, name: &str) -> Option<TopicSpec> {
@@ -170,24 +192,23 @@ impl Core {
     pub(super) fn changed<'a>(&self, topics: impl IntoIterator<Item = &'a str>) {
         let mut logs = lock(&self.logs);
         for topic in topics {
-            logs.retain(|(of, _), _| of != topic);
+            let of_it = logs.iter_mut().filter(|((of, _), _)| of == topic);
+            of_it.for_each(|(_, told)| told.is_old = true);
         }
     }
 
     /// Every partition of a topic, with the position of `group`. Waits for the brokers.
     pub(super) fn log(&self, spec: &TopicSpec, group: &str) -> Result<Vec<PartitionLog>, Error> {
         let key = (spec.name.clone(), group.to_owned());
-        if let Some((at, known)) = lock(&self.logs).get(&key)
-            && at.elapsed() < KNOWN_FOR
-        {
-            return Ok(known.clone());
+        if let Some(told) = lock(&self.logs).get(&key).filter(|told| told.holds()) {
+            return Ok(told.logs.clone());
         }
-        let asked_at = Instant::now();
+        let at = Instant::now();
         let logs = self.ask_log(spec, group)?;
         let lag: u64 = logs.iter().map(|log| log.waiting).sum();
         let labels = [("group", group.to_owned()), ("topic", spec.name.clone())];
         metrics::gauge!("cmsync_queue_lag_messages", &labels).set(lag as f64);
-        lock(&self.logs).insert(key, (asked_at, logs.clone()));
+        lock(&self.logs).insert(key, Told { at, logs: logs.clone(), is_old: false });
         Ok(logs)
     }
 
@@ -264,9 +285,7 @@ impl Core {
                 near.insert(partition, log.start);
                 continue;
             }
-            let from = log.position.as_ref().map_or(log.start, |p| p.offset).max(log.start);
-            log.waiting = log.end.saturating_sub(from);
-            log.bytes = held * self.mean(topic, (partition, log.start))?;
+            estimate(log, self.mean(topic, (partition, log.start))?);
         }
         let (mut bytes, mut count) = (0, 0);
         self.reader.read(topic, &near, |found| {
@@ -278,10 +297,18 @@ impl Core {
                 let is_taken = log.position.as_ref().is_some_and(|p| found.offset < p.offset);
                 log.waiting += u64::from(!is_taken);
             }
-            true
+            bytes < ENOUGH
         })?;
         if let Some(mean) = u64::checked_div(bytes, count) {
             lock(&self.means).insert(topic.to_owned(), mean);
+            if bytes >= ENOUGH {
+                for partition in near.into_keys() {
+                    logs.get_mut(partition as usize)
+                        .into_iter()
+                        .for_each(|log| estimate(log, mean));
+                }
+                return Ok(());
+            }
         }
         for partition in near.into_keys() {
             if let Some(log) = logs.get(partition as usize).filter(|log| log.bytes == 0) {
