@@ -13,6 +13,7 @@ mod expiry;
 mod framing;
 mod groups;
 mod import;
+mod installation;
 mod kerberos;
 mod logging;
 mod output;

@@ -5,11 +5,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::{CONTROL, Clock, Control, Subject, topics};
+use cmsync_queue::{Error, Queue};
+use cmsync_schemas::{Clock, Subject, topics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::installation;
 use crate::status_board::StatusBoard;
 
 /// Compares this copy's configuration with those of the others.
@@ -83,30 +84,14 @@ impl Revisions {
     }
 
     async fn newest(&self) -> Result<u64, Error> {
-        let mut newest = 0;
-        for entry in self.queue.scan(topics::CONTROL).await? {
-            if let Ok(control) = CONTROL.decode(&entry?.1)
-                && control.subject == Subject::Revision
-            {
-                newest = newest.max(control.item.parse().unwrap_or(0));
-            }
-        }
-        Ok(newest)
+        let told = installation::told(&*self.queue, Subject::Revision).await?;
+        let all = told.iter().filter_map(|control| control.item.parse().ok());
+        Ok(all.max().unwrap_or(0))
     }
 
     /// Each revision has a key of its own: of two that are told at once the higher one stands.
     async fn tell(&self, own: u64) -> Result<(), Error> {
-        let control = Control {
-            connection: String::new(),
-            subject: Subject::Revision,
-            item: own.to_string(),
-            action: String::new(),
-            asked_at: (self.clock)(),
-        };
-        let key = topics::control_key("", Subject::Revision, &control.item);
-        let value = Some(CONTROL.encode(&control));
-        let topic = topics::CONTROL.to_owned();
-        self.queue.publish(vec![Output { topic, partition: 0, key: key.into(), value }]).await?;
-        Ok(())
+        let subject = (Subject::Revision, own.to_string());
+        installation::tell(&*self.queue, subject, String::new(), (self.clock)()).await
     }
 }

@@ -1,11 +1,11 @@
 //! `cmsync topics`: makes the queue's topics, and checks that they lose nothing.
 
-use cmsync_queue::{Output, Queue, TopicSpec};
-use cmsync_schemas::{CONTROL, Control, Subject, topics};
+use cmsync_queue::{Queue, TopicSpec};
+use cmsync_schemas::{Subject, topics};
 
 use crate::cli::TopicsCommand;
 use crate::config::Config;
-use crate::{connections, pipeline, queue};
+use crate::{connections, installation, pipeline, queue};
 
 /// The groups whose members write to topics, or take from them.
 const GROUPS: [&str; 3] = [topics::PRODUCER, topics::TRANSFORMER, topics::UPLOADER];
@@ -17,7 +17,7 @@ const GROUPS: [&str; 3] = [topics::PRODUCER, topics::TRANSFORMER, topics::UPLOAD
 /// When the topic was changed by hand, or the queue fails.
 pub(crate) async fn declare_shared(config: &Config, queue: &dyn Queue) -> anyhow::Result<u32> {
     let found = match config.kafka {
-        Some(_) => made_with(queue).await?,
+        Some(_) => made_with(&queue.topics().await?),
         None => None,
     };
     let partitions = found.unwrap_or(config.partitions);
@@ -33,42 +33,22 @@ pub(crate) async fn declare_shared(config: &Config, queue: &dyn Queue) -> anyhow
             written.unwrap_or_default(),
         );
         if written != Some(partitions) {
-            write(queue, partitions).await?;
+            let subject = (Subject::StatePartitions, String::new());
+            installation::tell(queue, subject, partitions.to_string(), pipeline::clock()()).await?;
         }
     }
     Ok(partitions)
 }
 
 /// The partitions that the state's topic has, where it is there.
-async fn made_with(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
-    let topics = queue.topics().await?;
-    Ok(topics.iter().find(|spec| spec.name == topics::STATE).map(|spec| spec.partitions))
+fn made_with(topics: &[TopicSpec]) -> Option<u32> {
+    topics.iter().find(|spec| spec.name == topics::STATE).map(|spec| spec.partitions)
 }
 
 /// The partitions that the state was written with.
 async fn written(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
-    for entry in queue.scan(topics::CONTROL).await? {
-        if let Ok(control) = CONTROL.decode(&entry?.1)
-            && control.subject == Subject::StatePartitions
-        {
-            return Ok(control.item.parse().ok());
-        }
-    }
-    Ok(None)
-}
-
-async fn write(queue: &dyn Queue, partitions: u32) -> anyhow::Result<()> {
-    let control = Control {
-        connection: String::new(),
-        subject: Subject::StatePartitions,
-        item: partitions.to_string(),
-        action: String::new(),
-        asked_at: pipeline::clock()(),
-    };
-    let key = topics::control_key("", Subject::StatePartitions, "").into();
-    let (topic, value) = (topics::CONTROL.to_owned(), Some(CONTROL.encode(&control)));
-    queue.publish(vec![Output { topic, partition: 0, key, value }]).await?;
-    Ok(())
+    let told = installation::told(queue, Subject::StatePartitions).await?;
+    Ok(told.first().and_then(|control| control.action.parse().ok()))
 }
 
 /// Every topic of the configuration.
@@ -87,8 +67,7 @@ fn wanted(config: &Config, state_partitions: u32) -> Vec<TopicSpec> {
 /// What is missing or wrong, with the command that repairs it.
 pub(crate) async fn check(config: &Config, queue: &dyn Queue) -> anyhow::Result<String> {
     let found = queue.topics().await?;
-    let state = found.iter().find(|spec| spec.name == topics::STATE);
-    let wanted = wanted(config, state.map_or(config.partitions, |spec| spec.partitions));
+    let wanted = wanted(config, made_with(&found).unwrap_or(config.partitions));
     let missing: Vec<&str> = wanted
         .iter()
         .filter(|spec| !found.iter().any(|there| there.name == spec.name))

@@ -215,7 +215,12 @@ impl Clients {
 
     /// There is no token to sign in with.
     pub(super) fn unsigned(&self, detail: String) -> Error {
-        Error::Broker { action: "sign in to", brokers: self.options.brokers.clone(), detail }
+        self.broker_error("sign in to", detail)
+    }
+
+    /// The brokers do not do as they should.
+    pub(super) fn broker_error(&self, action: &'static str, detail: String) -> Error {
+        Error::Broker { action, brokers: self.options.brokers.clone(), detail }
     }
 
     /// An error of the brokers, with why they cannot be reached where that is known.
@@ -245,7 +250,7 @@ impl Clients {
         if let Some(code) = code.filter(|code| is_refused(*code)) {
             return Error::NotAllowed { action, detail: format!("{detail} ({code:?})") };
         }
-        Error::Broker { action, brokers: self.options.brokers.clone(), detail }
+        self.broker_error(action, detail)
     }
 }
 

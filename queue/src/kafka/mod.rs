@@ -311,10 +311,7 @@ impl Core {
         match self.waits(started) {
             true => Ok(()),
             false if self.is_closed() => Err(Error::Closed),
-            false => {
-                let brokers = self.clients.options.brokers.clone();
-                Err(Error::Broker { action: "write to", brokers, detail })
-            }
+            false => Err(self.clients.broker_error("write to", detail)),
         }
     }
 

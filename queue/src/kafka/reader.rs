@@ -169,9 +169,8 @@ impl Reader {
             }
             // A transaction whose writer died ends with its time-out.
             if started.elapsed() > self.clients.options.transaction_timeout * 3 + PATIENCE {
-                let brokers = self.clients.options.brokers.clone();
                 let detail = format!("a transaction on `{}` does not end", topic.0);
-                return Err(Error::Broker { action: "read from", brokers, detail });
+                return Err(self.clients.broker_error("read from", detail));
             }
             std::thread::sleep(LOOK_AGAIN);
         }
@@ -269,10 +268,9 @@ impl Reader {
                 None => {}
             }
             if silent_since.elapsed() > PATIENCE * 2 {
-                let brokers = self.clients.options.brokers.clone();
                 let detail = self.clients.link.trouble();
                 let detail = detail.unwrap_or_else(|| format!("no answer for `{topic}`"));
-                return Err(Error::Broker { action: "read from", brokers, detail });
+                return Err(self.clients.broker_error("read from", detail));
             }
         }
         Ok(())

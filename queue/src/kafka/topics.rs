@@ -216,8 +216,7 @@ impl Core {
             }
             if started.elapsed() > SETTLE {
                 let detail = "topics are not seen as they should be".to_owned();
-                let brokers = self.clients.options.brokers.clone();
-                return Err(Error::Broker { action: "make topics on", brokers, detail });
+                return Err(self.clients.broker_error("make topics on", detail));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

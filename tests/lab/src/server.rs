@@ -77,7 +77,7 @@ impl Default for Options {
             client_id: "99999999-8888-7777-6666-555555555555".into(),
             client_secret: "secret-of-the-lab~Q".into(),
             token_lifetime: 3_599,
-            object_id: "0b1ec700-0000-4000-8000-00000000a001".into(),
+            object_id: cmsync_broker::TOKEN_USER.into(),
             signing_key: None,
             certificate: None,
             federated_token: None,

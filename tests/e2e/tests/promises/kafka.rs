@@ -16,7 +16,7 @@ use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
 use roaring::RoaringBitmap;
 
-use crate::rig::{Rig, options, small};
+use crate::rig::{Rig, options, small, use_brokers};
 
 pub(crate) const PARTITIONS: u32 = 4;
 
@@ -72,19 +72,13 @@ impl Cluster {
     }
 
     pub(crate) async fn unmade_with(broker: Arc<Broker>, lab: Options) -> Self {
-        let prefix = format!("e{:016x}.", rand::random::<u64>());
-        let (brokers, copies) = (broker.brokers(), broker.len());
-        let in_sync = copies.div_ceil(2).min(2);
-        let kafka = format!(
-            "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {copies}\n\
-             min_in_sync = {in_sync}\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n\
-             [log]\nlevel = \"info,cmsync_queue=debug,librdkafka=info\"\n"
-        );
         let rig = Rig::with(lab, r#"[{ name = "*" }]"#, "").await;
+        let prefix = use_brokers(&rig.config, &broker);
         // The lab's own table of the queue comes first.
         let text = std::fs::read_to_string(&rig.config).unwrap();
         let text = text.replacen("[queue]\n", &format!("[queue]\npartitions = {PARTITIONS}\n"), 1);
-        std::fs::write(&rig.config, format!("{text}\n{kafka}")).unwrap();
+        let log = "[log]\nlevel = \"info,cmsync_queue=debug,librdkafka=info\"\n";
+        std::fs::write(&rig.config, format!("{text}\n{log}")).unwrap();
         Self { rig, broker, prefix, copies: Vec::new() }
     }
 

@@ -5,6 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmsync_broker::Broker;
 use cmsync_lab::workspace::Report;
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options};
@@ -56,17 +57,18 @@ pub(crate) fn binary() -> PathBuf {
     path
 }
 
-/// Puts the queue on the broker that all tests share: every fault is to do as little there.
-async fn use_brokers(config: &Path) {
-    let broker = tokio::task::spawn_blocking(cmsync_broker::Broker::shared).await.unwrap();
+/// Puts the queue on a broker: every fault is to do as little there.
+pub(crate) fn use_brokers(config: &Path, broker: &Broker) -> String {
+    let prefix = format!("e{:016x}.", rand::random::<u64>());
+    let (brokers, copies) = (broker.brokers(), broker.len());
+    let in_sync = copies.div_ceil(2).min(2);
     let table = format!(
-        "[queue.kafka]\nbrokers = \"{}\"\nprefix = \"f{:016x}.\"\nreplication = 1\nmin_in_sync = 1\n\
-         session_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n",
-        broker.brokers(),
-        rand::random::<u64>(),
+        "[queue.kafka]\nbrokers = \"{brokers}\"\nprefix = \"{prefix}\"\nreplication = {copies}\n\
+         min_in_sync = {in_sync}\nsession_timeout = \"2s\"\ntransaction_timeout = \"2s\"\n"
     );
     let text = std::fs::read_to_string(config).unwrap();
     std::fs::write(config, format!("{text}\n{table}")).unwrap();
+    prefix
 }
 
 impl Rig {
@@ -80,7 +82,8 @@ impl Rig {
         let directory = tempfile::tempdir().unwrap();
         let config = lab.write_config(directory.path(), collections, &merged(extra)).unwrap();
         if std::env::var("CMSYNC_ON").is_ok_and(|on| on == "kafka") {
-            use_brokers(&config).await;
+            let broker = tokio::task::spawn_blocking(Broker::shared).await.unwrap();
+            use_brokers(&config, &broker);
         }
         Self { lab, directory, config, running: None }
     }
