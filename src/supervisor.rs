@@ -115,7 +115,8 @@ impl Supervisor {
             .filter(|(name, connection)| !is_as_before(name, connection))
             .map(|(name, connection)| (name.clone(), connection.clone()))
             .collect();
-        let mut prepared = prepare(changed)?;
+        let mut prepared =
+            prepare(changed, (self.has(StageName::Uploader), self.has(StageName::Producer)))?;
         while let Some(next) = prepared.join_next().await {
             let (name, connection, credential, clock) = next.context("a clock check panicked")?;
             self.stop(&name);
@@ -361,14 +362,21 @@ impl Supervisor {
 type Prepared = (String, Connection, Arc<Credential>, Result<(), String>);
 
 /// Makes the credentials of connections and looks at the clock, all at once: a token endpoint that is
-/// down holds up its own connection alone, and that one for ten seconds.
-fn prepare(changed: Vec<(String, Connection)>) -> anyhow::Result<JoinSet<Prepared>> {
+/// down holds up its own connection alone, and that one for ten seconds. A producer that has no
+/// secret of the workspace looks at its site's clock; a transformer tells no time.
+fn prepare(
+    changed: Vec<(String, Connection)>,
+    (uploads, reads): (bool, bool),
+) -> anyhow::Result<JoinSet<Prepared>> {
     let mut prepared = JoinSet::new();
     for (name, connection) in changed {
         let credential = connections::credential(&connection.workspace)?;
         prepared.spawn(async move {
             let audience = &connection.workspace.endpoints.ingestion_audience;
-            let clock = check_clock(&credential, audience).await;
+            let clock = match uploads || reads {
+                true => check_clock(&credential, audience, uploads).await,
+                false => Ok(()),
+            };
             (name, connection, credential, clock)
         });
     }
@@ -376,9 +384,9 @@ fn prepare(changed: Vec<(String, Connection)>) -> anyhow::Result<JoinSet<Prepare
 }
 
 /// Refuses to start with a clock that is wildly wrong. A token endpoint that is down says nothing.
-async fn check_clock(credential: &Credential, audience: &str) -> Result<(), String> {
+async fn check_clock(credential: &Credential, audience: &str, uploads: bool) -> Result<(), String> {
     let asked = tokio::time::timeout(Duration::from_secs(10), credential.token(audience)).await;
-    if let Ok(Err(error)) = asked {
+    if let (Ok(Err(error)), true) = (asked, uploads) {
         tracing::warn!(%error, "no token yet");
     }
     match credential.clock_skew() {

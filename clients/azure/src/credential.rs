@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use cmsync_http::{Answer, Client, header};
+use cmsync_http::{Answer, Client};
 use jiff::Timestamp;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
@@ -83,7 +83,6 @@ pub struct Credential {
     identity: Identity,
     authority: Url,
     tokens: Mutex<HashMap<String, Kept>>,
-    skew: Mutex<Option<i64>>,
 }
 
 /// A token, and until when it is used.
@@ -132,7 +131,7 @@ impl Credential {
     /// A credential at an authority, for example `https://login.microsoftonline.com`.
     #[must_use]
     pub fn new(client: Client, authority: Url, identity: Identity) -> Self {
-        Self { client, identity, authority, tokens: Mutex::default(), skew: Mutex::default() }
+        Self { client, identity, authority, tokens: Mutex::default() }
     }
 
     /// A token for an audience, for example `https://monitor.azure.com`.
@@ -163,7 +162,6 @@ impl Credential {
                     crate::cloud::join(&self.authority, &format!("{tenant}/oauth2/v2.0/token"));
                 let application = entra::Application { tenant, client, proof };
                 let answer = application.ask(&self.client, &url, audience).await?;
-                self.note_time(&answer);
                 application.granted(&answer)?
             }
         };
@@ -195,15 +193,7 @@ impl Credential {
     /// Seconds that this machine's clock is ahead of the token endpoint's, from its last answer.
     #[must_use]
     pub fn clock_skew(&self) -> Option<i64> {
-        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note_time(&self, answer: &Answer) {
-        let date = answer.headers.get(header::DATE).and_then(|d| d.to_str().ok());
-        if let Some(theirs) = date.and_then(|d| jiff::fmt::rfc2822::parse(d).ok()) {
-            let ahead = Timestamp::now().as_second() - theirs.timestamp().as_second();
-            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
-        }
+        self.client.clock_skew()
     }
 }
 

@@ -336,6 +336,10 @@ impl Site for AdminService {
         failover!(self, provider => self.read_hierarchy(provider))
     }
 
+    fn clock_skew(&self) -> Option<i64> {
+        self.client.clock_skew()
+    }
+
     async fn collections(&self) -> Result<Vec<Collection>, Error> {
         failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))
     }

@@ -190,6 +190,11 @@ pub trait Site: Send + Sync {
     /// When the rows did not come whole.
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error>;
 
+    /// Seconds that this machine's clock is ahead of the site's, where its answers tell.
+    fn clock_skew(&self) -> Option<i64> {
+        None
+    }
+
     /// The service connection point; `None` where there is none or it cannot be read.
     ///
     /// # Errors

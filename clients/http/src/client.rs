@@ -1,11 +1,13 @@
 //! The client.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use metrics::{Counter, Histogram};
-use reqwest::header::HeaderMap;
+use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -72,7 +74,7 @@ impl Answer {
     /// What `Retry-After` asks for.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
-        retry_after(&self.headers, jiff::Timestamp::now())
+        retry_after(&self.headers, Timestamp::now())
     }
 }
 
@@ -83,6 +85,8 @@ pub struct Client {
     requests: Counter,
     failures: Counter,
     seconds: Histogram,
+    /// Seconds that this machine's clock is ahead of the server's, from its last answer.
+    skew: Arc<Mutex<Option<i64>>>,
 }
 
 impl Client {
@@ -120,6 +124,7 @@ impl Client {
             requests: metrics::counter!("cmsync_http_requests_total", "target" => target),
             failures: metrics::counter!("cmsync_http_failures_total", "target" => target),
             seconds: metrics::histogram!("cmsync_http_request_seconds", "target" => target),
+            skew: Arc::default(),
         })
     }
 
@@ -147,7 +152,22 @@ impl Client {
         if !response.status().is_success() {
             self.failures.increment(1);
         }
+        self.note_time(response.headers());
         Ok(response)
+    }
+
+    /// Seconds that this machine's clock is ahead of the server's, by the `Date` of its last answer.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<i64> {
+        *self.skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_time(&self, headers: &HeaderMap) {
+        let date = headers.get(header::DATE).and_then(|date| date.to_str().ok());
+        if let Some(theirs) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
+            let ahead = Timestamp::now().as_second() - theirs.timestamp().as_second();
+            *self.skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(ahead);
+        }
     }
 
     /// The next piece of a body; `None` at its end.

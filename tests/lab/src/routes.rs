@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::Response;
 use hyper::body::{Frame, Incoming};
+use hyper::{Response, header};
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::admin_service::{self, Ask, web_page};
 use crate::faults::Faults;
@@ -41,9 +42,23 @@ fn full(
     response.body(body).map_err(io::Error::other)
 }
 
+/// Answers a request, with the time that the lab's clocks show.
+pub(crate) async fn route(
+    lab: Arc<Lab>,
+    host: Option<Arc<str>>,
+    request: hyper::Request<Incoming>,
+) -> Result<Answer, io::Error> {
+    let mut answer = dispatch(Arc::clone(&lab), host, request).await?;
+    let now = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(lab.faults().behind);
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+    let date = date.ok().and_then(|date| date.try_into().ok());
+    answer.headers_mut().extend(date.map(|date| (header::DATE, date)));
+    Ok(answer)
+}
+
 /// Answers a request. An error closes the connection without an answer.
 /// `host` is the one that a proxied request was meant for.
-pub(crate) async fn route(
+async fn dispatch(
     lab: Arc<Lab>,
     host: Option<Arc<str>>,
     request: hyper::Request<Incoming>,
