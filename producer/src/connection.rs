@@ -43,6 +43,8 @@ pub(crate) struct Connection {
     pub(crate) sweep: Sweep,
     /// When the hierarchy is looked at again.
     pub(crate) hierarchy_at: Option<Instant>,
+    /// The site's answers show another time: nothing is published with this one.
+    pub(crate) clock_is_wrong: bool,
     pub(crate) warnings: Vec<String>,
     /// Those of the poll before, which were logged then.
     pub(crate) former_warnings: Vec<String>,
@@ -91,6 +93,7 @@ impl Connection {
             while let Some(id) = self.next_snapshot().await? {
                 self.send_snapshot(&id).await?;
             }
+            self.publisher.flush().await?;
             let is_open = |kept: &Kept| {
                 kept.run.pending.is_some() || kept.run.vanished == 1 || kept.run.difference.1 > 0
             };
@@ -119,6 +122,7 @@ impl Connection {
             }
             if Instant::now() >= next_poll {
                 let started = Instant::now();
+                self.flush().await?;
                 self.poll_or_rest().await?;
                 self.metrics.poll_seconds.record(started.elapsed());
                 next_poll = started + self.options.poll_interval;
@@ -134,6 +138,7 @@ impl Connection {
                     self.say_failed(&error);
                 }
             }
+            self.flush().await?;
             // What failed is tried again with the next poll, not at once.
             let wake = match has_failed {
                 true => next_poll,
@@ -149,13 +154,29 @@ impl Connection {
         }
     }
 
+    /// Makes durable what waits; what fails is told, and tried again with the next.
+    async fn flush(&mut self) -> Result<(), Error> {
+        match self.publisher.flush().await {
+            Err(error) if error.is_fatal() => Err(error),
+            Err(error) => {
+                self.say_failed(&error);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
     /// One small piece of what is due; false when nothing is.
     async fn step(&mut self) -> Result<bool, Error> {
+        if self.clock_is_wrong {
+            return Ok(false);
+        }
         if let Some(id) = self.next_snapshot().await? {
             self.publisher.snapshot(&mut self.memory, &id).await?;
             return Ok(true);
         }
         if !self.is_resting() && self.sweep.is_due() {
+            self.publisher.flush().await?;
             self.sweep_page().await?;
             return Ok(true);
         }
@@ -194,6 +215,7 @@ impl Connection {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Error::Backlog { .. }) => {
+                    self.publisher.flush().await?;
                     records.changed().await.map_err(|_| cmsync_queue::Error::Closed)?;
                 }
                 Err(error) => return Err(error),
@@ -215,7 +237,7 @@ impl Connection {
         }
         for (id, kept) in collections() {
             if schedule::is_due(id, kept.state.started_at, now, self.options.snapshot_interval)
-                && self.publisher.is_delivered(kept).await?
+                && self.publisher.is_delivered(id).await?
             {
                 return Ok(Some(id.clone()));
             }

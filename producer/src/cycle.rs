@@ -19,19 +19,31 @@ use crate::publish::Finish;
 use crate::reading::{self, Reading, Settled};
 use crate::schedule;
 use crate::state::{Kept, RunState};
+use crate::waiting::WAITS;
 
 /// The collection that holds every device; its absence says that rights changed.
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
 /// Collections read at once; the site's own limit on requests is the client's business.
 const READS: usize = 8;
+/// The clock may be so many seconds from the site's: seqs order rows, and the service replaces wild times.
+const MAX_CLOCK_SKEW: i64 = 300;
 /// The hierarchy is looked at this often.
 const HIERARCHY_INTERVAL: Duration = Duration::from_secs(600);
 /// A collection whose reads never agree is read again after this at the latest.
 const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 impl Connection {
-    /// Polls the site once and publishes what changed.
+    /// Polls the site once and publishes what changed; what was decided before a failure too.
     pub(crate) async fn poll(&mut self) -> Result<(), Error> {
+        let outcome = self.read_site().await;
+        self.publisher.flush().await?;
+        if outcome.is_ok() {
+            self.metrics.polls.increment(1);
+        }
+        outcome
+    }
+
+    async fn read_site(&mut self) -> Result<(), Error> {
         self.former_warnings = std::mem::take(&mut self.warnings);
         self.note_rows(0);
         self.look_at_hierarchy().await?;
@@ -54,11 +66,7 @@ impl Connection {
         candidates.extend(read);
         self.judge(candidates, all_systems).await?;
         self.resend_owed().await?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        self.metrics.polls.increment(1);
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// After a list or a rights probe that failed, removals need two good polls again.
@@ -74,6 +82,11 @@ impl Connection {
             return Ok(());
         }
         let hierarchy = self.site.hierarchy().await?;
+        let ahead = self.site.clock_skew().unwrap_or(0);
+        self.clock_is_wrong = ahead.abs() > MAX_CLOCK_SKEW;
+        if self.clock_is_wrong {
+            return Err(Error::Clock { ahead });
+        }
         if let Some(above) = hierarchy.above() {
             let (site, above) = (hierarchy.this_site.clone(), above.to_owned());
             return Err(Error::NotTopTier { site, above });
@@ -177,7 +190,15 @@ impl Connection {
                 let read = reading::read(site, collection, Arc::clone(&self.devices));
                 reads.spawn(read.in_current_span());
             }
-            let Some(done) = reads.join_next().await else {
+            // What was read before waits for company and not for a slow read.
+            let done = match tokio::time::timeout(WAITS, reads.join_next()).await {
+                Ok(done) => done,
+                Err(_) => {
+                    self.publisher.flush().await?;
+                    reads.join_next().await
+                }
+            };
+            let Some(done) = done else {
                 break;
             };
             let Ok((collection, read)) = done else {
@@ -187,6 +208,7 @@ impl Connection {
                 Ok(reading) => {
                     failed_in_a_row = 0;
                     candidates.extend(self.take_reading(reading).await?);
+                    self.publisher.flush_due().await?;
                 }
                 Err(error) => {
                     // An error of its own read resets what two reads would have to agree on.

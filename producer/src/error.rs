@@ -32,6 +32,14 @@ pub enum Error {
         /// The site above.
         above: String,
     },
+    /// Rows would carry a wild time.
+    #[error(
+        "this machine's clock is {ahead} s ahead of the site's: set it right; nothing is read until then"
+    )]
+    Clock {
+        /// Seconds; behind, where they are negative.
+        ahead: i64,
+    },
     /// Another site answers than the one that the state was made from.
     #[error(
         "the administration service is that of site `{found}`, but this connection keeps site \

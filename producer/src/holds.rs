@@ -46,6 +46,8 @@ impl Connection {
         candidates: Vec<Candidate>,
         all_systems: bool,
     ) -> Result<(), Error> {
+        // What reads have added does not wait for the site's answer.
+        self.publisher.flush().await?;
         let collections = &self.memory.collections;
         let vanished = collections.values().filter(|kept| kept.run.vanished > 0).count();
         let holds = collections.values().any(|kept| kept.is_held() && !kept.state.dismissed);
@@ -110,7 +112,7 @@ impl Connection {
     async fn let_go(&mut self, candidate: Candidate) -> Result<(), Error> {
         let Candidate { id, devices, is_vanished, finish, .. } = candidate;
         // Before anything is forgotten: without room it waits as it is.
-        self.publisher.check_backlog().await?;
+        self.publisher.backlog.check().await?;
         if is_vanished {
             return self.publisher.removed(&mut self.memory, &id).await;
         }
@@ -194,6 +196,7 @@ impl Connection {
             connection.all_systems_visible = false;
             self.publisher.commit_connection(&self.memory).await?;
         }
+        self.publisher.flush().await?;
         if self.status.borrow().state == Health::Working {
             self.report();
         }

@@ -3,6 +3,7 @@
 //! [`stage`] owns connections; a [`connection`] polls, reads what is dirty ([`reading`]), judges what
 //! would go ([`guard`]), publishes deltas and snapshots ([`publish`]) and remembers ([`state`]).
 
+mod backlog;
 mod config;
 mod connection;
 mod cycle;
@@ -19,6 +20,7 @@ mod snapshot;
 mod stage;
 mod state;
 mod sweep;
+mod waiting;
 
 pub use config::{ConnectionConfig, Options, StaticGroups};
 

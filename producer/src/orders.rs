@@ -26,6 +26,9 @@ impl Connection {
 
     /// Does what people asked for, and says so by a tombstone.
     pub(crate) async fn apply_control(&mut self) -> Result<(), Error> {
+        if self.clock_is_wrong {
+            return Ok(());
+        }
         let mut asked = BTreeMap::new();
         for entry in self.queue.scan(topics::CONTROL).await? {
             let (key, value) = entry?;
@@ -52,6 +55,7 @@ impl Connection {
                 | Subject::StatePartitions => false,
             };
             if is_done {
+                self.publisher.flush().await?;
                 self.queue
                     .publish(vec![cmsync_queue::Output {
                         topic: topics::CONTROL.to_owned(),

@@ -1,21 +1,24 @@
 //! From a decision to messages: deltas, snapshots, names and removals, each committed with the
 //! state that it leads to.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use cmsync_queue::{
-    Commit, Committed, Committer, MAX_COMMIT_BYTES, Output, Queue, StateEntry, partition_for,
+    Committed, Committer, MAX_COMMIT_BYTES, Output, Queue, StateEntry, partition_for,
 };
 use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, Clock, Device, GROUP, Group};
 use roaring::RoaringBitmap;
 
+use crate::backlog::Backlog;
 use crate::config::StaticGroups;
 use crate::devices::DeviceTable;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::state::{Entries, Kept, Memory};
+use crate::waiting::{End, Waiting};
 
 /// Messages of one commit: enough to share its fsync, few enough not to weigh in memory.
 pub(crate) const MESSAGES: usize = 32;
@@ -29,11 +32,15 @@ pub(crate) struct Publisher {
     pub(crate) partition: u32,
     /// Partitions of the changes.
     pub(crate) partitions: u32,
-    pub(crate) max_backlog: u64,
+    pub(crate) backlog: Backlog,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) devices: Arc<RwLock<DeviceTable>>,
     pub(crate) statics: StaticGroups,
+    /// What goes with the next commit.
+    pub(crate) waiting: Mutex<Waiting>,
+    /// Where collections' last snapshots end.
+    pub(crate) ended: Mutex<BTreeMap<String, End>>,
 }
 
 /// What a collection's state becomes with the last message of a delta.
@@ -56,50 +63,67 @@ impl Publisher {
         seq
     }
 
-    /// Bytes that wait for the workspace, and whether the queue will delete them before long.
-    async fn backlog(&self) -> Result<(u64, bool), Error> {
-        let (mut waiting, mut expires) = (0, false);
-        for (topic, group) in [
-            (topics::changes(&self.connection), topics::TRANSFORMER),
-            (topics::records(&self.connection), topics::UPLOADER),
-        ] {
-            for partition in self.queue.log(&topic, group).await? {
-                waiting += partition.bytes;
-                expires |= partition.expires;
-            }
-        }
-        self.metrics.backlog.set(waiting as f64);
-        Ok((waiting, expires))
-    }
-
-    /// # Errors
-    /// [`Error::Backlog`] when too much waits.
-    pub(crate) async fn check_backlog(&self) -> Result<(), Error> {
-        match self.backlog().await? {
-            (waiting, _) if waiting > self.max_backlog => {
-                Err(Error::Backlog { waiting, why: "more than `max_backlog`" })
-            }
-            (waiting, true) => {
-                Err(Error::Backlog { waiting, why: "for more than half of the queue's retention" })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Commits outputs and state together; gives the offsets of the outputs.
+    /// Commits outputs and state together, after all that waits.
     pub(crate) async fn commit(
         &self,
         outputs: Vec<Output>,
         state: Vec<StateEntry>,
-    ) -> Result<Vec<u64>, Error> {
-        let mut commit = Commit { outputs, state, positions: Vec::new() };
+    ) -> Result<(), Error> {
+        self.add(outputs, state, None).await?;
+        self.flush().await
+    }
+
+    /// Lets outputs and state go with the next commit; whoever adds sees that [`Self::flush`] follows
+    /// before long. With the last of a snapshot, the collection's id and how many outputs follow it.
+    pub(crate) async fn add(
+        &self,
+        outputs: Vec<Output>,
+        state: Vec<StateEntry>,
+        end: Option<(&str, usize)>,
+    ) -> Result<(), Error> {
+        let bytes: usize = outputs.iter().map(Output::size).sum();
+        self.backlog.add(bytes as u64);
+        self.waiting().add(outputs, state, end);
+        self.flush_due().await
+    }
+
+    pub(crate) fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn ended(&self) -> MutexGuard<'_, BTreeMap<String, End>> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Commits all that waits. What cannot be committed waits on: memory holds it, so it must become
+    /// durable, or be read anew.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
         loop {
-            match self.committer.commit(commit).await? {
-                Committed::Done(offsets) => return Ok(offsets),
-                Committed::Retry(again) => commit = again,
-                Committed::Lost => return Err(Error::Lost),
-            }
+            let Some(batch) = self.waiting().take() else { return Ok(()) };
+            let mut commit = batch.commit();
+            let offsets = loop {
+                match self.committer.commit(commit).await {
+                    Ok(Committed::Done(offsets)) => break offsets,
+                    Ok(Committed::Retry(again)) => commit = again,
+                    Ok(Committed::Lost) => return Err(Error::Lost),
+                    Err(error) => {
+                        self.waiting().put_back(batch);
+                        return Err(error.into());
+                    }
+                }
+            };
+            let end = |(id, at): (String, usize)| {
+                let partition = batch.outputs.get(at)?.partition;
+                Some((id, End { partition, offset: *offsets.get(at)? }))
+            };
+            self.ended().extend(batch.ends.iter().cloned().filter_map(end));
         }
+    }
+
+    /// Commits what has waited long enough, or is enough.
+    pub(crate) async fn flush_due(&self) -> Result<(), Error> {
+        let is_due = self.waiting().is_due();
+        if is_due { self.flush().await } else { Ok(()) }
     }
 
     /// Makes the changed part of the table of devices durable, with the devices that are owed to
@@ -122,10 +146,10 @@ impl Publisher {
             bytes += size;
             batch.push(entry);
         }
-        self.commit(Vec::new(), batch).await.map(drop)
+        self.commit(Vec::new(), batch).await
     }
 
-    /// Makes a collection's state durable without publishing anything.
+    /// Lets a collection's state become durable without publishing anything.
     pub(crate) async fn commit_collection(&self, memory: &Memory, id: &str) -> Result<(), Error> {
         let Some(kept) = memory.collections.get(id) else {
             return Ok(());
@@ -133,11 +157,11 @@ impl Publisher {
         let entries = self.entries();
         let mut state = vec![entries.collection(id, kept), entries.connection(memory)];
         state.extend(entries.members(id, kept));
-        self.commit(Vec::new(), state).await.map(drop)
+        self.add(Vec::new(), state, None).await
     }
 
     pub(crate) async fn commit_connection(&self, memory: &Memory) -> Result<(), Error> {
-        self.commit(Vec::new(), vec![self.entries().connection(memory)]).await.map(drop)
+        self.commit(Vec::new(), vec![self.entries().connection(memory)]).await
     }
 
     pub(crate) fn change(
@@ -231,7 +255,7 @@ impl Publisher {
         finish: Option<Finish>,
     ) -> Result<(), Error> {
         if !(adds.is_empty() && removes.is_empty()) {
-            self.check_backlog().await?;
+            self.backlog.check().await?;
         }
         let seq = self.next_seq(memory);
         let touched: Vec<u32> = (adds | removes).iter().collect();
@@ -280,7 +304,7 @@ impl Publisher {
                 state.extend(entries.members(id, kept));
                 outputs.extend(rest.is_empty().then(|| self.group(memory, id, Some(kept))));
             }
-            self.commit(outputs, state).await?;
+            self.add(outputs, state, None).await?;
             if rest.is_empty() {
                 return Ok(());
             }
@@ -303,9 +327,8 @@ impl Publisher {
             outputs = vec![self.output(&change), self.group(memory, id, Some(kept))];
         }
         let entries = self.entries();
-        self.commit(outputs, vec![entries.collection(id, kept), entries.connection(memory)])
-            .await
-            .map(drop)
+        let state = vec![entries.collection(id, kept), entries.connection(memory)];
+        self.add(outputs, state, None).await
     }
 
     /// Publishes that a collection is gone, and forgets it.
@@ -325,6 +348,7 @@ impl Publisher {
         self.commit(outputs, state).await?;
         self.metrics.removed.increment(kept.members.len());
         memory.collections.remove(id);
+        self.ended().remove(id);
         Ok(())
     }
 }

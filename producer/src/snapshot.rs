@@ -7,13 +7,14 @@ use roaring::RoaringBitmap;
 
 use crate::error::Error;
 use crate::publish::{MESSAGES, Publisher};
-use crate::state::{Kept, Memory};
+use crate::state::Memory;
+use crate::waiting::End;
 
 impl Publisher {
-    /// Publishes the next commit's worth of a collection's snapshot, starting one if none is on its
+    /// Publishes the next commit's worth of a collection's snapshot, at most, starting one if none is on its
     /// way; true when it is out whole.
     pub(crate) async fn snapshot(&self, memory: &mut Memory, id: &str) -> Result<bool, Error> {
-        self.check_backlog().await?;
+        self.backlog.check().await?;
         if memory.collections.get(id).is_none_or(|kept| !kept.state.sending) {
             self.begin(memory, id);
         }
@@ -42,7 +43,6 @@ impl Publisher {
             outputs.push(self.output(&change));
         }
         let is_last = !state.sending;
-        let last = outputs.last().map(|o| o.partition).zip(Some(outputs.len() - 1));
         if is_last {
             outputs.push(self.group(memory, id, Some(kept)));
         }
@@ -54,16 +54,13 @@ impl Publisher {
         };
         let entries = self.entries();
         let state = vec![entries.collection(id, kept), entries.connection(memory)];
-        let offsets = self.commit(outputs, state).await?;
         if is_last {
             self.metrics.snapshots.increment(1);
-            let end = last.and_then(|(partition, index)| Some((partition, *offsets.get(index)?)));
-            if let Some(kept) = memory.collections.get_mut(id) {
-                let (run, rows) = (&kept.state.run_id, kept.state.rows_sent);
-                tracing::debug!(collection = id, run, rows, "snapshot published");
-                kept.run.snapshot_end = end;
-            }
+            let (run, rows) = (&kept.state.run_id, kept.state.rows_sent);
+            tracing::debug!(collection = id, run, rows, "a snapshot is whole");
         }
+        // The group follows the last change.
+        self.add(outputs, state, is_last.then_some((id, 1))).await?;
         Ok(is_last)
     }
 
@@ -80,10 +77,12 @@ impl Publisher {
 
     /// Whether the collection's last snapshot has reached the workspace, as the uploader notes; or
     /// nothing of its partition waits any longer, where the last message was set aside without a note.
-    pub(crate) async fn is_delivered(&self, kept: &Kept) -> Result<bool, Error> {
-        let Some((partition, offset)) = kept.run.snapshot_end else {
-            return Ok(true);
-        };
+    pub(crate) async fn is_delivered(&self, id: &str) -> Result<bool, Error> {
+        if self.waiting().has_end(id) {
+            return Ok(false);
+        }
+        let end = self.ended().get(id).copied();
+        let Some(End { partition, offset }) = end else { return Ok(true) };
         let partition = partition as usize;
         let records = self.queue.log(&topics::records(&self.connection), topics::UPLOADER).await?;
         let Some(log) = records.get(partition) else { return Ok(true) };

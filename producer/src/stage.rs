@@ -1,7 +1,7 @@
 //! The stage: owns partitions of the state, and runs the connections in them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use cmsync_configmgr::Site;
 use cmsync_queue::{Committer, Event, Queue, partition_for};
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::backlog::Backlog;
 use crate::config::{ConnectionConfig, Options};
 use crate::connection::{Connection, Stopped};
 use crate::error::Error;
@@ -249,17 +250,21 @@ impl Stage {
         let context = &self.context;
         let metrics = Arc::new(Metrics::new(&job.config.name));
         let devices = Arc::new(RwLock::new(std::mem::take(&mut memory.devices)));
+        let (name, max) = (job.config.name.clone(), context.options.max_backlog.as_u64());
+        let backlog = Backlog::new(Arc::clone(&context.queue), name, max, Arc::clone(&metrics));
         let publisher = Publisher {
             connection: job.config.name.clone(),
             queue: Arc::clone(&context.queue),
             committer: Arc::clone(&self.committer),
             partition,
             partitions: context.partitions,
-            max_backlog: context.options.max_backlog.as_u64(),
+            backlog,
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&metrics),
             devices: Arc::clone(&devices),
             statics: job.config.statics.clone(),
+            waiting: Mutex::default(),
+            ended: Mutex::default(),
         };
         Connection {
             config: job.config.clone(),
@@ -273,6 +278,7 @@ impl Stage {
             metrics,
             status: job.status.clone(),
             asked: BTreeMap::new(),
+            clock_is_wrong: false,
             no_record: RoaringBitmap::new(),
             sweep: Sweep::new(context.options.device_sweep_interval),
             hierarchy_at: None,
@@ -328,6 +334,9 @@ async fn prepare(connection: &mut Connection, context: &Context, highest: &dyn H
             {
                 tracing::warn!(%error, "failed to note that a collection is to be sent whole");
             }
+        }
+        if let Err(error) = connection.publisher.flush().await {
+            tracing::warn!(%error, "failed to note that all collections are to be sent whole");
         }
         connection.memory.connection.last_seq = seq;
     }

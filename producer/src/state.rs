@@ -39,8 +39,6 @@ pub(crate) struct RunState {
     pub(crate) not_before: i64,
     /// How often in a row a read was taken for complete with reservations.
     pub(crate) reservations: u32,
-    /// Where the last change of its last snapshot lies.
-    pub(crate) snapshot_end: Option<(u32, u64)>,
     /// To be read at the next poll, whatever its token says.
     pub(crate) recheck: bool,
     /// Parts of the members that the state may hold.

@@ -198,6 +198,7 @@ impl Connection {
 
     /// Reads devices by id, many of them by ranges.
     async fn fetch(&mut self, ids: &RoaringBitmap) -> Result<(), Error> {
+        self.publisher.flush().await?;
         if ids.len() <= FEW_UNKNOWN {
             let ids: Vec<i64> = ids.iter().map(i64::from).collect();
             for part in ids.chunks(DeviceScope::MOST_IDS) {

@@ -1,5 +1,8 @@
 //! One message, some outputs: exactly once from topic to topic.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::next_event;
@@ -7,6 +10,9 @@ use crate::{
     Commit, Committed, Committer, Error, Event, Events, MAX_COMMIT_BYTES, MAX_COMMIT_MESSAGES,
     Message, Output, Position,
 };
+
+/// How long what was handled waits for more.
+const COMPANY: Duration = Duration::from_millis(2);
 
 /// What became of a message.
 #[derive(Debug)]
@@ -33,7 +39,9 @@ pub trait Each: Send {
     fn committed(&mut self, messages: usize);
 }
 
-/// Runs until `shutdown` is cancelled: takes messages, commits their outputs with the positions.
+/// Runs until `shutdown` is cancelled: takes messages, commits their outputs with the positions. What
+/// comes together, of whatever partitions, shares a commit: each costs a sync of the disk, or a
+/// transaction of the brokers.
 ///
 /// # Errors
 /// When the queue is closed or a commit breaks the contract.
@@ -43,14 +51,21 @@ pub async fn each(
     stage: &mut dyn Each,
     shutdown: &CancellationToken,
 ) -> Result<(), Error> {
+    let mut batch = Batch { committer, parts: BTreeMap::new() };
     loop {
         let event = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => return batch.commit(stage).await.map(drop),
             event = next_event(&mut *events) => event?,
+            () = tokio::time::sleep(COMPANY), if !batch.parts.is_empty() => {
+                batch.commit(stage).await?;
+                continue;
+            }
         };
         match event {
             Event::Assigned { partition, position, lost, .. } => {
+                // What was handled of it before comes again.
+                batch.parts.remove(&partition);
                 events.resume(partition);
                 if lost > 0 {
                     let outputs = stage.lost(partition, lost);
@@ -59,9 +74,9 @@ pub async fn each(
                     pass(committer, pending).await?;
                 }
             }
-            Event::Revoked { .. } => {}
+            Event::Revoked { partition } => drop(batch.parts.remove(&partition)),
             Event::Messages { partition, messages } => {
-                if let Some(held) = run(committer, stage, partition, &messages).await? {
+                if let Some(held) = batch.take(stage, partition, &messages).await? {
                     tracing::error!(partition, reason = %held, "holding a partition");
                     stage.held(partition, &held);
                     events.pause(partition);
@@ -71,68 +86,87 @@ pub async fn each(
     }
 }
 
-/// Handles the messages of one partition; gives the reason if the partition must be held.
-async fn run(
-    committer: &dyn Committer,
-    stage: &mut dyn Each,
-    partition: u32,
-    messages: &[Message],
-) -> Result<Option<String>, Error> {
-    let mut pending = Commit::default();
-    let mut count = 0;
-    for message in messages {
-        let mut outputs = match stage.handle(partition, message) {
-            Handled::Outputs(outputs) => outputs,
-            Handled::Hold(reason) => {
-                commit(committer, stage, pending, count).await?;
-                return Ok(Some(reason));
-            }
-        };
-        // More than one commit's worth: all but the last go ahead without the position. They come
-        // again after a crash, which keys make harmless.
-        while outputs.len() > MAX_COMMIT_MESSAGES {
-            let ahead = outputs.drain(..MAX_COMMIT_MESSAGES).collect();
-            let ahead = Commit { outputs: ahead, ..Commit::default() };
-            if !commit(committer, stage, std::mem::take(&mut pending), count).await?
-                || !commit(committer, stage, ahead, 1).await?
-            {
-                return Ok(None);
-            }
-            count = 0;
-        }
-        let bytes: usize = outputs.iter().map(Output::size).sum();
-        let is_full = pending.outputs.len() + outputs.len() > MAX_COMMIT_MESSAGES
-            || pending.bytes() + bytes > MAX_COMMIT_BYTES;
-        if is_full && count > 0 {
-            if !commit(committer, stage, std::mem::take(&mut pending), count).await? {
-                return Ok(None);
-            }
-            count = 0;
-        }
-        pending.outputs.extend(outputs);
-        let position = Position { offset: message.offset + 1, note: String::new() };
-        pending.positions = vec![(partition, position)];
-        count += 1;
-    }
-    commit(committer, stage, pending, count).await?;
-    Ok(None)
+/// What was handled of a partition and is not committed yet.
+#[derive(Default)]
+struct Part {
+    outputs: Vec<Output>,
+    bytes: usize,
+    /// Above the last message.
+    next: u64,
+    messages: usize,
 }
 
-/// Commits, repeating what was aborted; false when the partition was lost.
-async fn commit(
-    committer: &dyn Committer,
-    stage: &mut dyn Each,
-    pending: Commit,
-    count: usize,
-) -> Result<bool, Error> {
-    if count == 0 {
-        return Ok(true);
+/// What was handled and is not committed yet.
+struct Batch<'a> {
+    committer: &'a dyn Committer,
+    parts: BTreeMap<u32, Part>,
+}
+
+impl Batch<'_> {
+    /// Handles the messages of one partition; gives the reason if the partition must be held.
+    async fn take(
+        &mut self,
+        stage: &mut dyn Each,
+        partition: u32,
+        messages: &[Message],
+    ) -> Result<Option<String>, Error> {
+        for message in messages {
+            let mut outputs = match stage.handle(partition, message) {
+                Handled::Outputs(outputs) => outputs,
+                Handled::Hold(reason) => {
+                    self.commit(stage).await?;
+                    return Ok(Some(reason));
+                }
+            };
+            // More than one commit's worth: all but the last go ahead without the position. They come
+            // again after a crash, which keys make harmless.
+            while outputs.len() > MAX_COMMIT_MESSAGES {
+                let outputs = outputs.drain(..MAX_COMMIT_MESSAGES).collect();
+                let ahead = Commit { outputs, ..Commit::default() };
+                if !self.commit(stage).await? || !pass(self.committer, ahead).await? {
+                    return Ok(None);
+                }
+            }
+            let bytes: usize = outputs.iter().map(Output::size).sum();
+            if !self.fits(outputs.len(), bytes) && !self.commit(stage).await? {
+                return Ok(None);
+            }
+            let part = self.parts.entry(partition).or_default();
+            part.outputs.extend(outputs);
+            part.bytes += bytes;
+            part.next = message.offset + 1;
+            part.messages += 1;
+        }
+        Ok(None)
     }
-    let is_done = pass(committer, pending).await?;
-    if is_done {
-        stage.committed(count);
+
+    fn fits(&self, outputs: usize, bytes: usize) -> bool {
+        let (mut all, mut size) = (outputs, bytes);
+        for part in self.parts.values() {
+            (all, size) = (all + part.outputs.len(), size + part.bytes);
+        }
+        all <= MAX_COMMIT_MESSAGES && size <= MAX_COMMIT_BYTES
     }
-    Ok(is_done)
+
+    /// Commits, repeating what was aborted; false when a partition was lost: what was handled comes
+    /// again.
+    async fn commit(&mut self, stage: &mut dyn Each) -> Result<bool, Error> {
+        let (mut pending, mut messages) = (Commit::default(), 0);
+        for (partition, part) in std::mem::take(&mut self.parts) {
+            pending.outputs.extend(part.outputs);
+            let position = Position { offset: part.next, note: String::new() };
+            pending.positions.push((partition, position));
+            messages += part.messages;
+        }
+        if messages == 0 {
+            return Ok(true);
+        }
+        let is_done = pass(self.committer, pending).await?;
+        if is_done {
+            stage.committed(messages);
+        }
+        Ok(is_done)
+    }
 }
 
 async fn pass(committer: &dyn Committer, mut pending: Commit) -> Result<bool, Error> {
