@@ -16,6 +16,8 @@ use crate::stage::Stage;
 const OLDEST: Duration = Duration::from_secs(47 * 3600);
 /// A body for which nothing more has come during this part of `linger` need not wait for the rest.
 const QUIET: u32 = 10;
+/// Markers wait for so many times `linger`, at most, while full bodies take every turn.
+const PATIENT: u32 = 10;
 
 impl Stage {
     /// Writes the rows of a message into bodies.
@@ -112,18 +114,31 @@ impl Stage {
 
     /// When the next body that is not full leaves.
     pub(crate) fn next_leave(&self) -> Option<Instant> {
-        self.leaves.0.into_iter().chain(self.leaves.1).min()
+        let (members, markers) = self.leaving();
+        members.into_iter().chain(markers).min()
+    }
+
+    /// When the bodies of both streams leave that are not full. As long as no turn is free they are
+    /// filled further instead: a body of a few rows takes a turn like a full one.
+    fn leaving(&self) -> (Option<Instant>, Option<Instant>) {
+        let (members, markers) = self.leaves;
+        if self.has_turn() {
+            return (members, markers);
+        }
+        let patient = self.markers.since().map(|since| since + self.options.linger * PATIENT);
+        (None, markers.and(patient))
     }
 
     /// Closes bodies that are not full and whose time has come.
     pub(crate) fn flush_due(&mut self) {
         let now = Instant::now();
-        let due = |leaves: &Option<Instant>| leaves.is_some_and(|at| at <= now);
-        if due(&self.leaves.0) {
+        let due = |leaves: Option<Instant>| leaves.is_some_and(|at| at <= now);
+        let (members, markers) = self.leaving();
+        if due(members) {
             self.leaves.0 = None;
             self.ready.extend(self.members.take_any());
         }
-        if due(&self.leaves.1) {
+        if due(markers) {
             self.leaves.1 = None;
             self.ready.extend(self.markers.take_any());
         }

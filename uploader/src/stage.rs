@@ -190,6 +190,12 @@ impl Stage {
         self.ready.is_empty() && self.held_until.is_none()
     }
 
+    /// Whether a body could leave at once.
+    pub(crate) fn has_turn(&self) -> bool {
+        let allowed = self.delivery.allowed.load(Ordering::Relaxed);
+        self.ready.is_empty() && self.on_their_way.len() < allowed
+    }
+
     /// Whether nothing is left that a stop should wait for: all that was taken is delivered, or none
     /// of it can be now. What is left is sent by the next process.
     fn is_drained(&self, is_paused: bool) -> bool {
