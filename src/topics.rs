@@ -96,7 +96,7 @@ pub(crate) async fn run(
     if let TopicsCommand::Create = command {
         let wanted = wanted(config, declare_shared(config, &*queue).await?);
         if let Some(kafka) = kafka {
-            grown = kafka.grow(&wanted, &GROUPS).await?;
+            grown = kafka.grow(&wanted, &GROUPS, topics::CONTROL).await?;
         }
         queue.declare(&wanted).await?;
     }

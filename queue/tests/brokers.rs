@@ -13,6 +13,10 @@ use cmsync_queue::{
     TopicSpec,
 };
 
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+
 const GROUP: &str = "g";
 
 async fn open(prefix: &str, retention: Duration) -> KafkaQueue {
@@ -121,4 +125,32 @@ async fn a_partition_that_went_while_it_was_paused_is_read_when_it_comes_back() 
     assigned(&mut *events, 0).await;
     publish(&queue, 0, "comes").await;
     assert_eq!(messages(&mut *events, 0).await[0].value, "comes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topics_whose_settings_would_lose_or_refuse_messages_are_named() {
+    let brokers = tokio::task::spawn_blocking(Broker::shared).await.unwrap().brokers();
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &brokers).create().unwrap();
+    let prefix = prefix();
+    let queue = open(&prefix, Duration::from_secs(3_600)).await;
+    for (kind, setting, value) in [
+        (TopicKind::Log, "cleanup.policy", "compact"),
+        (TopicKind::Log, "retention.bytes", "1000000"),
+        (TopicKind::Log, "max.message.bytes", "100000"),
+        (TopicKind::Log, "unclean.leader.election.enable", "true"),
+        (TopicKind::Compacted, "cleanup.policy", "delete"),
+        (TopicKind::Compacted, "cleanup.policy", "compact,delete"),
+    ] {
+        let name = format!("{:016x}", rand::random::<u64>());
+        let full = format!("{prefix}{name}");
+        let policy = if kind == TopicKind::Log { "delete" } else { "compact" };
+        let wrong = NewTopic::new(&full, 1, TopicReplication::Fixed(1));
+        let wrong = wrong.set("cleanup.policy", policy).set(setting, value);
+        admin.create_topics(&[wrong], &AdminOptions::new()).await.unwrap()[0].as_ref().unwrap();
+        let spec = TopicSpec { name, partitions: 1, kind, max_bytes: u64::MAX };
+        let told = queue.declare(&[spec]).await.unwrap_err().to_string();
+        assert!(told.contains(&full), "{setting}: {told}");
+        assert!(told.contains(setting) || told.contains("Compacted"), "{setting}: {told}");
+    }
 }

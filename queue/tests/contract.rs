@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backends::{Backend, Embedded, Kafka, Memory};
 use bytes::Bytes;
+use cmsync_queue::kafka::GroupProtocol;
 use cmsync_queue::worker::{Each, Gather, Gathered, Handled, each};
 use cmsync_queue::{
     Commit, Committed, Error, Event, Events, Message, Output, Position, Queue, StateEntry,
@@ -82,6 +83,9 @@ macro_rules! contract {
         })* }
         mod kafka { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             super::$name(&super::Kafka::new()).await;
+        })* }
+        mod kafka_consumer_protocol { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
+            super::$name(&super::Kafka::with(super::GroupProtocol::Consumer)).await;
         })* }
     };
 }

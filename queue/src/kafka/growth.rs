@@ -20,6 +20,7 @@ impl Core {
         self: &Arc<Self>,
         topics: &[TopicSpec],
         groups: &[&str],
+        aside: &str,
     ) -> Result<usize, Error> {
         let found = self.steadfast(|core| core.reader.topics()).await?;
         let mut growing = Vec::new();
@@ -35,7 +36,7 @@ impl Core {
         // Twice: a broker that is just starting knows no groups, and a copy may have come meanwhile.
         for _ in 0..2 {
             for group in groups {
-                self.is_left(group).await?;
+                self.is_left(group, aside).await?;
             }
             for (_, there) in &growing {
                 self.is_drained(there).await?;
@@ -62,12 +63,11 @@ impl Core {
     }
 
     /// An error where somebody is in the group.
-    async fn is_left(self: &Arc<Self>, group: &str) -> Result<(), Error> {
-        let (core, name) = (Arc::clone(self), self.clients.name(group));
-        let count = blocking(move || core.reader.members(&name)).await?;
-        match count {
-            0 => Ok(()),
-            _ => Err(self.busy(group, format!("{count} copies of it run: stop them"))),
+    async fn is_left(self: &Arc<Self>, group: &str, aside: &str) -> Result<(), Error> {
+        let (core, name, aside) = (Arc::clone(self), self.clients.name(group), aside.to_owned());
+        match blocking(move || core.reader.has_members(&name, &aside)).await? {
+            false => Ok(()),
+            true => Err(self.busy(group, "copies of it run: stop them".to_owned())),
         }
     }
 

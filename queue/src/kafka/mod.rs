@@ -9,11 +9,13 @@
 
 mod client;
 mod core;
+mod groups;
 mod growth;
 mod holdings;
 mod member;
 mod options;
 mod outbox;
+mod parting;
 mod pump;
 mod reader;
 mod restore;
@@ -32,7 +34,7 @@ use async_trait::async_trait;
 use rdkafka::producer::FutureProducer;
 use tokio::sync::watch;
 
-pub use options::{KafkaOptions, Readers, Token, TokenSource};
+pub use options::{GroupProtocol, KafkaOptions, Readers, Token, TokenSource};
 
 use self::client::{Clients, Link, lock};
 use self::core::Core;
@@ -139,12 +141,17 @@ impl KafkaQueue {
     }
 
     /// Gives logs the partitions that they lack, where no member of these groups runs and nothing waits
-    /// for them; how many logs grew.
+    /// for them; how many logs grew. `aside` is a topic that none of these groups reads.
     ///
     /// # Errors
     /// [`Error::NotDrained`] says what is on its way, or when the brokers refuse.
-    pub async fn grow(&self, topics: &[TopicSpec], groups: &[&str]) -> Result<usize, Error> {
-        self.core.grow(topics, groups).await
+    pub async fn grow(
+        &self,
+        topics: &[TopicSpec],
+        groups: &[&str],
+        aside: &str,
+    ) -> Result<usize, Error> {
+        self.core.grow(topics, groups, aside).await
     }
 
     /// Deletes a partition's messages below an offset as retention does, for tests.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 /// Settings that cmsync sets itself, because its promises rest on them.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     "bootstrap.servers",
     "client.id",
     "enable.auto.commit",
@@ -16,6 +16,7 @@ const OURS: [&str; 13] = [
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
+    "group.protocol",
     "isolation.level",
     "auto.offset.reset",
     "transactional.id",
@@ -40,6 +41,18 @@ pub type TokenSource = Arc<dyn Fn() -> Result<Token, String> + Send + Sync>;
 /// The groups that read a topic, by its name: what they have taken needs no room.
 pub type Readers = Arc<dyn Fn(&str) -> Vec<String> + Send + Sync>;
 
+/// How members of a group share its partitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GroupProtocol {
+    /// The members do it among themselves (`cooperative-sticky`).
+    #[default]
+    Classic,
+    /// The brokers do it (KIP-848, Apache Kafka 4.0 and newer): each member moves without the others.
+    /// How long a silent member is waited for is the brokers' setting then, and not
+    /// [`KafkaOptions::session_timeout`].
+    Consumer,
+}
+
 /// How the brokers are reached, and what is asked of topics.
 #[derive(Clone)]
 pub struct KafkaOptions {
@@ -61,6 +74,7 @@ pub struct KafkaOptions {
     pub min_retention: Duration,
     /// After this time without a sign of life a member's partitions go to another.
     pub session_timeout: Duration,
+    pub group_protocol: GroupProtocol,
     /// After this time without a sign of life an open transaction is aborted.
     pub transaction_timeout: Duration,
     /// How long a partition that moves waits for what was taken of it to be finished.
@@ -85,6 +99,7 @@ impl Default for KafkaOptions {
             retention: Duration::from_secs(7 * 24 * 3_600),
             min_retention: Duration::ZERO,
             session_timeout: Duration::from_secs(10),
+            group_protocol: GroupProtocol::default(),
             transaction_timeout: Duration::from_secs(10),
             drain: Duration::from_secs(5),
             token: None,

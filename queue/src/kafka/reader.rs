@@ -18,8 +18,8 @@ use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{Clients, Link, PATIENCE, as_i32, at, lock, offsets, whole};
+use crate::Error;
 use crate::contract::size;
-use crate::{Error, Position};
 
 /// How often an open transaction is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -40,7 +40,7 @@ impl Found {
 
 /// Reads without a group. Its calls wait: they belong on a thread that may.
 pub(super) struct Reader {
-    clients: Clients,
+    pub(super) clients: Clients,
     /// Sees what open transactions have written.
     pub(super) all: BaseConsumer<Link>,
     /// Sees what is committed.
@@ -55,7 +55,7 @@ fn firsts(offsets: Vec<Option<u64>>) -> Vec<u64> {
     offsets.into_iter().map(Option::unwrap_or_default).collect()
 }
 
-fn number(offset: Offset) -> Option<u64> {
+pub(super) fn number(offset: Offset) -> Option<u64> {
     offset.to_raw().and_then(|raw| u64::try_from(raw).ok())
 }
 
@@ -87,13 +87,6 @@ impl Reader {
             (topic.error().is_none() && partitions > 0).then(|| (name.to_owned(), partitions))
         });
         Ok(own.collect())
-    }
-
-    /// How many members a group has.
-    pub(super) fn members(&self, group: &str) -> Result<usize, Error> {
-        let told = self.all.fetch_group_list(Some(group), PATIENCE);
-        let told = told.map_err(|e| self.clients.failed("ask", &e))?;
-        Ok(told.groups().iter().map(|group| group.members().len()).sum())
     }
 
     /// First, next, or by a time; none where there is no message so young. Asked again while partitions change their leader.
@@ -174,30 +167,6 @@ impl Reader {
             }
             std::thread::sleep(LOOK_AGAIN);
         }
-    }
-
-    /// Where a group stands, after every transaction that is on its way.
-    pub(super) fn positions(
-        &self,
-        group: &str,
-        (topic, partitions): (&str, u32),
-    ) -> Result<Vec<Option<Position>>, Error> {
-        let consumer = {
-            let mut groups = lock(&self.groups);
-            match groups.get(group) {
-                Some(found) => Arc::clone(found),
-                None => {
-                    let link = self.clients.link.clone();
-                    let made =
-                        Arc::new(self.clients.consumer(group, "read_committed", link, &[])?);
-                    groups.insert(group.to_owned(), Arc::clone(&made));
-                    made
-                }
-            }
-        };
-        let of = self.clients.name(topic);
-        let told = positions_of(&consumer, &of, partitions);
-        told.map_err(|e| self.clients.failed("ask", &e))
     }
 
     /// Gives every message of these partitions from their offsets on, in order of each partition, to
@@ -349,23 +318,4 @@ fn is_moving(error: &KafkaError) -> bool {
                 | UnknownPartition
         )
     )
-}
-
-/// Where a consumer's group stands on the partitions of a topic of so many, after every transaction
-/// that is on its way; an error where the answer for one of them is missing.
-fn positions_of(
-    consumer: &BaseConsumer<Link>,
-    full: &str,
-    partitions: u32,
-) -> KafkaResult<Vec<Option<Position>>> {
-    let asked = offsets(full, (0..partitions).map(|partition| (partition, Offset::Invalid)))?;
-    let told = whole(consumer.committed_offsets(asked, PATIENCE * 2)?)?;
-    let mut positions = vec![None; partitions as usize];
-    for element in told.elements() {
-        let slot = usize::try_from(element.partition()).ok().and_then(|p| positions.get_mut(p));
-        if let (Some(slot), Some(offset)) = (slot, number(element.offset())) {
-            *slot = Some(Position { offset, note: element.metadata().to_owned() });
-        }
-    }
-    Ok(positions)
 }

@@ -20,6 +20,7 @@ use super::client::{Link, PATIENCE, at, offsets};
 use super::core::Core;
 use super::holdings::Standing;
 use super::member::Member;
+use super::options::GroupProtocol;
 use super::restore::restore;
 use crate::{Error, Event, Events, Message, TopicKind};
 
@@ -237,6 +238,7 @@ impl Poller {
             Err(error) => {
                 use RDKafkaErrorCode::{
                     GroupAuthorizationFailed, InvalidSessionTimeout, TopicAuthorizationFailed,
+                    UnsupportedFeature, UnsupportedVersion,
                 };
                 let (group, topic) = (&self.member.group, &self.member.full);
                 match error.rdkafka_error_code() {
@@ -245,7 +247,11 @@ impl Poller {
                         self.member.lost();
                     }
                     Some(
-                        GroupAuthorizationFailed | TopicAuthorizationFailed | InvalidSessionTimeout,
+                        GroupAuthorizationFailed
+                        | TopicAuthorizationFailed
+                        | InvalidSessionTimeout
+                        | UnsupportedFeature
+                        | UnsupportedVersion,
                     ) => {
                         let error = self.core.clients.failed("read from", &error);
                         tracing::error!(%error, group, topic, "a member cannot take anything");
@@ -328,14 +334,18 @@ pub(super) fn join(
 ) -> Result<(Inbox, Weak<GroupConsumer>), Error> {
     let session = core.clients.options.session_timeout.as_millis();
     let (session, heartbeat) = (session.to_string(), (session / 10).max(100).to_string());
-    let more = [
+    let classic = [
         ("session.timeout.ms", session.as_str()),
         ("heartbeat.interval.ms", heartbeat.as_str()),
         ("partition.assignment.strategy", "cooperative-sticky"),
-        ("fetch.wait.max.ms", "100"),
-        // A jump over what was deleted is not made in silence.
-        ("auto.offset.reset", "error"),
     ];
+    let mut more = match core.clients.options.group_protocol {
+        GroupProtocol::Classic => classic.to_vec(),
+        GroupProtocol::Consumer => vec![("group.protocol", "consumer")],
+    };
+    more.push(("fetch.wait.max.ms", "100"));
+    // A jump over what was deleted is not made in silence.
+    more.push(("auto.offset.reset", "error"));
     let context = Group {
         link: core.clients.link.clone(),
         core: Arc::clone(core),

@@ -97,7 +97,11 @@ impl Core {
             let is_there = |spec: &&&TopicSpec| found.iter().any(|(name, _)| *name == spec.name);
             let (there, missing): (Vec<_>, Vec<_>) = new.iter().partition(is_there);
             self.check_topics(&there, &found).await?;
-            self.create(&missing).await?;
+            if !self.create(&missing).await? {
+                // Somebody else made one meanwhile.
+                let found = self.steadfast(|core| core.reader.topics()).await?;
+                self.check_topics(&missing, &found).await?;
+            }
         }
         for spec in topics {
             self.checked(spec.clone());
@@ -138,9 +142,10 @@ impl Core {
         Ok(())
     }
 
-    async fn create(self: &Arc<Self>, missing: &[&TopicSpec]) -> Result<(), Error> {
+    /// Makes topics; false where one of them was there already.
+    async fn create(self: &Arc<Self>, missing: &[&TopicSpec]) -> Result<bool, Error> {
         if missing.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let options_of = &self.clients.options;
         let retention = options_of.retention.as_millis().to_string();
@@ -167,15 +172,16 @@ impl Core {
             }
         });
         let wanted: Vec<NewTopic<'_>> = wanted.collect();
-        let started = Instant::now();
+        let (started, mut is_new) = (Instant::now(), true);
         loop {
             let made = self.admin().await?.create_topics(&wanted, &options()).await;
             let made = made.map_err(|e| self.clients.failed("make topics on", &e))?;
             let failed = made.into_iter().find_map(|result| match result {
-                Err((name, code)) if code != RDKafkaErrorCode::TopicAlreadyExists => {
-                    Some((name, code))
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {
+                    is_new = false;
+                    None
                 }
-                _ => None,
+                other => other.err(),
             });
             match failed {
                 None => break,
@@ -195,7 +201,8 @@ impl Core {
         for spec in missing {
             self.keeps(&spec.name, Some(options_of.retention));
         }
-        self.until_seen(missing, true).await
+        self.until_seen(missing, true).await?;
+        Ok(is_new)
     }
 
     /// Waits until the brokers show topics, or no longer do.

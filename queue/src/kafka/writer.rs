@@ -9,6 +9,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::client::{Clients, Link, PATIENCE, as_i32};
+use super::parting::Parting;
 use crate::local::{CrashPoint, Faults};
 use crate::{Error, Output};
 
@@ -31,7 +32,7 @@ pub(super) struct Writer {
     clients: Clients,
     /// How long one call may take: the brokers abort a transaction that is open for longer.
     patience: Duration,
-    producer: FutureProducer<Link>,
+    producer: Parting<FutureProducer<Link>>,
     /// One transaction at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -48,7 +49,7 @@ impl Writer {
             Ok(()) => {
                 let patience = clients.options.transaction_timeout;
                 let (clients, turn) = (clients.clone(), tokio::sync::Mutex::default());
-                Ok(Self { clients, patience, producer, turn })
+                Ok(Self { clients, patience, producer: Parting::new(producer), turn })
             }
             Err(error) => Err(clients.failed("register a transactional id with", &error)),
         }

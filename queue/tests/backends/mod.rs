@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cmsync_queue::Queue;
 use cmsync_queue::embedded::{self, EmbeddedQueue};
-use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
+use cmsync_queue::kafka::{GroupProtocol, KafkaOptions, KafkaQueue};
 use cmsync_queue::local::{CrashPoint, Faults, LocalQueue};
 use cmsync_queue::memory::{MemoryQueue, MemoryStore};
 
@@ -108,12 +108,18 @@ impl Backend for Embedded {
 /// A real broker, shared by all tests; each has a prefix of its own.
 pub(crate) struct Kafka {
     prefix: String,
+    group_protocol: GroupProtocol,
     open: Mutex<Option<Arc<KafkaQueue>>>,
 }
 
 impl Kafka {
     pub(crate) fn new() -> Self {
-        Self { prefix: format!("t{:016x}.", rand::random::<u64>()), open: Mutex::new(None) }
+        Self::with(GroupProtocol::Classic)
+    }
+
+    pub(crate) fn with(group_protocol: GroupProtocol) -> Self {
+        let prefix = format!("t{:016x}.", rand::random::<u64>());
+        Self { prefix, group_protocol, open: Mutex::new(None) }
     }
 
     pub(crate) async fn delete_below(&self, topic: &str, at: (u32, u64)) {
@@ -135,6 +141,7 @@ impl Backend for Kafka {
             min_in_sync: 1,
             session_timeout: Duration::from_secs(2),
             transaction_timeout: Duration::from_secs(2),
+            group_protocol: self.group_protocol,
             drain: Duration::from_millis(300),
             ..KafkaOptions::default()
         };

@@ -151,7 +151,7 @@ async fn more_partitions_come_only_when_nothing_is_on_its_way_and_the_order_stay
     let before = cluster.rewrite(more);
     let create = ["topics", "create"];
     let refused = cluster.told(&create).await;
-    assert_told(&refused, &["no partitions are added", "cmsync-producer", "1 copies of it run"]);
+    assert_told(&refused, &["no partitions are added", "cmsync-producer", "copies of it run"]);
     cluster.stop(producer).await;
     let refused = cluster.told(&create).await;
     assert_told(&refused, &["cmsync-transformer", "messages of `cmsync.changes.lab` wait"]);
