@@ -14,6 +14,9 @@ REGISTRY := 3.0.9
 # What Kerberos needs to be built, and what its tests need: a real realm.
 KERBEROS_BUILD := libkrb5-dev libclang-dev
 KERBEROS_TEST := krb5-kdc krb5-admin-server krb5-user
+# The same towards brokers, which the release build leaves out.
+BROKERS_TEST := libsasl2-dev libsasl2-modules-gssapi-mit
+FEATURES := --features cmsync/kafka-kerberos
 
 # Installs Debian packages as root; otherwise names them.
 define packages
@@ -45,7 +48,8 @@ demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a
 test: lint unit kql e2e python-client ## Run every test, set-up included
 
 unit: headers kafka ## Unit, property and contract tests
-	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench
+	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
+	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench $(FEATURES)
 
 e2e: build kafka registry ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST))
@@ -93,8 +97,9 @@ $(TOOLS)/python/.ready: Makefile
 	touch $@
 
 lint: headers ## Format, clippy without warnings, sizes and arrows
+	$(call packages,$(BROKERS_TEST))
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	tests/lint/sizes.sh
 	python3 tests/lint/arrows.py
 
@@ -108,7 +113,7 @@ bench: build kafka ## Measure; writes target/bench.json
 	$(CARGO) run --locked --release -p cmsync-bench
 
 # The list of faults that the pipeline stands, whatever its queue is.
-FAULTS := ingestion_faults site_faults guard messages life_of_a_group
+FAULTS := ingestion_faults:: site_faults:: guard:: messages:: life_of_a_group::
 
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
 	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored

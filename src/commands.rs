@@ -24,9 +24,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         return connect::run(args, &path).await;
     }
     let config = config::load(&path, cli.command.stages())?;
-    if cli.command.needs_site() {
-        kerberos::enter(config.connections.values().map(|c| &c.site.authentication))?;
-    }
+    kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
         Command::Run { once, stage } => {
             logging::start(config.log_format, &config.log_level);

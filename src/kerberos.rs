@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{SiteIdentity, raw};
+use crate::config::{Config, Kafka, SiteIdentity, raw};
 
 /// Where tickets of a keytab are kept: in this process's memory alone.
 const MEMORY: &str = "MEMORY:cmsync";
@@ -40,14 +40,36 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
-/// Starts this program anew where its environment does not say yet where the keys of these
-/// identities are.
-pub(crate) fn enter<'a>(identities: impl Iterator<Item = &'a SiteIdentity>) -> anyhow::Result<()> {
-    let accounts = identities.filter_map(|identity| match identity {
+/// The account of a site that has one.
+fn account(identity: &SiteIdentity) -> Option<&raw::Kerberos> {
+    match identity {
         SiteIdentity::Kerberos(account) => Some(account),
         SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) => None,
-    });
-    enter_for(accounts)
+    }
+}
+
+/// Starts this program anew where its environment does not say yet where the keys of the brokers'
+/// account, and with `sites` those of theirs, are.
+pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
+    let brokers = config.kafka.iter().filter_map(Kafka::account);
+    let sites = config.connections.values().filter(|_| sites);
+    let accounts: Vec<_> =
+        brokers.clone().chain(sites.filter_map(|c| account(&c.site.authentication))).collect();
+    // Towards brokers the library takes the first that it finds.
+    let one = brokers.clone().next();
+    if let Some(other) = one.and_then(|one| accounts.iter().find(|a| a.principal != one.principal))
+    {
+        bail!(
+            "brokers and sites must be signed in to as one principal, and `{}` is another",
+            other.principal
+        );
+    }
+    enter_for(accounts.into_iter())
+}
+
+/// The same for a site alone.
+pub(crate) fn enter_site(identity: &SiteIdentity) -> anyhow::Result<()> {
+    enter_for(account(identity).into_iter())
 }
 
 /// The same for accounts as they are written.

@@ -80,7 +80,7 @@ pub(crate) async fn open(config: &Config) -> anyhow::Result<Opened> {
 
 /// Reaches the brokers; waits for them no longer than `patience` where it is given.
 async fn open_kafka(kafka: &Kafka, patience: Option<Duration>) -> Result<Arc<KafkaQueue>, Error> {
-    let token = kafka.tokens.as_ref().map(token_source).transpose();
+    let token = kafka.tokens().map(token_source).transpose();
     let token = token.map_err(|e| Error::Setting { key: "sasl".into(), detail: e.to_string() })?;
     let options = KafkaOptions { patience, token, ..kafka.options.clone() };
     Ok(Arc::new(KafkaQueue::open(options).await?))

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_azure::Identity;
 use cmsync_http::Settings;
 use cmsync_queue::kafka::KafkaOptions;
 use cmsync_registry::Account;
@@ -12,14 +11,10 @@ use cmsync_schemas::topics;
 use url::Url;
 
 use super::EntraTokens;
+use super::broker_identity::{SignIn, sign_in};
 use super::checker::Checker;
-use super::identity::{reached, tokens};
-use super::raw::{self, BrokerTokens, File, Sasl};
+use super::raw::{self, File};
 
-/// Mechanisms that take a user name and a password.
-const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
-/// The one that takes tokens.
-const TOKENS: &str = "OAUTHBEARER";
 /// Logs must keep what nobody took for so many snapshot intervals: one may be missed.
 const INTERVALS: u32 = 2;
 
@@ -31,11 +26,28 @@ const READ: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone)]
 pub(crate) struct Kafka {
     pub(crate) options: KafkaOptions,
-    /// Tokens for the brokers, where they take those.
-    pub(crate) tokens: Option<EntraTokens>,
+    sign_in: Option<SignIn>,
     pub(crate) registry: Option<SchemaRegistry>,
     /// The file's own words, to see whether they changed.
     written: raw::Kafka,
+}
+
+impl Kafka {
+    /// Tokens for the brokers, where they take those.
+    pub(crate) fn tokens(&self) -> Option<&EntraTokens> {
+        match &self.sign_in {
+            Some(SignIn::Tokens(tokens)) => Some(tokens),
+            Some(SignIn::Tickets(_) | SignIn::Password) | None => None,
+        }
+    }
+
+    /// The account whose tickets the brokers take, where they do.
+    pub(crate) fn account(&self) -> Option<&raw::Kerberos> {
+        match &self.sign_in {
+            Some(SignIn::Tickets(account)) => Some(account),
+            Some(SignIn::Tokens(_) | SignIn::Password) | None => None,
+        }
+    }
 }
 
 impl PartialEq for Kafka {
@@ -90,18 +102,18 @@ pub(super) fn kafka(checker: &mut Checker, file: &File) -> Option<Kafka> {
         retention: written.retention,
         min_retention: least,
         session_timeout: written.session_timeout,
+        group_protocol: written.group_protocol.into(),
         transaction_timeout: written.transaction_timeout,
         readers: Arc::new(readers),
         ..KafkaOptions::default()
     };
     transport(checker, path, written, &mut options);
-    let tokens = written
-        .sasl
-        .as_ref()
-        .and_then(|sasl| sign_in(checker, &format!("{path}.sasl"), sasl, &mut options));
+    let sasl = written.sasl.as_ref();
+    let sign_in =
+        sasl.and_then(|sasl| sign_in(checker, &format!("{path}.sasl"), sasl, &mut options));
     settings(checker, path, written, &mut options);
     let registry = registry(checker, &format!("{path}.schema_registry"), written);
-    Some(Kafka { options, tokens, registry, written: written.clone() })
+    Some(Kafka { options, sign_in, registry, written: written.clone() })
 }
 
 /// How a schema registry is reached.
@@ -175,57 +187,6 @@ fn transport(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &
         }
         set(name, file.display().to_string());
     }
-}
-
-/// How the brokers are signed in to; tokens, where they are.
-fn sign_in(
-    checker: &mut Checker,
-    path: &str,
-    written: &Sasl,
-    options: &mut KafkaOptions,
-) -> Option<EntraTokens> {
-    let Sasl { mechanism, username, password_file, token_file, entra } = written;
-    let settings = &mut options.settings;
-    settings.insert("sasl.mechanism".into(), mechanism.clone());
-    if mechanism == TOKENS {
-        return match (token_file, entra) {
-            (Some(file), None) => {
-                let identity =
-                    Identity::FixedToken(checker.secret(&format!("{path}.token_file"), file));
-                let none = BrokerTokens::default().sign_in();
-                let (endpoints, http) = reached(checker, path, &none)?;
-                Some(EntraTokens { audience: String::new(), identity, endpoints, http })
-            }
-            (None, Some(entra)) => {
-                let path = format!("{path}.entra");
-                let message = "is missing: what tokens are for, \
-                    for example https://contoso.servicebus.windows.net";
-                checker.require(!entra.audience.is_empty(), &format!("{path}.audience"), message);
-                let audience = entra.audience.trim_end_matches('/').to_owned();
-                tokens(checker, &path, &entra.sign_in(), audience)
-            }
-            _ => {
-                checker.wrong(path, "OAUTHBEARER needs exactly one of `token_file` and `entra`");
-                None
-            }
-        };
-    }
-    checker.require(
-        MECHANISMS.contains(&mechanism.as_str()),
-        &format!("{path}.mechanism"),
-        "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER",
-    );
-    let message =
-        "`token_file` and `entra` are for OAUTHBEARER: give `username` and `password_file`";
-    checker.require(token_file.is_none() && entra.is_none(), path, message);
-    let message = "is missing: who signs in to the brokers";
-    checker.require(!username.is_empty(), &format!("{path}.username"), message);
-    settings.insert("sasl.username".into(), username.clone());
-    let secret = checker.secret(&format!("{path}.password_file"), password_file);
-    if let Ok(password) = secret.read() {
-        options.secrets.insert("sasl.password".into(), password);
-    }
-    None
 }
 
 /// The groups of all stages that read a topic.

@@ -1,5 +1,6 @@
 //! The configuration: read, checked as a whole, and turned into what each crate takes.
 
+mod broker_identity;
 mod check;
 mod checker;
 mod draft;

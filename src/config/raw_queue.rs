@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use cmsync_azure::Cloud;
+use cmsync_queue::kafka;
 use serde::{Deserialize, Serialize};
 
-use super::raw::{Endpoints, Workspace};
+use super::raw::{Endpoints, Kerberos, Workspace};
 
 /// The message queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +68,7 @@ pub(crate) struct Kafka {
     /// After this time without a sign of life a copy's partitions go to another.
     #[serde(with = "humantime_serde")]
     pub(crate) session_timeout: Duration,
+    pub(crate) group_protocol: GroupProtocol,
     /// After this time without a sign of life an open transaction is aborted.
     #[serde(with = "humantime_serde")]
     pub(crate) transaction_timeout: Duration,
@@ -91,6 +93,7 @@ impl Default for Kafka {
             retention: Duration::from_secs(7 * 24 * 3_600),
             max_size: ByteSize::gib(16),
             session_timeout: Duration::from_secs(10),
+            group_protocol: GroupProtocol::default(),
             transaction_timeout: Duration::from_secs(10),
             tls: false,
             ca_file: None,
@@ -99,6 +102,26 @@ impl Default for Kafka {
             sasl: None,
             schema_registry: None,
             settings: BTreeMap::new(),
+        }
+    }
+}
+
+/// How copies share partitions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupProtocol {
+    /// Among themselves.
+    #[default]
+    Classic,
+    /// By the brokers (KIP-848).
+    Consumer,
+}
+
+impl From<GroupProtocol> for kafka::GroupProtocol {
+    fn from(written: GroupProtocol) -> Self {
+        match written {
+            GroupProtocol::Classic => Self::Classic,
+            GroupProtocol::Consumer => Self::Consumer,
         }
     }
 }
@@ -125,6 +148,10 @@ pub(crate) struct Sasl {
     pub(crate) token_file: Option<PathBuf>,
     /// Tokens of Entra, as Event Hubs takes them.
     pub(crate) entra: Option<BrokerTokens>,
+    /// An account for GSSAPI.
+    pub(crate) kerberos: Option<Kerberos>,
+    /// What the brokers' principals begin with, for GSSAPI; `kafka` where it is not given.
+    pub(crate) service_name: Option<String>,
 }
 
 /// An identity of Entra for the brokers; the same options as a workspace has.

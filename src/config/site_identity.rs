@@ -47,6 +47,12 @@ fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<Site
     if !cfg!(feature = "kerberos") {
         checker.wrong(path, "is not in this build: build with the feature `kerberos`");
     }
+    account(checker, path, &written);
+    Some(SiteIdentity::Kerberos(written))
+}
+
+/// An account's name and where its keys are.
+pub(super) fn account(checker: &mut Checker, path: &str, written: &Kerberos) {
     let has_realm = written
         .principal
         .split_once('@')
@@ -63,5 +69,4 @@ fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<Site
         (None, Some(_)) => {}
         _ => checker.wrong(path, "must hold exactly one of `keytab` and `ticket_cache`"),
     }
-    Some(SiteIdentity::Kerberos(written))
 }

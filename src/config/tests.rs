@@ -112,7 +112,7 @@ fn the_example_leaves_no_option_out() {
         ca_file: path(),
         certificate_file: path(),
         key_file: path(),
-        sasl: Some(raw::Sasl::default()),
+        sasl: Some(raw::Sasl { service_name: name(), ..Default::default() }),
         ..raw::Kafka::default()
     };
     let queue = raw::Queue { kafka: Some(kafka), ..raw::Queue::default() };
@@ -183,6 +183,15 @@ fn ways_to_sign_in_to_brokers_that_do_not_fit_are_told() {
             "sasl = { mechanism = \"OAUTHBEARER\", entra = { client_secret_file = \"/none\" } }",
             ["queue.kafka.sasl.entra.audience: is missing", "queue.kafka.sasl.entra.tenant_id"],
         ),
+        (
+            "sasl = { mechanism = \"PLAIN\", kerberos = { principal = \"a@B\" } }",
+            ["`kerberos` and `service_name` are for GSSAPI", "queue.kafka.sasl.username"],
+        ),
+        (
+            "sasl = { mechanism = \"GSSAPI\", kerberos = { principal = \"a\", keytab = \"/none\" } }",
+            ["queue.kafka.sasl.kerberos.principal", "queue.kafka.sasl.kerberos.keytab: `/none`"],
+        ),
+        ("sasl = { mechanism = \"GSSAPI\" }", ["queue.kafka.sasl.kerberos", "is missing"]),
         ("sasl = { mechanism = \"KERBEROS\" }", ["queue.kafka.sasl.mechanism", "OAUTHBEARER"]),
     ] {
         let told = mistakes_of(lines);

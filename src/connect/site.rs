@@ -147,7 +147,7 @@ async fn look(page: &Page<'_>, answers: &Answers) -> anyhow::Result<SiteFound> {
     if let SiteIdentity::Kerberos(_) = checked.authentication {
         // Where it starts anew for the keys, it goes on with what was answered.
         answers.keep(page.config)?;
-        kerberos::enter(std::iter::once(&checked.authentication))?;
+        kerberos::enter_site(&checked.authentication)?;
     }
     let site = connections::site(&checked)?;
     let hierarchy = site.hierarchy().await?;

@@ -1,17 +1,19 @@
-//! A real Apache Kafka: one node or three, in a folder of its own on loopback, which ends with the
-//! process that started it.
+//! Real servers for tests, in folders of their own on loopback, which end with the process that started
+//! them: Apache Kafka of one node or three, a schema registry, a Kerberos realm.
 //!
-//! Its jars come from Maven Central (`make .tools/kafka/.ready`). Time-outs are short, so that faults
-//! and their recovery fit into tests.
+//! Kafka's jars come from Maven Central (`make kafka`). Time-outs are short, so that faults and their
+//! recovery fit into tests.
 
 #![expect(clippy::disallowed_methods, reason = "another process tells nobody when it is up")]
 
 mod proxy;
+mod realm;
 mod registry;
 mod running;
 mod tokens;
 
 pub use proxy::Proxy;
+pub use realm::{REALM, Realm};
 pub use registry::SchemaRegistry;
 use running::Running;
 use tokens::Signer;
@@ -39,8 +41,19 @@ pub struct Broker {
     directory: tempfile::TempDir,
     jars: PathBuf,
     signer: Signer,
+    /// The brokers' own words for Kerberos.
+    kerberos: Option<Kerberos>,
     nodes: Vec<Node>,
 }
+
+/// How the brokers sign in to a realm, and where that is described.
+struct Kerberos {
+    keytab: PathBuf,
+    config: PathBuf,
+}
+
+/// Who the brokers are in a realm.
+const SERVICE: &str = "kafka/localhost";
 
 struct Node {
     port: u16,
@@ -71,6 +84,19 @@ impl Broker {
     /// # Errors
     /// When the jars or Java are missing, or a node does not start.
     pub fn start(count: usize) -> io::Result<Self> {
+        Self::start_with(count, None)
+    }
+
+    /// One node whose secure listener takes tickets of a realm too, as [`USER`] of it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn in_realm(realm: &Realm) -> io::Result<Self> {
+        let keytab = realm.add(SERVICE, "kafka.keytab")?;
+        Self::start_with(1, Some(Kerberos { keytab, config: realm.path("krb5.conf") }))
+    }
+
+    fn start_with(count: usize, kerberos: Option<Kerberos>) -> io::Result<Self> {
         let jars = tool("kafka")?.join("lib");
         let directory = tempfile::Builder::new().prefix("cmsync-kafka").tempdir()?;
         let mut nodes = Vec::new();
@@ -85,7 +111,7 @@ impl Broker {
         std::fs::write(directory.path().join("node.pem"), format!("{key}{certificate}"))?;
         std::fs::write(directory.path().join("ca.pem"), certificate)?;
         let signer = Signer::new(directory.path())?;
-        let broker = Self { directory, jars, signer, nodes };
+        let broker = Self { directory, jars, signer, kerberos, nodes };
         for node in 0..count {
             broker.format(node)?;
         }
@@ -181,16 +207,27 @@ impl Broker {
 
     /// The listener that wants TLS and a password or a token.
     fn secure_listener(&self) -> String {
+        let (mechanism, tickets) = match &self.kerberos {
+            None => ("", String::new()),
+            Some(Kerberos { keytab, .. }) => (
+                ",GSSAPI",
+                format!(
+                    "listener.name.secure.gssapi.sasl.jaas.config=com.sun.security.auth.module.Krb5LoginModule required useKeyTab=true storeKey=true keyTab=\"{}\" principal=\"{SERVICE}@{REALM}\";\n\
+                     sasl.kerberos.service.name=kafka\n",
+                    keytab.display()
+                ),
+            ),
+        };
         format!(
             "listener.name.secure.ssl.keystore.type=PEM\n\
              listener.name.secure.ssl.keystore.location={keystore}\n\
-             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER\n\
+             listener.name.secure.sasl.enabled.mechanisms=SCRAM-SHA-512,OAUTHBEARER{mechanism}\n\
              listener.name.secure.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;\n\
              listener.name.secure.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler\n\
              listener.name.secure.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://{keys}\n\
              listener.name.secure.oauthbearer.sasl.oauthbearer.expected.audience={AUDIENCE}\n\
              listener.name.secure.oauthbearer.connections.max.reauth.ms=60000\n\
-             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+             listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;\n{tickets}",
             keys = self.signer.keys_file.display(),
             keystore = self.directory.path().join("node.pem").display(),
         )
@@ -224,6 +261,10 @@ impl Broker {
              share.coordinator.state.topic.min.isr={in_sync}\n\
              group.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=500\n\
+             group.consumer.min.session.timeout.ms=1000\n\
+             group.consumer.session.timeout.ms=2000\n\
+             group.consumer.min.heartbeat.interval.ms=100\n\
+             group.consumer.heartbeat.interval.ms=300\n\
              auto.create.topics.enable=false\n\
              message.max.bytes=10485760\n\
              log.cleaner.dedupe.buffer.size=8388608\n\
@@ -256,6 +297,9 @@ impl Broker {
 
     fn java(&self, memory: &str) -> Command {
         let mut command = Command::new("java");
+        if let Some(kerberos) = &self.kerberos {
+            command.arg(format!("-Djava.security.krb5.conf={}", kerberos.config.display()));
+        }
         command
             .arg(memory)
             .args(["-XX:+UseSerialGC", "-Xshare:auto"])

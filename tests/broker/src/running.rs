@@ -29,6 +29,12 @@ impl Running {
             .arg("sh")
             .arg(command.get_program())
             .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => shell.env(name, value),
+                None => shell.env_remove(name),
+            };
+        }
         let pid_file = place.with_extension("pid");
         drop(std::fs::remove_file(&pid_file));
         shell.env("PID_FILE", &pid_file).stdin(Stdio::piped());
