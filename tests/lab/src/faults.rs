@@ -38,6 +38,8 @@ pub struct Faults {
     pub throttle_every: Option<(u64, u64)>,
     /// Ingestion requests that get 429, with this Retry-After.
     pub throttle_next: (u32, u64),
+    /// Ingestion requests that all rules take within a span; those above get 429 until it has passed.
+    pub quota: Option<Quota>,
     /// Largest body on the wire; 1,048,576 unless it is lowered.
     pub body_limit: Option<usize>,
     /// Rows whose ResourceId divided by this leaves 7 are refused with 400.
@@ -66,6 +68,8 @@ pub struct Faults {
     pub query_rows: Option<usize>,
     /// What rules refused within a day: messages.
     pub rule_errors: Vec<String>,
+    /// Seconds that the clocks of all services are behind.
+    pub behind: i64,
     /// Time that an ingestion request takes.
     pub latency: Duration,
 }
@@ -90,6 +94,35 @@ impl Faults {
         let had = *count > 0;
         *count = count.saturating_sub(1);
         had
+    }
+}
+
+/// So many requests within a span.
+#[derive(Debug, Clone)]
+pub struct Quota {
+    limit: u32,
+    span: Duration,
+    since: Instant,
+    taken: u32,
+}
+
+impl Quota {
+    /// From now on.
+    #[must_use]
+    pub fn new(limit: u32, span: Duration) -> Self {
+        Self { limit, span, since: Instant::now(), taken: 0 }
+    }
+
+    /// Takes a request; when it is refused, the seconds until the span has passed, rounded up.
+    pub(crate) fn take(&mut self) -> Result<(), u64> {
+        if self.since.elapsed() >= self.span {
+            *self = Self::new(self.limit, self.span);
+        }
+        if self.taken < self.limit {
+            self.taken += 1;
+            return Ok(());
+        }
+        Err(self.span.saturating_sub(self.since.elapsed()).as_secs() + 1)
     }
 }
 

@@ -8,7 +8,7 @@ use hyper::header::{HeaderMap, HeaderValue};
 use serde_json::json;
 
 use crate::arm;
-use crate::faults::Faults;
+use crate::faults::{Faults, Quota};
 use crate::server::Lab;
 use crate::workspace::Body;
 
@@ -177,6 +177,9 @@ fn misbehave(faults: &mut Faults, number: u64) -> Reply {
     if let Some((every, seconds)) = faults.throttle_every
         && number.is_multiple_of(every)
     {
+        return throttled(seconds);
+    }
+    if let Some(Err(seconds)) = faults.quota.as_mut().map(Quota::take) {
         return throttled(seconds);
     }
     if Faults::take(&mut faults.throttle_next.0) {

@@ -1,6 +1,6 @@
 //! Commands work while `run` runs, and when it does not.
 
-use crate::rig::{PATIENCE, Rig, small};
+use crate::rig::{PATIENCE, Rig, listening, served, small};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_answer_alike_with_and_without_a_running_process() {
@@ -127,30 +127,11 @@ async fn one_stage_runs_alone_on_its_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_live_and_ready_answer_and_show_no_secret() {
     let mut rig = Rig::new(small()).await;
-    let port = {
-        let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        probe.local_addr().unwrap().port()
-    };
-    let text = std::fs::read_to_string(&rig.config).unwrap();
-    std::fs::write(
-        &rig.config,
-        text.replace("listen = \"\"", &format!("listen = \"127.0.0.1:{port}\"")),
-    )
-    .unwrap();
+    let (config, port) = listening(&rig.config);
+    rig.config = config;
     rig.start();
     rig.until_all_equal().await;
-    let get = |path: &str| {
-        use std::io::{Read, Write};
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        stream
-            .write_all(
-                format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes(),
-            )
-            .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let get = |path: &str| served(port, path);
     let metrics = get("/metrics");
     for name in [
         "cmsync_producer_polls_total",

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmsync_broker::{Broker, SchemaRegistry};
+use cmsync_lab::faults::Quota;
 use cmsync_lab::server::Options;
-use cmsync_lab::world::CLIENTS;
+use cmsync_lab::world::{CLIENTS, Plan};
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::{Message, Queue};
 use cmsync_schemas::topics::{self, StateKey};
@@ -16,7 +17,7 @@ use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
 use roaring::RoaringBitmap;
 
-use crate::rig::{Rig, options, small, use_brokers};
+use crate::rig::{Rig, listening, metric, options, served, small, use_brokers};
 
 pub(crate) const PARTITIONS: u32 = 4;
 
@@ -100,6 +101,18 @@ impl Cluster {
     pub(crate) fn start(&mut self, stages: &str) -> usize {
         let config = self.rig.config.clone();
         self.start_with(stages, &config)
+    }
+
+    /// The same for one that serves its pages; its number and its port.
+    pub(crate) fn start_listening(&mut self, stages: &str) -> (usize, u16) {
+        let (config, port) = listening(&self.rig.config);
+        let number = self.start_with(stages, &config);
+        let is_up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+        while !is_up() {
+            assert!(self.copies[number].try_wait().unwrap().is_none(), "copy {number} ended");
+            std::thread::yield_now();
+        }
+        (number, port)
     }
 
     /// The same, with another file.
@@ -386,12 +399,16 @@ async fn a_frozen_producer_that_was_replaced_writes_nothing_when_it_wakes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
     let mut cluster = Cluster::new().await;
-    let owner = cluster.start("producer");
+    let (owner, port) = cluster.start_listening("producer");
     cluster.start("transformer,uploader");
     cluster.until_equal().await;
-    cluster.start("producer");
+    let owns = "on cmsync.state: 4 partitions";
+    assert!(served(port, "/ready").contains(owns), "{}", served(port, "/ready"));
+    let (_, heir) = cluster.start_listening("producer");
+    assert!(!served(heir, "/ready").contains(owns), "{}", served(heir, "/ready"));
     cluster.kill(owner);
     cluster.until_a_change_arrives(3).await;
+    cluster.rig.until(|| served(heir, "/ready").contains(owns).then_some(())).await;
     let changes = cluster.assert_exactly_once().await;
     let snapshots = changes.iter().filter(|c| c.kind == ChangeKind::Snapshot && c.is_last);
     let ids: Vec<&str> = snapshots.map(|c| c.collection_id.as_str()).collect();
@@ -456,6 +473,38 @@ fn partitions(log: &str, text: &str) -> BTreeSet<u32> {
     let lists = log.lines().filter(|line| line.contains(text));
     let lists = lists.filter_map(|line| line.split_once('[')?.1.split_once(']'));
     lists.flat_map(|(list, _)| list.split(", ").filter_map(|p| p.parse().ok())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn uploaders_on_one_rule_find_a_fair_share_of_its_quota() {
+    let plan = Plan { devices: 2_000, collections: 24, memberships: 24_000, ..Plan::default() };
+    let mut cluster = Cluster::unmade_with(shared().await, options(plan)).await;
+    cluster.rewrite(|text| text.replace("[uploader]\n", "[uploader]\nmax_raw_body = \"20 KB\"\n"));
+    // Nothing is taken until all that is to be uploaded waits.
+    cluster.rig.lab.faults().quota = Some(Quota::new(0, Duration::from_secs(1)));
+    let (_, first) = cluster.start_listening("producer,transformer");
+    let ports: Vec<u16> = (0..2).map(|_| cluster.start_listening("uploader").1).collect();
+    let half = "cmsync.records.lab: 2 partitions";
+    let is_shared = || ports.iter().all(|port| served(*port, "/ready").contains(half));
+    let is_read = || metric(first, "cmsync_producer_polls_total") >= 1.0;
+    cluster.rig.until(|| (is_shared() && is_read()).then_some(())).await;
+    cluster.until_waiting(&topics::changes("lab"), topics::TRANSFORMER, false).await;
+    cluster.rig.lab.faults().quota = Some(Quota::new(20, Duration::from_secs(1)));
+    let each = |name: &str| ports.iter().map(|port| metric(*port, name)).collect::<Vec<_>>();
+    let refused: f64 = each("cmsync_uploader_throttled_total").iter().sum();
+    // While both have more than the rule takes.
+    let taken = cluster
+        .rig
+        .until(|| {
+            let taken = each("cmsync_uploader_bodies_total");
+            (taken.iter().sum::<f64>() >= 100.0).then_some(taken)
+        })
+        .await;
+    let refused = each("cmsync_uploader_throttled_total").iter().sum::<f64>() - refused;
+    let all: f64 = taken.iter().sum();
+    assert!(taken.iter().all(|share| *share >= all / 4.0), "bodies: {taken:?}");
+    assert!(refused <= all, "{refused} requests were refused, {all} taken");
+    cluster.until_equal().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

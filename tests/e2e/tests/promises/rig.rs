@@ -1,5 +1,7 @@
 //! A lab, a configuration and the binary.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
@@ -69,6 +71,36 @@ pub(crate) fn use_brokers(config: &Path, broker: &Broker) -> String {
     let text = std::fs::read_to_string(config).unwrap();
     std::fs::write(config, format!("{text}\n{table}")).unwrap();
     prefix
+}
+
+/// The same configuration for a copy that serves its pages; with the port.
+pub(crate) fn listening(config: &Path) -> (PathBuf, u16) {
+    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = probe.local_addr().unwrap().port();
+    let text = std::fs::read_to_string(config).unwrap();
+    let own = config.with_file_name(format!("listens-{port}.toml"));
+    let text = text.replace("listen = \"\"", &format!("listen = \"127.0.0.1:{port}\""));
+    std::fs::write(&own, text).unwrap();
+    (own, port)
+}
+
+/// What a copy answers to `GET`, with its head.
+pub(crate) fn served(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// What a copy counts under a name.
+pub(crate) fn metric(port: u16, name: &str) -> f64 {
+    let text = served(port, "/metrics");
+    let of_name =
+        |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    let values = text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next());
+    values.filter_map(|value| value.parse::<f64>().ok()).sum()
 }
 
 impl Rig {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::rig::{Rig, options, small};
+use crate::rig::{Rig, listening, metric, options, small};
 
 const SHORT: &str = "[producer]\npage_size = 100";
 
@@ -117,4 +117,33 @@ async fn a_refused_token_says_who_must_do_what_and_a_new_one_counts_at_once() {
     rig.start();
     std::fs::write(&token, good).unwrap();
     rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_an_hour_off_is_told_and_nothing_is_read_until_it_is_right() {
+    let mut rig = Rig::new(small()).await;
+    rig.lab.faults().behind = 3_600;
+    // A producer alone asks nobody but the site.
+    rig.start_with(&["run", "--stage", "producer"]);
+    let status = rig.until_status("producer", "Paused").await;
+    let reason = status["reason"].as_str().unwrap();
+    assert!(reason.contains("clock is 36") && reason.contains("ahead of the site's"), "{reason}");
+    assert_eq!(rig.lab.counts().site.get("SMS_FullCollectionMembership"), None);
+    rig.lab.faults().behind = 0;
+    rig.until_status("producer", "Working").await;
+    rig.terminate().await;
+    // With state there is much that could be sent, with the wrong time.
+    rig.lab.faults().behind = 3_600;
+    let (config, port) = listening(&rig.config);
+    rig.config = config;
+    rig.start_with(&["run", "--stage", "producer"]);
+    rig.until_status("producer", "Paused").await;
+    assert!(rig.run(&["collections", "resend", "lab"]).await.status.success());
+    rig.two_polls().await;
+    assert_eq!(metric(port, "cmsync_producer_devices_published_total"), 0.0);
+    rig.terminate().await;
+    rig.lab.faults().behind = -3_600;
+    let all = rig.once().await;
+    let told = crate::rig::stderr(&all);
+    assert!(!all.status.success() && told.contains("clock is -3"), "{told}");
 }
