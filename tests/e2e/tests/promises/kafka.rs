@@ -11,7 +11,7 @@ use cmsync_lab::faults::Quota;
 use cmsync_lab::server::Options;
 use cmsync_lab::world::{CLIENTS, Plan};
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
-use cmsync_queue::{Message, Queue};
+use cmsync_queue::{Message, Queue, partition_for};
 use cmsync_schemas::topics::{self, StateKey};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
@@ -414,6 +414,51 @@ async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
     let ids: Vec<&str> = snapshots.map(|c| c.collection_id.as_str()).collect();
     let distinct: BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), distinct.len(), "{ids:?}");
+}
+
+/// Names of connections whose state lies in different partitions, one in each.
+fn one_in_each_partition() -> Vec<String> {
+    let mut found: BTreeMap<u32, String> = BTreeMap::new();
+    for name in (0..).map(|number| format!("site-{number}")) {
+        found.entry(partition_for(name.as_bytes(), PARTITIONS)).or_insert(name);
+        if found.len() == PARTITIONS as usize {
+            break;
+        }
+    }
+    found.into_values().collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hierarchies_are_shared_among_producers_and_each_is_read_by_one() {
+    let mut cluster = Cluster::unmade(shared().await).await;
+    let names = one_in_each_partition();
+    cluster.rewrite(|text| {
+        let from = text.find("[connections.lab]").unwrap();
+        let to = text.find("[http]").unwrap();
+        let one = text[from..to].to_owned();
+        // Nothing is uploaded: the workspaces need not be there.
+        let each = names.iter().map(|name| {
+            let own = one.replace("connections.lab", &format!("connections.{name}"));
+            own.replace("id = \"dcr-", &format!("id = \"dcr-{name}-"))
+        });
+        text.replace(&one, &each.collect::<Vec<_>>().concat())
+    });
+    let ports = [cluster.start_listening("producer").1, cluster.start_listening("producer").1];
+    let half = "on cmsync.state: 2 partitions";
+    let is_shared = || ports.iter().all(|port| served(*port, "/ready").contains(half));
+    cluster.rig.until(|| is_shared().then_some(())).await;
+    let polls = |port: u16, name: &str| {
+        metric(port, &format!("cmsync_producer_polls_total{{connection=\"{name}\"}}"))
+    };
+    let counts = || ports.map(|port| names.iter().map(|n| polls(port, n)).collect::<Vec<_>>());
+    let before = counts();
+    let reads = |producer: usize| -> BTreeSet<usize> {
+        let now = counts();
+        (0..names.len()).filter(|n| now[producer][*n] > before[producer][*n] + 1.0).collect()
+    };
+    let all = |(one, other): &(BTreeSet<usize>, BTreeSet<usize>)| one.len() + other.len() >= 4;
+    let (one, other) = cluster.rig.until(|| Some((reads(0), reads(1))).filter(all)).await;
+    assert!(one.len() == 2 && one.is_disjoint(&other), "{names:?}: {one:?} {other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
