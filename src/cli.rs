@@ -89,8 +89,15 @@ impl Command {
     pub(crate) fn stages(&self) -> &[StageName] {
         match self {
             Self::Run { stage, .. } | Self::Check { stage } => stage,
-            // It asks the brokers alone.
-            Self::Topics(_) => &[StageName::Transformer],
+            // They ask the queue alone.
+            Self::Topics(_)
+            | Self::Status
+            | Self::Removals(_)
+            | Self::DeadLetters(_)
+            | Self::Collections(CollectionsCommand::Resend { .. })
+            | Self::Connection(
+                ConnectionCommand::Pause { .. } | ConnectionCommand::Resume { .. },
+            ) => &[StageName::Transformer],
             _ => &[],
         }
     }

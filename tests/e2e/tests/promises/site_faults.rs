@@ -123,7 +123,9 @@ async fn a_refused_token_says_who_must_do_what_and_a_new_one_counts_at_once() {
 async fn a_clock_that_is_an_hour_off_is_told_and_nothing_is_read_until_it_is_right() {
     let mut rig = Rig::new(small()).await;
     rig.lab.faults().behind = 3_600;
-    // A producer alone asks nobody but the site.
+    // A producer alone has no secret of the workspace, and asks nobody but the site.
+    let secret = rig.directory.path().join("client-secret");
+    std::fs::remove_file(&secret).unwrap();
     rig.start_with(&["run", "--stage", "producer"]);
     let status = rig.until_status("producer", "Paused").await;
     let reason = status["reason"].as_str().unwrap();
@@ -139,9 +141,15 @@ async fn a_clock_that_is_an_hour_off_is_told_and_nothing_is_read_until_it_is_rig
     rig.start_with(&["run", "--stage", "producer"]);
     rig.until_status("producer", "Paused").await;
     assert!(rig.run(&["collections", "resend", "lab"]).await.status.success());
-    rig.two_polls().await;
+    // Each poll asks which site this is, and goes no further.
+    let lab = std::sync::Arc::clone(&rig.lab);
+    let asked = move || lab.counts().site.get("SMS_Identification").copied().unwrap_or(0);
+    let before = asked();
+    rig.until(|| (asked() >= before + 3).then_some(())).await;
     assert_eq!(metric(port, "cmsync_producer_devices_published_total"), 0.0);
     rig.terminate().await;
+    // One that uploads compares with the token endpoint before it starts.
+    let rig = Rig::new(small()).await;
     rig.lab.faults().behind = -3_600;
     let all = rig.once().await;
     let told = crate::rig::stderr(&all);
