@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
 use cmsync_configmgr::Site as _;
+use cmsync_schemas::MAX_CLOCK_SKEW;
 use serde::Serialize;
 
 use crate::cli::StageName;
@@ -139,7 +140,7 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
     };
     let skew = credential.clock_skew().unwrap_or(0);
     note("token", Ok("granted".into()));
-    if skew.abs() > 300 {
+    if skew.abs() > MAX_CLOCK_SKEW {
         note("clock", Err(format!("{skew} s ahead of the token endpoint's: set it right")));
     }
     let ingestion = connections::ingestion(workspace)?;

@@ -10,7 +10,7 @@ use cmsync_control::Desk;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::worker::while_owner;
-use cmsync_schemas::{Health, topics};
+use cmsync_schemas::{Health, MAX_CLOCK_SKEW, topics};
 use cmsync_uploader::groups::{GroupsWriter, Progress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,8 +25,6 @@ use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
 use crate::verify;
 
-/// The clock may be this far from Azure's: seqs order rows, and the service replaces wild times.
-const MAX_CLOCK_SKEW: i64 = 300;
 /// How long `--once` waits for a workspace that takes nothing.
 const ONCE_PATIENCE: Duration = Duration::from_secs(120);
 

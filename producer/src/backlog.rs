@@ -1,7 +1,7 @@
 //! What waits between the site and the workspace: above a limit nothing is published, and the next poll
 //! carries it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use cmsync_queue::Queue;
@@ -42,9 +42,13 @@ impl Backlog {
         Self { queue, connection, max, metrics, known: Mutex::default() }
     }
 
+    fn known(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// So many bytes were published.
     pub(crate) fn add(&self, bytes: u64) {
-        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(known) = self.known().as_mut() {
             known.waiting += bytes;
         }
     }
@@ -52,7 +56,7 @@ impl Backlog {
     /// # Errors
     /// [`Error::Backlog`] when too much waits, or the queue's.
     pub(crate) async fn check(&self) -> Result<(), Error> {
-        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = *self.known();
         if known.is_some_and(|k| k.at.elapsed() < COUNTS_FOR && k.waiting <= self.max) {
             return Ok(());
         }
@@ -65,7 +69,7 @@ impl Backlog {
             }
             (waiting, false) => {
                 let now = Known { at: Instant::now(), waiting };
-                *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+                *self.known() = Some(now);
                 Ok(())
             }
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmsync_configmgr::Collection;
+use cmsync_schemas::MAX_CLOCK_SKEW;
 use roaring::RoaringBitmap;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -25,8 +26,6 @@ use crate::waiting::WAITS;
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
 /// Collections read at once; the site's own limit on requests is the client's business.
 const READS: usize = 8;
-/// The clock may be so many seconds from the site's: seqs order rows, and the service replaces wild times.
-const MAX_CLOCK_SKEW: i64 = 300;
 /// The hierarchy is looked at this often.
 const HIERARCHY_INTERVAL: Duration = Duration::from_secs(600);
 /// A collection whose reads never agree is read again after this at the latest.

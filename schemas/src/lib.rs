@@ -63,3 +63,7 @@ codecs! {
 
 /// Wall time in microseconds since 1970, as a handle that a simulation replaces.
 pub type Clock = std::sync::Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// Seconds that a machine's clock may be from another's: seqs order rows, and the service replaces wild
+/// times.
+pub const MAX_CLOCK_SKEW: i64 = 300;

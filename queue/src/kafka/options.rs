@@ -74,6 +74,7 @@ pub struct KafkaOptions {
     pub min_retention: Duration,
     /// After this time without a sign of life a member's partitions go to another.
     pub session_timeout: Duration,
+    /// How members share partitions.
     pub group_protocol: GroupProtocol,
     /// After this time without a sign of life an open transaction is aborted.
     pub transaction_timeout: Duration,

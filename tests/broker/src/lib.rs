@@ -13,7 +13,8 @@ mod running;
 mod tokens;
 
 pub use proxy::Proxy;
-pub use realm::{REALM, Realm};
+use realm::REALM;
+pub use realm::Realm;
 pub use registry::SchemaRegistry;
 use running::Running;
 use tokens::Signer;

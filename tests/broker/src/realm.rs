@@ -8,7 +8,7 @@ use crate::free_port;
 use crate::running::Running;
 
 /// Its name.
-pub const REALM: &str = "TEST.LOCAL";
+pub(crate) const REALM: &str = "TEST.LOCAL";
 
 /// A realm that runs.
 pub struct Realm {
