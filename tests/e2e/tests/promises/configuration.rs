@@ -8,7 +8,7 @@ async fn refused(edit: impl Fn(&str) -> String) -> String {
     let edited = edit(&text);
     assert_ne!(text, edited, "the edit changes nothing");
     std::fs::write(&rig.config, edited).unwrap();
-    let output = rig.run(&["status"]).await;
+    let output = rig.run(&["run", "--once"]).await;
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     stderr(&output)
 }
