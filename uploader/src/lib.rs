@@ -10,6 +10,7 @@ mod filling;
 pub mod groups;
 mod metrics;
 mod orders;
+mod pace;
 mod rules;
 mod runs;
 mod stage;

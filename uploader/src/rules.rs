@@ -9,9 +9,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::config::Options;
+use crate::pace::Pace;
 
 /// A `Retry-After` of zero, or of a moment that has passed, asks for some time all the same.
 const SHORTEST_REST: Duration = Duration::from_millis(100);
+/// Whoever asks for less than this has no quota that must be renewed first.
+const REST_OF_A_QUOTA: Duration = Duration::from_secs(1);
 
 /// Why a rule rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,10 +31,22 @@ struct State {
     rest: Rest,
     until: Instant,
     policy: Policy,
+    pace: Pace,
     /// Bodies that it was given.
     given: u64,
     /// Bodies that it took.
     passed: u64,
+}
+
+impl State {
+    /// From when on it takes a body, as far as is known.
+    fn takes_from(&self) -> Instant {
+        self.pace.next().map_or(self.until, |next| next.max(self.until))
+    }
+
+    fn is_free(&self, now: Instant) -> bool {
+        self.takes_from() <= now && !matches!(self.rest, Rest::Refused { is_probing: true, .. })
+    }
 }
 
 /// All rules of one connection.
@@ -56,6 +71,7 @@ impl Rules {
             rest: Rest::No,
             until: Instant::now(),
             policy: Policy::new(options.probe_first, options.probe_max),
+            pace: Pace::new(Instant::now()),
             given: 0,
             passed: 0,
         };
@@ -86,17 +102,15 @@ impl Rules {
             let wait = {
                 let mut states = self.states();
                 let now = Instant::now();
-                let is_free = |s: &State| {
-                    s.until <= now && !matches!(s.rest, Rest::Refused { is_probing: true, .. })
-                };
                 let free = states
                     .iter_mut()
                     .enumerate()
-                    .filter(|(_, s)| is_free(s))
+                    .filter(|(_, s)| s.is_free(now))
                     .min_by_key(|(_, s)| s.given);
                 if let Some((index, state)) = free {
                     // Counted when it is given out, so that bodies on their way spread too.
                     state.given += 1;
+                    state.pace.leaves(now);
                     match &mut state.rest {
                         Rest::Refused { is_probing, .. } => *is_probing = true,
                         Rest::No | Rest::Throttled => state.rest = Rest::No,
@@ -105,7 +119,7 @@ impl Rules {
                         return Turn { index, rule };
                     }
                 }
-                states.iter().map(|s| s.until).filter(|until| *until > now).min()
+                states.iter().map(State::takes_from).filter(|from| *from > now).min()
             };
             match wait {
                 Some(until) => tokio::select! {
@@ -122,6 +136,7 @@ impl Rules {
         if let Some(state) = self.states().get_mut(index) {
             state.rest = Rest::No;
             state.passed += 1;
+            state.pace.took(Instant::now());
             state.policy.reset();
         }
         self.paused.send_if_modified(|p| p.take().is_some());
@@ -139,14 +154,19 @@ impl Rules {
         self.changed.notify_waiters();
     }
 
-    /// The rule asked for time, or is not to be had: every request of it rests.
+    /// The rule asked for time: every request of it rests, and goes on more slowly where a quota is
+    /// met.
     pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) {
         if let Some(state) = self.states().get_mut(index) {
             let rest = asked.map_or_else(
                 || state.policy.next_delay(),
                 |a| a.min(self.retry_after_max).max(SHORTEST_REST),
             );
-            state.until = state.until.max(Instant::now() + rest);
+            let now = Instant::now();
+            state.until = state.until.max(now + rest);
+            if asked.is_none_or(|asked| asked >= REST_OF_A_QUOTA) {
+                state.pace.met(now, state.until);
+            }
             state.rest = Rest::Throttled;
         }
         self.changed.notify_waiters();

@@ -521,7 +521,6 @@ fn partitions(log: &str, text: &str) -> BTreeSet<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "one of them can be starved: see docs/scaling.md"]
 async fn uploaders_on_one_rule_find_a_fair_share_of_its_quota() {
     let plan = Plan { devices: 2_000, collections: 24, memberships: 24_000, ..Plan::default() };
     let mut cluster = Cluster::unmade_with(shared().await, options(plan)).await;
