@@ -80,6 +80,9 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
             return Ok(());
         }
     };
+    if let Some(text) = clock_is_wrong(site.clock_skew(), "site") {
+        note("clock", Err(text));
+    }
     let code = &hierarchy.this_site;
     note(
         "site",
@@ -128,6 +131,12 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is said of a clock that no producer, or no connection, starts with.
+fn clock_is_wrong(ahead: Option<i64>, server: &str) -> Option<String> {
+    let ahead = ahead.filter(|ahead| ahead.abs() > MAX_CLOCK_SKEW)?;
+    Some(format!("this machine's clock is {ahead} s ahead of the {server}'s: set it right"))
+}
+
 async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     let workspace = &connection.workspace;
     let credential = connections::credential(workspace)?;
@@ -138,10 +147,9 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
             return Ok(());
         }
     };
-    let skew = credential.clock_skew().unwrap_or(0);
     note("token", Ok("granted".into()));
-    if skew.abs() > MAX_CLOCK_SKEW {
-        note("clock", Err(format!("{skew} s ahead of the token endpoint's: set it right")));
+    if let Some(text) = clock_is_wrong(credential.clock_skew(), "token endpoint") {
+        note("clock", Err(text));
     }
     let ingestion = connections::ingestion(workspace)?;
     let tests = |rule| cmsync_uploader::test_bodies(clock()()).map(move |body| (rule, body));

@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod connection;
 mod connections;
+mod delivered;
 mod disconnect;
 mod expiry;
 mod framing;

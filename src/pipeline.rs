@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
 use crate::config::Config;
-use crate::progress;
 use crate::queue::{self, Opened};
 use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
+use crate::{delivered, progress};
 
 /// Bounds of every histogram, in seconds or attempts.
 const BUCKETS: [f64; 14] =
@@ -97,7 +97,7 @@ pub(crate) async fn run(
         }
     };
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
-    let is_well = !once || is_delivered(&supervisor, &outcome, before).await?;
+    let is_well = !once || delivered::is_delivered(&supervisor, &outcome, before).await?;
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
     if let Some(kafka) = kafka {
@@ -131,31 +131,6 @@ fn produce(
             }
         }
     }
-}
-
-/// Whether a run with `once` has done all that it was for; says what it has not.
-async fn is_delivered(
-    supervisor: &Supervisor,
-    outcome: &cmsync_producer::Outcome,
-    dead_letters_before: usize,
-) -> anyhow::Result<bool> {
-    if supervisor.shutdown.is_cancelled() {
-        eprintln!("cmsync: stopped before everything was delivered");
-        return Ok(false);
-    }
-    for (connection, reason) in outcome.failed.iter().chain(&supervisor.refused) {
-        eprintln!("cmsync: {connection}: {reason}");
-    }
-    if outcome.held > 0 {
-        eprintln!("cmsync: {} removals are held: see `cmsync removals list`", outcome.held);
-    }
-    let is_delivered = supervisor.wait_delivered().await?;
-    let aside = supervisor.dead_letters().await?.saturating_sub(dead_letters_before);
-    if aside > 0 {
-        eprintln!("cmsync: {aside} records were set aside: see `cmsync dead-letters list`");
-    }
-    let is_well = outcome.failed.is_empty() && supervisor.refused.is_empty() && outcome.held == 0;
-    Ok(is_well && is_delivered && aside == 0)
 }
 
 fn install_metrics() -> anyhow::Result<PrometheusHandle> {

@@ -25,9 +25,6 @@ use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
 use crate::verify;
 
-/// How long `--once` waits for a workspace that takes nothing.
-const ONCE_PATIENCE: Duration = Duration::from_secs(120);
-
 /// A connection's transformer and uploader.
 pub(crate) struct Worker {
     connection: Connection,
@@ -42,7 +39,7 @@ pub(crate) struct Supervisor {
     pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
     pub(crate) workers: HashMap<String, Worker>,
     /// How far the writers of computer groups are.
-    groups: HashMap<String, watch::Receiver<Option<Progress>>>,
+    pub(crate) groups: HashMap<String, watch::Receiver<Option<Progress>>>,
     pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) config: Config,
@@ -260,82 +257,6 @@ impl Supervisor {
     ) -> anyhow::Result<()> {
         let (name, outcome) = ended.context("a stage panicked")?;
         outcome.with_context(|| format!("a stage of connection `{name}` ended"))
-    }
-
-    /// Records and messages that are set aside now.
-    pub(crate) async fn dead_letters(&self) -> anyhow::Result<usize> {
-        let mut count = 0;
-        for name in self.config.connections.keys() {
-            count += self.queue.scan(&topics::dead_letters(name)).await?.count();
-        }
-        Ok(count)
-    }
-
-    /// Messages and computer groups that wait for any workspace.
-    async fn open(&self) -> anyhow::Result<u64> {
-        let mut open = 0;
-        for name in self.config.connections.keys() {
-            for (topic, group) in [
-                (topics::changes(name), topics::TRANSFORMER),
-                (topics::records(name), topics::UPLOADER),
-            ] {
-                for log in self.queue.log(&topic, group).await? {
-                    open += log.waiting;
-                }
-            }
-            if let Some(progress) = self.groups.get(name) {
-                let changes = *self.queue.watch(&topics::groups(name))?.borrow();
-                open += match *progress.borrow() {
-                    // What may not be written yet is not waited for.
-                    Some(progress) if progress.seen == changes && progress.is_spent => 0,
-                    Some(progress) if progress.seen == changes => progress.behind as u64,
-                    _ => 1,
-                };
-            }
-        }
-        Ok(open)
-    }
-
-    /// Whether every computer group is written; says how many are not.
-    fn groups_are_written(&self) -> bool {
-        let behind = self.groups.iter().filter_map(|(name, progress)| {
-            progress.borrow().filter(|p| p.behind > 0).map(|p| (name, p.behind))
-        });
-        let behind: Vec<_> = behind.collect();
-        for (name, count) in &behind {
-            eprintln!(
-                "cmsync: {name}: {count} computer groups wait for the write budget; the next run goes on"
-            );
-        }
-        behind.is_empty()
-    }
-
-    /// Waits until nothing waits for any workspace; false when one takes nothing for too long.
-    pub(crate) async fn wait_delivered(&self) -> anyhow::Result<bool> {
-        let mut waited = Duration::ZERO;
-        let tick = Duration::from_millis(100);
-        let mut before = u64::MAX;
-        loop {
-            let open = self.open().await?;
-            if open == 0 {
-                return Ok(self.groups_are_written());
-            }
-            waited = if open < before { Duration::ZERO } else { waited + tick };
-            before = open;
-            if waited > ONCE_PATIENCE || self.shutdown.is_cancelled() {
-                for name in self.config.connections.keys() {
-                    let stages = ["uploader", "groups"].map(|stage| self.board.get(name, stage));
-                    for status in stages.iter().flatten().filter(|s| !s.reason.is_empty()) {
-                        eprintln!("cmsync: {name}: {}", status.reason);
-                    }
-                }
-                eprintln!(
-                    "cmsync: {open} messages and computer groups were not delivered; they stay in the queue"
-                );
-                return Ok(false);
-            }
-            tokio::time::sleep(tick).await;
-        }
     }
 
     /// Waits for every stage to end; false when the deadline came first.

@@ -148,10 +148,20 @@ async fn a_clock_that_is_an_hour_off_is_told_and_nothing_is_read_until_it_is_rig
     rig.until(|| (asked() >= before + 3).then_some(())).await;
     assert_eq!(metric(port, "cmsync_producer_devices_published_total"), 0.0);
     rig.terminate().await;
-    // One that uploads compares with the token endpoint before it starts.
-    let rig = Rig::new(small()).await;
+    // One that uploads compares with the token endpoint before it starts, and does not wait for what
+    // it will not send.
+    let mut rig = Rig::new(small()).await;
+    rig.start_with(&["run", "--stage", "producer,transformer"]);
+    rig.until_status("producer", "Working").await;
+    rig.two_polls().await;
+    rig.terminate().await;
     rig.lab.faults().behind = -3_600;
     let all = rig.once().await;
     let told = crate::rig::stderr(&all);
     assert!(!all.status.success() && told.contains("clock is -3"), "{told}");
+    assert!(told.contains("were not delivered; they stay in the queue"), "{told}");
+    let check = rig.run(&["check"]).await;
+    let told = String::from_utf8_lossy(&check.stdout);
+    let told_by = |server| told.contains(&format!("s ahead of the {server}'s: set it right"));
+    assert!(!check.status.success() && told_by("site") && told_by("token endpoint"), "{told}");
 }
