@@ -169,6 +169,8 @@ pub(crate) fn large(rows: &mut Rows) -> anyhow::Result<()> {
     let records = site.rig.first_poll()?;
     site.rig.delivered(&mut producer, records)?;
     producer.stop()?;
+    // The lab would read all rows anew to say how far they go, which a workspace tells at once.
+    site.rig.rewrite(|text| text.replace("workspace_id = \"lab-workspace\"\n", ""))?;
     let mut again = site.start("producer", 0)?;
     let started = Instant::now();
     site.until(0, "cmsync_producer_members{", records)?;

@@ -111,6 +111,13 @@ impl Rig {
         )?)
     }
 
+    /// Changes the configuration of what is started from here on.
+    pub(crate) fn rewrite(&self, edit: impl Fn(&str) -> String) -> anyhow::Result<()> {
+        let file = self.directory.path().join("cmsync.toml");
+        let text = std::fs::read_to_string(&file)?;
+        Ok(std::fs::write(&file, edit(&text))?)
+    }
+
     /// Waits for the first poll; gives the memberships that it found.
     pub(crate) fn first_poll(&self) -> anyhow::Result<f64> {
         wait_for("the first poll", || {
