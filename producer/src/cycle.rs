@@ -15,7 +15,7 @@ use crate::config::Options;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::guard;
-use crate::holds::Candidate;
+use crate::holds::{Candidate, SHORT};
 use crate::publish::Finish;
 use crate::reading::{self, Reading, Settled};
 use crate::schedule;
@@ -356,9 +356,7 @@ fn weigh(
 ) -> (RoaringBitmap, Option<String>, bool) {
     match settled {
         Settled::No => (RoaringBitmap::new(), None, false),
-        Settled::WithReservations { is_short: true } => {
-            (missing, Some("the site counts more members than it shows".to_owned()), true)
-        }
+        Settled::WithReservations { is_short: true } => (missing, Some(SHORT.to_owned()), true),
         Settled::Complete | Settled::WithReservations { is_short: false } => {
             let members = kept.members.len();
             let share = options.max_removed_share;

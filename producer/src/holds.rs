@@ -10,6 +10,9 @@ use crate::guard::Evidence;
 use crate::publish::Finish;
 use crate::state::{Kept, encode_bitmap};
 
+/// Why a removal is held that may be a member which is not shown.
+pub(crate) const SHORT: &str = "the site counts more members than it shows";
+
 /// What would go.
 pub(crate) struct Candidate {
     pub(crate) id: String,
@@ -31,6 +34,14 @@ impl Candidate {
         }
         let held = kept.held_devices();
         if kept.state.dismissed { held == self.devices } else { !held.is_disjoint(&self.devices) }
+    }
+
+    /// Why it is held already: what is held stays held until its time, or until a person decides. A read
+    /// in which counts and rows agree takes away the doubt that they did not, unless a person has decided.
+    fn held_for(&self, kept: &Kept) -> Option<String> {
+        let reason = &kept.state.held_reason;
+        let is_cleared = reason == SHORT && self.hold.is_none() && !kept.state.dismissed;
+        (kept.is_held() && self.continues(kept) && !is_cleared).then(|| reason.clone())
     }
 
     pub(crate) fn vanished(id: &str) -> Self {
@@ -94,10 +105,8 @@ impl Connection {
         };
         let reason = evidence.hold_reason();
         for candidate in candidates {
-            // What is held stays held until its time, or until a person decides.
             let held = self.memory.collections.get(&candidate.id);
-            let held = held.filter(|kept| kept.is_held() && candidate.continues(kept));
-            let held = held.map(|kept| kept.state.held_reason.clone());
+            let held = held.and_then(|kept| candidate.held_for(kept));
             match candidate.hold.clone().or(held).or_else(|| reason.clone()) {
                 Some(reason) => self.hold(candidate, &reason).await?,
                 None => self.let_go(candidate).await?,

@@ -11,6 +11,9 @@ use crate::state::RunState;
 
 /// Reads in a row that may disagree before one counts.
 const PATIENCE: u32 = 3;
+/// Reads in a row that show less than is counted, of a collection that never stands still, before that is
+/// no chance.
+const LONG_PATIENCE: u32 = 10;
 /// Longest name that a computer can have, as DNS counts.
 const MAX_NAME: usize = 255;
 
@@ -153,15 +156,21 @@ pub(crate) fn settle(reading: &Reading, run: &mut RunState) -> Settled {
     let stood_still = after.token == reading.before.token;
     let difference = after.member_count - rows;
     if stood_still && difference == 0 && reading.before.member_count == rows {
-        (run.moving, run.difference, run.reservations) = (0, (0, 0), 0);
+        (run.moving, run.difference, run.short, run.reservations) = (0, (0, 0), 0, 0);
         return Settled::Complete;
     }
     run.moving = if stood_still { 0 } else { run.moving + 1 };
     run.difference = match run.difference {
-        (known, times) if known == difference && difference != 0 => (known, times + 1),
+        (known, times) if stood_still && known == difference && difference != 0 => {
+            (known, times + 1)
+        }
         _ => (difference, 1),
     };
-    if run.moving >= PATIENCE || (difference != 0 && run.difference.1 >= PATIENCE) {
+    run.short = if difference > 0 { run.short + 1 } else { 0 };
+    let is_steady = run.difference.1 >= PATIENCE;
+    // Of what changes while it is read, count and rows differ by chance: neither is believed yet.
+    let is_chance = !is_steady && difference > 0 && run.short < LONG_PATIENCE;
+    if (run.moving >= PATIENCE && !is_chance) || is_steady {
         run.reservations += 1;
         Settled::WithReservations { is_short: difference > 0 }
     } else {
@@ -223,6 +232,12 @@ mod tests {
         assert_eq!(settle(&moving, &mut run), Settled::WithReservations { is_short: false });
         assert_eq!(settle(&reading(5, (5, "b"), (5, "b")), &mut run), Settled::Complete);
         assert_eq!(run.moving, 0);
+        // While it moves, a count above the rows is chance, until it is so for long.
+        let later = reading(4, (5, "a"), (5, "b"));
+        for _ in 1..LONG_PATIENCE {
+            assert_eq!(settle(&later, &mut run), Settled::No);
+        }
+        assert_eq!(settle(&later, &mut run), Settled::WithReservations { is_short: true });
     }
 
     #[test]

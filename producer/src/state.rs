@@ -35,6 +35,8 @@ pub(crate) struct RunState {
     pub(crate) moving: u32,
     /// The last difference between count and rows, and how often in a row.
     pub(crate) difference: (i64, u32),
+    /// Reads in a row that showed less than the site counts.
+    pub(crate) short: u32,
     /// Not read again before; microseconds since 1970.
     pub(crate) not_before: i64,
     /// How often in a row a read was taken for complete with reservations.
