@@ -6,7 +6,7 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2'
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 REGISTRY := 3.0.9
@@ -42,8 +42,8 @@ build: headers ## Build the release binary and the lab
 	@command -v perl >/dev/null || { echo "perl is needed to build OpenSSL (Debian: apt-get install perl)"; exit 1; }
 	$(CARGO) build --release --locked -p cmsync -p cmsync-lab
 
-demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker
-	KEEP=$(KEEP) QUEUE=$(QUEUE) target/release/cmsync-demo
+demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
+	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
 test: lint unit kql e2e python-client ## Run every test, set-up included
 
@@ -51,14 +51,19 @@ unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench $(FEATURES)
 
+# The producer's promises, whatever a site is read through.
+BY_SITE := site_faults:: guard:: life_of_a_group::
+
 e2e: build kafka registry ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST))
 	$(CARGO) test --locked --release -p cmsync-e2e
+	CMSYNC_SOURCE=sql $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE)
 
-python-client: build $(TOOLS)/python/.ready ## Azure's own clients for Python against the lab
+python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
 	$(PYTHON) tests/clients/azure_ingestion.py
 	$(PYTHON) tests/clients/azure_saved_searches.py
 	$(PYTHON) tests/clients/azure_set_up.py
+	$(PYTHON) tests/clients/tds.py
 
 kql: headers $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
 	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
-use cmsync_configmgr::Site as _;
 use cmsync_schemas::MAX_CLOCK_SKEW;
 use serde::Serialize;
 
@@ -89,7 +88,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
         match hierarchy.above() {
             None => Ok(format!("{code} is the top tier of {} sites", hierarchy.sites.len())),
             Some(above) => Err(format!(
-                "{code} reports to {above}: name the administration service of {above}"
+                "{code} reports to {above}: name the administration service, or the site database, of {above}"
             )),
         },
     );

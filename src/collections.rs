@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use cmsync_configmgr::{Collection, Selection, Site as _};
+use cmsync_configmgr::{Collection, Selection};
 use cmsync_control::{Answer, GroupView, Question};
 use serde::Serialize;
 use toml_edit::{Array, DocumentMut, Item, Value};

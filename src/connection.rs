@@ -22,7 +22,7 @@ struct Shown<'a> {
     connection: &'a str,
     description: &'a str,
     import: bool,
-    site: &'a [url::Url],
+    site: Vec<String>,
     identity: IdentityPart<'a>,
     workspace: WorkspacePart,
     collections: Vec<String>,
@@ -114,7 +114,7 @@ pub(crate) async fn show(config: &Config, name: &str, as_json: bool) -> anyhow::
     }
     let Shown { identity, workspace, .. } = &shown;
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".into());
-    let sites: Vec<&str> = shown.site.iter().map(url::Url::as_str).collect();
+    let sites: Vec<&str> = shown.site.iter().map(String::as_str).collect();
     for (title, text) in [
         ("connection", shown.connection.to_owned()),
         ("description", shown.description.to_owned()),
@@ -155,7 +155,7 @@ async fn shown<'a>(name: &'a str, connection: &'a Connection) -> Shown<'a> {
         connection: name,
         description: &written.description,
         import: written.import,
-        site: &connection.site.admin_service.providers,
+        site: connection.site.places(),
         identity: IdentityPart {
             cloud: cloud(connection),
             kind,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cmsync_azure::{
     Credential, Endpoints, Graph, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
 };
-use cmsync_configmgr::{AdminService, Authenticate, Bearer};
+use cmsync_configmgr::{AdminService, Authenticate, Bearer, SqlSite};
 use cmsync_http::header::HeaderValue;
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
@@ -16,7 +16,7 @@ use cmsync_uploader::groups::{InAzure, SavedSearches};
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::{Connection, Site, SiteIdentity, Workspace};
+use crate::config::{Connection, Site, SiteIdentity, Source, Workspace};
 
 /// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
 /// for the workspace, what was set aside. The rest is for what is compacted.
@@ -93,10 +93,15 @@ impl Authenticate for FromEntra {
 }
 
 /// The site behind a connection.
-pub(crate) fn site(site: &Site) -> Result<AdminService, cmsync_http::Error> {
-    let client = Client::new("site", &site.http)?;
-    let authenticate = authenticate(&site.authentication)?;
-    Ok(AdminService::new(client, authenticate, site.admin_service.clone()))
+pub(crate) fn site(site: &Site) -> Result<Arc<dyn cmsync_configmgr::Site>, cmsync_http::Error> {
+    Ok(match &site.source {
+        Source::AdminService(service) => {
+            let client = Client::new("site", &service.http)?;
+            let authenticate = authenticate(&service.authentication)?;
+            Arc::new(AdminService::new(client, authenticate, service.settings.clone()))
+        }
+        Source::Sql(sql) => Arc::new(SqlSite::new(sql.settings.clone(), site.page_size)),
+    })
 }
 
 /// Tokens for a workspace.

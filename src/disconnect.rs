@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use cmsync_azure::{Role, WorkspaceId};
-use cmsync_configmgr::Site as _;
 use cmsync_control::setup::{Setup, Target};
 use cmsync_control::{Answer, ConnectionView, Question};
 

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, bail};
 
-use crate::config::{Config, Kafka, SiteIdentity, raw};
+use crate::config::{Config, Kafka, Site, raw};
 
 /// Where tickets of a keytab are kept: in this process's memory alone.
 const MEMORY: &str = "MEMORY:cmsync";
@@ -40,21 +40,12 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
-/// The account of a site that has one.
-fn account(identity: &SiteIdentity) -> Option<&raw::Kerberos> {
-    match identity {
-        SiteIdentity::Kerberos(account) => Some(account),
-        SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) => None,
-    }
-}
-
 /// Starts this program anew where its environment does not say yet where the keys of the brokers'
 /// account, and with `sites` those of theirs, are.
 pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
     let brokers = config.kafka.iter().filter_map(Kafka::account);
     let sites = config.connections.values().filter(|_| sites);
-    let accounts: Vec<_> =
-        brokers.clone().chain(sites.filter_map(|c| account(&c.site.authentication))).collect();
+    let accounts: Vec<_> = brokers.clone().chain(sites.filter_map(|c| c.site.account())).collect();
     // Towards brokers the library takes the first that it finds.
     let one = brokers.clone().next();
     if let Some(other) = one.and_then(|one| accounts.iter().find(|a| a.principal != one.principal))
@@ -68,8 +59,8 @@ pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
 }
 
 /// The same for a site alone.
-pub(crate) fn enter_site(identity: &SiteIdentity) -> anyhow::Result<()> {
-    enter_for(account(identity).into_iter())
+pub(crate) fn enter_site(site: &Site) -> anyhow::Result<()> {
+    enter_for(site.account().into_iter())
 }
 
 /// The same for accounts as they are written.

@@ -185,7 +185,7 @@ impl Supervisor {
         if self.has(StageName::Producer) {
             let job = Job {
                 config: connection.producer.clone(),
-                site: Arc::new(connections::site(&connection.site)?),
+                site: connections::site(&connection.site)?,
                 status: self.board.stage(name, "producer"),
                 highest_seq: Arc::new(WorkspaceSeq::new(connection, credential)?),
             };

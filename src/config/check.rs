@@ -10,7 +10,7 @@ use super::checker::Checker;
 use super::groups::groups;
 use super::identity::{identity, reached, secret_expires};
 use super::kafka::kafka;
-use super::{Config, Connection, Mistake, Mistakes, Site, Workspace, raw};
+use super::{AdminService, Config, Connection, Mistake, Mistakes, Site, Source, Workspace, raw};
 
 /// Rows of one page, at most: an answer is held row by row, a request only so long.
 const PAGE_SIZES: std::ops::RangeInclusive<usize> = 100..=100_000;
@@ -211,6 +211,10 @@ pub(super) fn site(
 ) -> Option<Site> {
     let (path, written) = (format!("{connection}.site"), &whole.site);
     let path = path.as_str();
+    if written.sql.is_some() {
+        let sql = super::sql::check(checker, path, written)?;
+        return Some(Site { source: Source::Sql(Box::new(sql)), page_size });
+    }
     checker.require(!written.admin_service.is_empty(), &format!("{path}.admin_service"), "is empty: give the URL of the administration service, for example https://cm01.contoso.com/AdminService");
     let mut providers = Vec::new();
     for (index, text) in written.admin_service.iter().enumerate() {
@@ -224,11 +228,9 @@ pub(super) fn site(
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
     let authentication = super::site_identity::check(checker, connection, whole)?;
     let account = written.account.clone();
-    Some(Site {
-        http,
-        admin_service: cmsync_configmgr::Settings { providers, page_size, account },
-        authentication,
-    })
+    let settings = cmsync_configmgr::Settings { providers, page_size, account };
+    let service = AdminService { http, settings, authentication };
+    Some(Site { source: Source::AdminService(Box::new(service)), page_size })
 }
 
 pub(super) fn endpoints(
@@ -305,12 +307,8 @@ fn refuse_twins(checker: &mut Checker, connections: &BTreeMap<String, Connection
     let all: Vec<_> = connections.iter().collect();
     for (index, (name, one)) in all.iter().enumerate() {
         for (earlier, other) in all.iter().take(index) {
-            let same_site = one
-                .site
-                .admin_service
-                .providers
-                .iter()
-                .any(|p| other.site.admin_service.providers.contains(p));
+            let places = other.site.places();
+            let same_site = one.site.places().iter().any(|place| places.contains(place));
             let same_rule = one.workspace.rules.iter().any(|r| other.workspace.rules.contains(r));
             if same_site && same_rule {
                 checker.wrong(

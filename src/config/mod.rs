@@ -11,6 +11,7 @@ pub(crate) mod raw;
 mod raw_queue;
 mod read;
 mod site_identity;
+mod sql;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cmsync_azure::{Endpoints, Identity, Rule, WorkspaceId};
+use cmsync_configmgr::{Port, SqlSettings};
 use cmsync_http::Secret;
 use cmsync_producer::ConnectionConfig;
 use cmsync_uploader::groups::GroupOptions;
@@ -30,6 +32,7 @@ pub(crate) use draft::{
 };
 pub(crate) use kafka::Kafka;
 pub(crate) use raw::LogFormat;
+pub(crate) use sql::Sql;
 
 use crate::cli::StageName;
 
@@ -117,9 +120,53 @@ impl PartialEq for Connection {
 /// How a site is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
+    pub(crate) source: Source,
+    /// Devices of one page.
+    pub(crate) page_size: usize,
+}
+
+/// What a site is read through.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    AdminService(Box<AdminService>),
+    Sql(Box<Sql>),
+}
+
+/// The administration service.
+#[derive(Debug, Clone)]
+pub(crate) struct AdminService {
     pub(crate) http: cmsync_http::Settings,
-    pub(crate) admin_service: cmsync_configmgr::Settings,
+    pub(crate) settings: cmsync_configmgr::Settings,
     pub(crate) authentication: SiteIdentity,
+}
+
+impl Site {
+    /// Where it is read, one text for each place.
+    pub(crate) fn places(&self) -> Vec<String> {
+        match &self.source {
+            Source::AdminService(service) => {
+                service.settings.providers.iter().map(ToString::to_string).collect()
+            }
+            Source::Sql(sql) => {
+                let SqlSettings { server, port, database, .. } = &sql.settings;
+                vec![match port {
+                    Port::Number(port) => format!("{server},{port} {database}"),
+                    Port::Instance(instance) => format!("{server}\\{instance} {database}"),
+                }]
+            }
+        }
+    }
+
+    /// The Kerberos account that reads it, if it is one.
+    pub(crate) fn account(&self) -> Option<&raw::Kerberos> {
+        match &self.source {
+            Source::AdminService(service) => match &service.authentication {
+                SiteIdentity::Kerberos(account) => Some(account),
+                SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) => None,
+            },
+            Source::Sql(sql) => sql.account.as_ref(),
+        }
+    }
 }
 
 /// How a site is signed in to.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cmsync_azure::Cloud;
+use cmsync_configmgr::Encryption;
 use cmsync_schemas::kql::Names;
 use serde::{Deserialize, Serialize};
 
@@ -190,6 +191,8 @@ pub(crate) struct Site {
     pub(crate) authentication: Option<Authentication>,
     /// Logon name of the account, to watch its rights.
     pub(crate) account: Option<String>,
+    /// The site database, read in the place of the administration service.
+    pub(crate) sql: Option<Sql>,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) proxy: Option<String>,
     #[serde(with = "humantime_serde")]
@@ -206,12 +209,49 @@ impl Default for Site {
             admin_service: Vec::new(),
             authentication: None,
             account: None,
+            sql: None,
             ca_file: None,
             proxy: None,
             connect_timeout: Duration::from_secs(10),
             // A dead provider process lets clients hang; a slow class takes more than a minute.
             read_timeout: Duration::from_secs(120),
             allow_insecure: false,
+        }
+    }
+}
+
+/// The site database.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Sql {
+    pub(crate) server: String,
+    /// 1433 unless it or an instance is given.
+    pub(crate) port: Option<u16>,
+    /// A named instance, whose port SQL Server Browser tells.
+    pub(crate) instance: Option<String>,
+    pub(crate) database: String,
+    /// A login of SQL Server's own.
+    pub(crate) user: Option<String>,
+    pub(crate) password_file: Option<PathBuf>,
+    pub(crate) encryption: Encryption,
+    /// Reads from a secondary replica of an availability group.
+    pub(crate) read_only: bool,
+    /// Connections at once.
+    pub(crate) connections: usize,
+}
+
+impl Default for Sql {
+    fn default() -> Self {
+        Self {
+            server: String::new(),
+            port: None,
+            instance: None,
+            database: String::new(),
+            user: None,
+            password_file: None,
+            encryption: Encryption::Required,
+            read_only: false,
+            connections: 4,
         }
     }
 }

@@ -43,7 +43,11 @@ pub(super) fn check(
     }
 }
 
-fn kerberos(checker: &mut Checker, path: &str, written: Kerberos) -> Option<SiteIdentity> {
+pub(super) fn kerberos(
+    checker: &mut Checker,
+    path: &str,
+    written: Kerberos,
+) -> Option<SiteIdentity> {
     if !cfg!(feature = "kerberos") {
         checker.wrong(path, "is not in this build: build with the feature `kerberos`");
     }

@@ -64,11 +64,20 @@ fn keys(table: &Table, found: &mut BTreeSet<String>) {
     }
 }
 
+fn every_option_of_sql() -> raw::Sql {
+    raw::Sql {
+        port: Some(1),
+        instance: Some("x".into()),
+        user: Some("x".into()),
+        password_file: Some("x".into()),
+        ..raw::Sql::default()
+    }
+}
+
 #[test]
 fn the_example_leaves_no_option_out() {
     let text = example().1;
-    let path = || Some(PathBuf::from("x"));
-    let name = || Some("x".to_owned());
+    let (path, name) = (|| Some(PathBuf::from("x")), || Some("x".to_owned()));
     let connection = raw::Connection {
         quiet_hours: name(),
         site: raw::Site {
@@ -85,6 +94,7 @@ fn the_example_leaves_no_option_out() {
             account: name(),
             ca_file: path(),
             proxy: name(),
+            sql: Some(every_option_of_sql()),
             ..raw::Site::default()
         },
         workspace: raw::Workspace {
@@ -115,9 +125,9 @@ fn the_example_leaves_no_option_out() {
         sasl: Some(raw::Sasl { service_name: name(), ..Default::default() }),
         ..raw::Kafka::default()
     };
-    let queue = raw::Queue { kafka: Some(kafka), ..raw::Queue::default() };
-    let connections = [("c".into(), connection)].into();
-    let file = raw::File { connections, queue, ..Default::default() };
+    let queue = raw::Queue { kafka: Some(kafka), ..Default::default() };
+    let file =
+        raw::File { connections: [("c".into(), connection)].into(), queue, ..Default::default() };
     let mut found = BTreeSet::new();
     keys(&Table::try_from(file).unwrap(), &mut found);
     found.remove("c");
@@ -128,16 +138,22 @@ fn the_example_leaves_no_option_out() {
     }
 }
 
-/// What is said of the brokers in a comment is what would be without it.
-#[test]
-fn the_example_shows_kafka_at_its_defaults() {
+/// A table that the example shows in a comment, by its heading.
+fn commented(heading: &str) -> Table {
     let text = example().1;
-    let block = text.split("\n\n").find(|block| block.contains("# [queue.kafka]")).unwrap();
+    let heading = format!("# [{heading}]");
+    let block = text.split("\n\n").find(|block| block.contains(&heading)).unwrap();
     let is_word = |(key, _): (&str, &str)| !key.contains(' ');
     let is_key = |line: &&str| line.split_once(" = ").is_some_and(is_word) || line.starts_with('[');
     let lines = block.lines().map(|line| line.trim_start_matches("# "));
     let lines = lines.skip_while(|line| !line.starts_with('[')).filter(is_key);
-    let table: Table = toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap();
+    toml::from_str(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+}
+
+/// What is said of the brokers in a comment is what would be without it.
+#[test]
+fn the_example_shows_kafka_at_its_defaults() {
+    let table = commented("queue.kafka");
     let written: raw::Kafka = table["queue"]["kafka"].clone().try_into().unwrap();
     let brokers = written.brokers.clone();
     let shown = raw::Kafka {
@@ -152,6 +168,19 @@ fn the_example_shows_kafka_at_its_defaults() {
     };
     assert_eq!(shown, raw::Kafka::default());
     assert!(brokers.contains("kafka1:9093"));
+}
+
+#[test]
+fn the_example_shows_the_site_database_at_its_defaults() {
+    let table = commented("connections.contoso.site.sql");
+    let site = table["connections"]["contoso"]["site"].clone();
+    let written: raw::Sql = site["sql"].clone().try_into().unwrap();
+    let default = raw::Sql::default();
+    assert_eq!(written.port, Some(1433));
+    assert_eq!(
+        (written.encryption, written.read_only, written.connections),
+        (default.encryption, default.read_only, default.connections)
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 use cmsync_azure::Query;
-use cmsync_configmgr::{Collection, DeviceScope, MemberRow, MemberSink, Selection, Site as _};
+use cmsync_configmgr::{Collection, DeviceScope, MemberRow, MemberSink, Selection};
 use cmsync_control::setup::{Heartbeats, monthly_gigabytes, monthly_price, reporting};
 use cmsync_producer::Options;
 

@@ -1,12 +1,12 @@
 //! The page of the site: which one it is, and what it has.
 
 use anyhow::bail;
-use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, Site as _};
+use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy};
 
 use super::answers::Answers;
 use super::ask::Prompt;
 use super::{Page, identity};
-use crate::config::{self, SiteIdentity, raw};
+use crate::config::{self, raw};
 use crate::{connections, kerberos};
 
 /// A site that can be synchronised.
@@ -31,6 +31,9 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
 
 async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
     let site = &mut answers.connection.site;
+    if site.sql.is_some() {
+        return Ok(());
+    }
     if site.admin_service.is_empty() {
         let prompt = Prompt {
             text: "Administration service",
@@ -144,16 +147,18 @@ fn kerberos(page: &Page<'_>, has_keytab: bool) -> anyhow::Result<raw::Kerberos> 
 
 async fn look(page: &Page<'_>, answers: &Answers) -> anyhow::Result<SiteFound> {
     let checked = config::check_site(&answers.name, &answers.connection)?;
-    if let SiteIdentity::Kerberos(_) = checked.authentication {
+    if checked.account().is_some() {
         // Where it starts anew for the keys, it goes on with what was answered.
         answers.keep(page.config)?;
-        kerberos::enter_site(&checked.authentication)?;
+        kerberos::enter_site(&checked)?;
     }
     let site = connections::site(&checked)?;
     let hierarchy = site.hierarchy().await?;
     let code = hierarchy.this_site.clone();
     if let Some(above) = hierarchy.above() {
-        bail!("site {code} reports to {above}: name the administration service of {above}");
+        bail!(
+            "site {code} reports to {above}: name the administration service, or the site database, of {above}"
+        );
     }
     let collections = site.collections().await?;
     page.say(&format!("✓ {}", describe(&hierarchy, collections.len())));

@@ -49,11 +49,11 @@ class Administrator:
 
 
 @contextlib.contextmanager
-def running():
+def running(devices=10, collections=1, memberships=5):
     """A lab while the block lasts: its URL, its authority's file, and tokens."""
     with tempfile.TemporaryDirectory() as name:
         directory = pathlib.Path(name)
-        lab = subprocess.Popen([LAB, "--directory", directory, "--devices", "10", "--collections", "1", "--memberships", "5"], stderr=subprocess.DEVNULL)
+        lab = subprocess.Popen([LAB, "--directory", directory, "--devices", str(devices), "--collections", str(collections), "--memberships", str(memberships)], stderr=subprocess.DEVNULL)
         try:
             while not (directory / "lab-url").exists():
                 assert lab.poll() is None, "the lab ended"

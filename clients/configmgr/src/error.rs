@@ -63,6 +63,18 @@ pub enum Error {
         /// The answer's beginning.
         excerpt: String,
     },
+    /// The site database cannot be reached, or refuses.
+    #[error("database {database} at {server}: {detail}")]
+    Database {
+        /// The server.
+        server: String,
+        /// The database.
+        database: String,
+        /// What it says, and what to do.
+        detail: String,
+        /// Whether it may go by itself.
+        is_transient: bool,
+    },
     /// The answer is not what was asked for.
     #[error("{host} gave no usable answer for {class}: {detail}")]
     Answer {
@@ -82,6 +94,7 @@ impl Error {
         match self {
             Self::Http(error) => error.is_transient(),
             Self::Failed { .. } | Self::Answer { .. } => true,
+            Self::Database { is_transient, .. } => *is_transient,
             Self::Credentials { .. }
             | Self::Denied { .. }
             | Self::NoProvider { .. }

@@ -88,7 +88,7 @@ fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The library's words with what to do.
-fn remedy(text: &str) -> String {
+pub(crate) fn remedy(text: &str) -> String {
     let known = [
         (
             "find client principal",

@@ -1,7 +1,7 @@
 //! Reads a Configuration Manager site: which site it is, its collections, members and devices.
 //!
 //! [`Site`] is what a producer asks for; [`AdminService`] answers it over the administration
-//! service's WMI route.
+//! service's WMI route, [`SqlSite`] by the views of the site database.
 
 mod admin_service;
 mod authentication;
@@ -13,6 +13,7 @@ mod rows;
 mod selection;
 mod site;
 mod split;
+mod sql;
 
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
@@ -24,3 +25,4 @@ pub use site::{
     Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink,
     Site, SiteInfo,
 };
+pub use sql::{Encryption, Port, SqlLogin, SqlSettings, SqlSite, queries};

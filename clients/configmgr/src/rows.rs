@@ -7,7 +7,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
-use crate::site::{Collection, ConnectionPoint, DeviceRow, Link, MemberRow, SiteInfo};
+use crate::site::{Collection, ConnectionPoint, DeviceRow, Link, MemberRow, SiteInfo, full_name};
 
 /// A number, whatever it is written as; -1 for null.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -192,18 +192,11 @@ impl System<'_> {
 
     pub(crate) fn into_device(self) -> DeviceRow {
         let name = self.netbios.or(self.name).unwrap_or_default().into_owned();
-        // A listed name counts when it is this computer's own; then name and DNS domain; else none.
-        let is_own = |n: &&Cow<'_, str>| {
-            n.split_once('.').is_some_and(|(first, _)| first.eq_ignore_ascii_case(&name))
-        };
-        let listed = self.names.as_deref().and_then(|n| n.iter().find(is_own));
-        let made = || {
-            let domain = self.full_domain.as_deref()?;
-            (!name.is_empty()).then(|| format!("{name}.{}", domain.to_ascii_lowercase()))
-        };
+        let listed = self.names.iter().flatten().map(AsRef::as_ref);
+        let fqdn = full_name(&name, listed, self.full_domain.as_deref());
         DeviceRow {
             resource_id: self.id,
-            fqdn: listed.map(ToString::to_string).or_else(made),
+            fqdn,
             netbios_name: name,
             domain: self.domain.map(Cow::into_owned),
             is_retired: self.obsolete == 1 || self.decommissioned == 1,

@@ -148,6 +148,22 @@ impl DeviceScope {
     pub const MOST_IDS: usize = 15;
 }
 
+/// A device's fully qualified name: a listed name counts when it is this computer's own; then its name
+/// and its DNS domain; else there is none.
+pub(crate) fn full_name<'a>(
+    name: &str,
+    mut listed: impl Iterator<Item = &'a str>,
+    full_domain: Option<&str>,
+) -> Option<String> {
+    let is_own =
+        |n: &&str| n.split_once('.').is_some_and(|(own, _)| own.eq_ignore_ascii_case(name));
+    let made = || {
+        let domain = full_domain?;
+        (!name.is_empty()).then(|| format!("{name}.{}", domain.to_ascii_lowercase()))
+    };
+    listed.find(is_own).map(ToOwned::to_owned).or_else(made)
+}
+
 /// Takes the rows of one read.
 pub trait MemberSink: Send {
     /// A row. Rows may come in any order and more than once.

@@ -45,6 +45,8 @@ mod rig;
 mod site_answers;
 #[path = "promises/site_faults.rs"]
 mod site_faults;
+#[path = "promises/sql.rs"]
+mod sql;
 #[path = "promises/verify.rs"]
 mod verify;
 #[path = "promises/wizard.rs"]

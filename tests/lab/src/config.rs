@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::arm::WORKSPACE;
-use crate::server::{ADMINISTRATOR, Lab, Options};
+use crate::options::{Options, Source};
+use crate::server::{ADMINISTRATOR, Lab};
 
 impl Lab {
     /// Writes an `az` into a directory, which gives the administrator's tokens as the Azure CLI does
@@ -80,7 +81,7 @@ impl Lab {
     fn connection(&self, directory: &Path, collections: &str) -> io::Result<String> {
         std::fs::create_dir_all(directory)?;
         let ca = write(directory, "lab-ca.pem", &self.ca_pem)?;
-        let token = write(directory, "site-token", &self.options.site_token)?;
+        let site = self.site(directory)?;
         let secret = write(directory, "client-secret", &self.options.client_secret)?;
         let (url, ca) = (self.url(), ca.display());
         let Options { tenant, client_id, audience, shape, .. } = &self.options;
@@ -96,10 +97,7 @@ description = "The lab"
 collections = {collections}
 
 [connections.lab.site]
-admin_service = ["{url}/AdminService_TokenAuth"]
-ca_file = "{ca}"
-authentication = {{ bearer_token_file = "{token}" }}
-account = "CONTOSO\\svc-cmsync"
+{site}ca_file = "{ca}"
 
 [connections.lab.workspace]
 {azure}
@@ -108,8 +106,30 @@ tenant_id = "{tenant}"
 client_id = "{client_id}"
 client_secret_file = "{secret}"
 "#,
-            token = token.display(),
             secret = secret.display(),
+        ))
+    }
+}
+
+impl Lab {
+    /// What a site's table says of where it is read.
+    fn site(&self, directory: &Path) -> io::Result<String> {
+        let Options { site_token, sql_user, sql_password, .. } = &self.options;
+        if self.options.source == Source::Sql {
+            let password = write(directory, "sql-password", sql_password)?;
+            return Ok(format!(
+                "sql = {{ server = \"localhost\", port = {}, database = \"{}\", user = \"{sql_user}\", password_file = \"{}\" }}\n",
+                self.sql_address.port(),
+                self.database(),
+                password.display()
+            ));
+        }
+        let token = write(directory, "site-token", site_token)?;
+        let (url, token) = (self.url(), token.display());
+        Ok(format!(
+            "admin_service = [\"{url}/AdminService_TokenAuth\"]\n\
+             authentication = {{ bearer_token_file = \"{token}\" }}\n\
+             account = \"CONTOSO\\\\svc-cmsync\"\n"
         ))
     }
 }

@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use crate::ingestion::{Reply, bearer, failure};
+use crate::options::Options;
 use crate::routes::Request;
-use crate::server::{ADMINISTRATOR, Lab, Options};
+use crate::server::{ADMINISTRATOR, Lab};
 
 /// A secret of an application.
 #[derive(Debug, Clone)]

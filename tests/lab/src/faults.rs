@@ -72,6 +72,33 @@ pub struct Faults {
     pub behind: i64,
     /// Time that an ingestion request takes.
     pub latency: Duration,
+    /// What goes wrong in the site database alone.
+    pub sql: SqlFaults,
+}
+
+/// What goes wrong in the site database.
+#[derive(Debug, Clone, Default)]
+pub struct SqlFaults {
+    /// Queries that fail, with a number of `sys.messages`: 1205 is a deadlock.
+    pub errors: (u32, u32),
+    /// The server speaks no TLS.
+    pub no_tls: bool,
+    /// Views that the account may not read.
+    pub denied: HashSet<String>,
+    /// Views that are not there.
+    pub missing: HashSet<String>,
+    /// Neither snapshot isolation nor read committed snapshot is on.
+    pub no_snapshots: bool,
+    /// The database is read-only, as that of a secondary replica is.
+    pub is_read_only: bool,
+    /// It is a secondary replica that takes readers alone.
+    pub is_secondary: bool,
+    /// It is being restored.
+    pub is_restoring: bool,
+    /// The database's collation.
+    pub collation: Option<String>,
+    /// Readers are sent to another server.
+    pub route_to: Option<(String, u16)>,
 }
 
 impl Faults {

@@ -1,7 +1,7 @@
 //! A pretend hierarchy and a pretend Azure, over TLS.
 //!
 //! The lab is what cmsync talks to in tests, in the demo and in the bench: an administration
-//! service over a generated hierarchy ([`world`]), Entra tokens, Graph, Resource Manager, Logs Ingestion
+//! service and a site database over a generated hierarchy ([`world`]), Entra tokens, Graph, Resource Manager, Logs Ingestion
 //! with the real limits, and a workspace that can say whether its reader would see what the site has ([`workspace`]). It
 //! misbehaves on request ([`faults`]).
 
@@ -21,14 +21,17 @@ mod groups;
 pub mod hosts;
 mod ingestion;
 mod negotiate;
+mod options;
 mod plant;
 mod proxy;
 mod query;
 mod routes;
 mod rows;
 pub mod server;
+mod tds;
 mod tls;
 pub mod workspace;
 pub mod world;
 
-pub use server::{Lab, Options};
+pub use options::{Options, Source};
+pub use server::Lab;

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,8 +18,9 @@ use crate::churn::{Churn, percentile};
 use crate::directory::Directory;
 use crate::faults::{Counts, Faults};
 use crate::hosts::{Service, Shape, service_of};
+use crate::options::Options;
 use crate::workspace::{Report, Workspace};
-use crate::world::{Plan, World};
+use crate::world::World;
 
 /// Object id of the person who sets things up; owner of the subscription.
 pub const ADMINISTRATOR: &str = "ad319000-0000-4000-8000-00000000ada0";
@@ -31,70 +31,12 @@ pub const SITE_AUDIENCE: &str = "api://11111111-2222-3333-4444-555555555555/Conf
 /// What stands in the key file of Azure Arc's agent.
 pub const ARC_KEY: &str = "key-of-the-arc-agent";
 
-/// What the lab serves.
-#[derive(Debug, Clone)]
-pub struct Options {
-    pub plan: Plan,
-    /// Plays captured answers instead of the generated hierarchy.
-    pub captures: Option<PathBuf>,
-    pub site_token: String,
-    /// The site asks for Kerberos, with the keys that `KRB5_KTNAME` names, and lets this principal in.
-    pub principal: Option<String>,
-    pub tenant: String,
-    pub client_id: String,
-    pub client_secret: String,
-    /// Seconds that a token lasts.
-    pub token_lifetime: u64,
-    /// Of the application's service principal.
-    pub object_id: String,
-    /// Signs tokens with this key (PEM, P-256), as Entra does for those who check it.
-    pub signing_key: Option<String>,
-    /// The certificate that the application has, PEM.
-    pub certificate: Option<String>,
-    /// A token of another issuer that the application trusts.
-    pub federated_token: Option<String>,
-    /// Where Azure Arc's agent keeps its key.
-    pub arc_key_file: PathBuf,
-    pub audience: String,
-    /// Rules of the workspace, by their immutable ids.
-    pub rules: Vec<String>,
-    /// Whether there is nothing but a subscription, and the application has no role.
-    pub is_bare: bool,
-    /// Where services are.
-    pub shape: Shape,
-    /// Port to listen on; 0 takes a free one.
-    pub port: u16,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            plan: Plan::default(),
-            captures: None,
-            site_token: "site-token-of-the-lab".into(),
-            principal: None,
-            tenant: "11111111-2222-3333-4444-555555555555".into(),
-            client_id: "99999999-8888-7777-6666-555555555555".into(),
-            client_secret: "secret-of-the-lab~Q".into(),
-            token_lifetime: 3_599,
-            object_id: cmsync_broker::TOKEN_USER.into(),
-            signing_key: None,
-            certificate: None,
-            federated_token: None,
-            arc_key_file: PathBuf::new(),
-            audience: "https://monitor.azure.com".into(),
-            rules: vec!["dcr-00000000000000000000000000000001".into()],
-            is_bare: false,
-            shape: Shape::Alone,
-            port: 0,
-        }
-    }
-}
-
 /// A running lab. Dropping the last handle does not stop it; it ends with its runtime.
 pub struct Lab {
     pub options: Options,
     pub address: SocketAddr,
+    /// Of the site database.
+    pub sql_address: SocketAddr,
     pub ca_pem: String,
     pub workspace: Workspace,
     pub(crate) captures: Option<Captures>,
@@ -142,9 +84,11 @@ impl Lab {
     pub async fn start(options: Options) -> io::Result<Arc<Self>> {
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let proxy = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let (tls, ca_pem) = crate::tls::make();
+        let database = TcpListener::bind(("127.0.0.1", options.sql_port)).await?;
+        let (identity, ca_pem) = crate::tls::make();
         let lab = Arc::new(Self {
             address: listener.local_addr()?,
+            sql_address: database.local_addr()?,
             ca_pem,
             workspace: Workspace::default(),
             captures: options.captures.as_deref().map(Captures::read).transpose()?,
@@ -162,7 +106,8 @@ impl Lab {
             options,
         });
         *lab.resources() = lab.furnish();
-        let acceptor = TlsAcceptor::from(tls);
+        let acceptor = TlsAcceptor::from(Arc::new(identity.server(rustls::ALL_VERSIONS)));
+        tokio::spawn(crate::tds::serve(Arc::clone(&lab), database, identity));
         let serving = Arc::clone(&lab);
         tokio::spawn(async move {
             loop {
@@ -220,6 +165,11 @@ impl Lab {
     /// `https://localhost:<port>`.
     pub fn url(&self) -> String {
         format!("https://localhost:{}", self.address.port())
+    }
+
+    /// The site database's name.
+    pub fn database(&self) -> String {
+        format!("CM_{}", self.options.plan.site)
     }
 
     pub fn world(&self) -> MutexGuard<'_, World> {

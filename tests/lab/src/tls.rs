@@ -3,11 +3,31 @@
 use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::ServerConfig;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, SupportedProtocolVersion};
 
-/// A server configuration for `localhost`, 127.0.0.1 and the clouds' own names, and the authority's certificate as PEM.
-pub(crate) fn make() -> (Arc<ServerConfig>, String) {
+/// A certificate for `localhost`, 127.0.0.1 and the clouds' own names, and its key.
+pub(crate) struct Identity {
+    certificate: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Identity {
+    /// A server that shows it.
+    pub(crate) fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], key)
+            .expect("certificate and key")
+    }
+}
+
+/// An identity, and the authority's certificate as PEM.
+pub(crate) fn make() -> (Identity, String) {
     let key = KeyPair::generate().expect("key");
     let mut params = CertificateParams::new(vec![]).expect("parameters");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -18,13 +38,6 @@ pub(crate) fn make() -> (Arc<ServerConfig>, String) {
     let server_key = KeyPair::generate().expect("key");
     let leaf = CertificateParams::new(names).expect("parameters");
     let leaf = leaf.signed_by(&server_key, &authority).expect("certificate");
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(server_key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], private)
-        .expect("certificate and key");
-    (Arc::new(config), authority.pem())
+    let identity = Identity { certificate: leaf.der().clone(), key: server_key.serialize_der() };
+    (identity, authority.pem())
 }

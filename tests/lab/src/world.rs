@@ -1,9 +1,11 @@
 //! The hierarchy: sites, devices, collections, and everything that can happen to them.
 //!
 //! A device that nothing happened to is derived from its number and never stored, so that 825,000
-//! of them cost nothing.
+//! of them cost nothing. A copy of the whole costs little: it shares what does not change after it, so
+//! that a reader can keep one moment of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -73,17 +75,18 @@ pub struct Collection {
     pub name: String,
     pub folder: String,
     pub kind: u32,
-    pub members: RoaringBitmap,
+    pub members: Arc<RoaringBitmap>,
     /// Counts changes; the change times are made from it.
     pub version: u64,
     /// Rows that the site still shows while count and times have moved on (replication lag).
-    pub frozen_rows: Option<RoaringBitmap>,
+    pub frozen_rows: Option<Arc<RoaringBitmap>>,
 }
 
 /// The hierarchy.
+#[derive(Clone)]
 pub struct World {
     pub plan: Plan,
-    pub changed: HashMap<u32, Device>,
+    changed: Arc<HashMap<u32, Device>>,
     pub devices: RoaringBitmap,
     pub collections: BTreeMap<String, Collection>,
     /// Collections that the account may not see.
@@ -98,6 +101,7 @@ pub struct World {
 impl Collection {
     fn new(name: &str, folder: &str, members: RoaringBitmap) -> Self {
         let (name, folder) = (name.to_owned(), folder.to_owned());
+        let members = Arc::new(members);
         Self { name, folder, kind: 2, members, version: 0, frozen_rows: None }
     }
 }
@@ -140,7 +144,7 @@ impl World {
         let link_states = plan.primaries.iter().map(|site| (site.clone(), 2)).collect();
         Self {
             plan,
-            changed: HashMap::new(),
+            changed: Arc::default(),
             devices,
             collections,
             hidden: BTreeSet::new(),
@@ -226,9 +230,10 @@ impl World {
     /// Adds or takes away members; the change times move.
     pub fn change_members(&mut self, collection: &str, add: &[u32], remove: &[u32]) {
         let found = self.collection_mut(collection);
-        found.members.extend(add);
+        let members = Arc::make_mut(&mut found.members);
+        members.extend(add);
         for id in remove {
-            found.members.remove(*id);
+            members.remove(*id);
         }
         found.version += 1;
     }
@@ -236,17 +241,22 @@ impl World {
     /// Shows the rows of now from here on whatever happens, until [`World::thaw`].
     pub fn freeze_rows(&mut self, collection: &str) {
         let found = self.collection_mut(collection);
-        found.frozen_rows = Some(found.members.clone());
+        found.frozen_rows = Some(Arc::clone(&found.members));
     }
 
     pub fn thaw(&mut self, collection: &str) {
         self.collection_mut(collection).frozen_rows = None;
     }
 
+    /// Makes a device another one. No collection's times move.
+    pub fn set_device(&mut self, id: u32, device: Device) {
+        Arc::make_mut(&mut self.changed).insert(id, device);
+    }
+
     /// Gives a device another name. No collection's times move.
     pub fn rename_device(&mut self, id: u32, name: &str) {
         let device = Device { name: name.into(), ..self.device(id) };
-        self.changed.insert(id, device);
+        self.set_device(id, device);
     }
 
     /// Moves a device to another domain. No collection's times move.
@@ -256,18 +266,20 @@ impl World {
             dns_domain: Some(dns_domain.into()),
             ..self.device(id)
         };
-        self.changed.insert(id, device);
+        self.set_device(id, device);
     }
 
     /// A device registers anew: the same computer under another id, in all its collections.
     pub fn replace_id(&mut self, old: u32, new: u32) {
         let device = self.device(old);
-        self.changed.insert(new, device);
+        self.set_device(new, device);
         self.devices.remove(old);
         self.devices.insert(new);
         for collection in self.collections.values_mut() {
-            if collection.members.remove(old) {
-                collection.members.insert(new);
+            if collection.members.contains(old) {
+                let members = Arc::make_mut(&mut collection.members);
+                members.remove(old);
+                members.insert(new);
                 collection.version += 1;
             }
         }
@@ -281,12 +293,17 @@ impl World {
     /// The change times of a collection. They mix time bases as a real site's do: a reader may
     /// compare them for equality only.
     pub fn times(version: u64, id: &str) -> (String, String) {
-        let base = 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
-        let shifted = base + if id.ends_with(['1', '3', '5', '7']) { 5 * 3600 } else { 0 };
+        let (shifted, base) = Self::seconds(version, id);
         let text = |seconds: i64, fraction: &str| {
             let time = jiff::Timestamp::from_second(seconds).expect("in range");
             format!("{}{fraction}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
         };
         (text(shifted, ".87"), text(base, ""))
+    }
+
+    /// The same as seconds since 1970.
+    pub(crate) fn seconds(version: u64, id: &str) -> (i64, i64) {
+        let base = 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
+        (base + if id.ends_with(['1', '3', '5', '7']) { 5 * 3600 } else { 0 }, base)
     }
 }

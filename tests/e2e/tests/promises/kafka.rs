@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmsync_broker::{Broker, SchemaRegistry};
+use cmsync_lab::Options;
 use cmsync_lab::faults::Quota;
-use cmsync_lab::server::Options;
 use cmsync_lab::world::{CLIENTS, Plan};
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::{Message, Queue, partition_for};

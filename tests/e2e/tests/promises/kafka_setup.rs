@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cmsync_http::{Client, Settings};
-use cmsync_lab::server::Options;
+use cmsync_lab::Options;
 use cmsync_queue::kafka::{KafkaOptions, KafkaQueue};
 use cmsync_queue::{Queue, TopicKind, TopicSpec};
 use cmsync_registry::Registry;

@@ -121,14 +121,14 @@ async fn a_device_whose_record_comes_late_becomes_a_member_then() {
             resource_type: 5,
             ..Default::default()
         };
-        world.changed.insert(id, device);
+        world.set_device(id, device);
         world.devices.insert(id);
         world.change_members("PS100001", &[id], &[]);
     }
     rig.two_polls().await;
     assert!(rig.report().equal);
     let device = rig.lab.world().device(id);
-    rig.lab.world().changed.insert(id, cmsync_lab::world::Device { has_record: true, ..device });
+    rig.lab.world().set_device(id, cmsync_lab::world::Device { has_record: true, ..device });
     rig.until_all_equal().await;
     assert!(rig.lab.world().is_computer(id));
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use cmsync_broker::Broker;
 use cmsync_lab::workspace::Report;
 use cmsync_lab::world::Plan;
-use cmsync_lab::{Lab, Options};
+use cmsync_lab::{Lab, Options, Source};
 
 /// How long anything may take before a test gives up. Nothing takes this long when all is well.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -110,7 +110,12 @@ impl Rig {
     }
 
     pub(crate) async fn with(options: Options, collections: &str, extra: &str) -> Self {
-        let lab = Lab::start(options).await.unwrap();
+        // The producer's promises hold whatever a site is read through.
+        let source = match Source::named("CMSYNC_SOURCE") {
+            Source::AdminService => options.source,
+            other => other,
+        };
+        let lab = Lab::start(Options { source, ..options }).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
         let config = lab.write_config(directory.path(), collections, &merged(extra)).unwrap();
         if std::env::var("CMSYNC_ON").is_ok_and(|on| on == "kafka") {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use cmsync_lab::Source;
+
 use crate::rig::{Rig, listening, metric, options, small};
 
 const SHORT: &str = "[producer]\npage_size = 100";
@@ -102,18 +104,18 @@ async fn a_failed_replication_link_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_token_says_who_must_do_what_and_a_new_one_counts_at_once() {
     let mut rig = Rig::new(small()).await;
-    let token = rig.directory.path().join("site-token");
+    let (file, told) = match rig.lab.options.source {
+        Source::AdminService => ("site-token", ["401", "bearer_token_file"]),
+        Source::Sql => ("sql-password", ["18456", "check the login's name and password"]),
+    };
+    let token = rig.directory.path().join(file);
     let good = std::fs::read_to_string(&token).unwrap();
     std::fs::write(&token, "an-old-token").unwrap();
     let output = rig.once().await;
     assert_eq!(output.status.code(), Some(1));
     let text = crate::rig::stderr(&output);
-    assert!(
-        text.contains("401")
-            && text.contains("bearer_token_file")
-            && !text.contains("an-old-token"),
-        "{text}"
-    );
+    assert!(told.iter().all(|part| text.contains(part)), "{text}");
+    assert!(!text.contains("an-old-token"), "{text}");
     rig.start();
     std::fs::write(&token, good).unwrap();
     rig.until_all_equal().await;

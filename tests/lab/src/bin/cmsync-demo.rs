@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use cmsync_broker::Broker;
 use cmsync_lab::churn::percentile;
 use cmsync_lab::world::Plan;
-use cmsync_lab::{Lab, Options};
+use cmsync_lab::{Lab, Options, Source};
 
 const RUN: Duration = Duration::from_secs(30);
 /// Copies on Kafka: one producer and its standby, two transformers, three uploaders.
@@ -32,7 +32,8 @@ async fn main() -> anyhow::Result<ExitCode> {
 
 async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     let plan = Plan { devices: 5_000, collections: 120, memberships: 60_000, ..Plan::default() };
-    let lab = Lab::start(Options { plan, ..Options::default() }).await?;
+    let source = Source::named("SOURCE");
+    let lab = Lab::start(Options { plan, source, ..Options::default() }).await?;
     let keeps = std::env::var("KEEP").is_ok_and(|keep| keep == "1");
     let http = if keeps { "127.0.0.1:9464" } else { "" };
     let broker = match std::env::var("QUEUE").as_deref() {

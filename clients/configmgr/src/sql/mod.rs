@@ -1,0 +1,316 @@
+//! The site database, read by the views that Microsoft documents ([`queries`]).
+//!
+//! A read sees one moment where the database keeps row versions: read committed snapshot, which costs
+//! nothing to use, or snapshot isolation, for which a transaction is opened. Where it keeps none, a read
+//! takes the locks that any query takes, and what it found counts only when the collection's count and
+//! change time say the same before and after it, as with every source.
+
+mod browser;
+mod connect;
+mod failure;
+mod pool;
+pub mod queries;
+mod rows;
+mod settings;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use tiberius::ToSql;
+use tokio::time::Instant;
+
+use self::pool::{Isolation, Pool};
+pub use self::settings::{Encryption, Port, SqlLogin, SqlSettings};
+use crate::error::Error;
+use crate::site::{Collection, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site, full_name};
+
+/// Views that every read needs, with the columns of each.
+const NEEDED: [(&str, &[&str]); 6] = [
+    (
+        "v_Collection",
+        &["CollectionID", "Name", "MemberCount", "LastMemberChangeTime", "CollectionType"],
+    ),
+    ("v_Collections", &["SiteID", "ObjectPath"]),
+    (
+        "v_FullCollectionMembership",
+        &[
+            "CollectionID",
+            "ResourceID",
+            "ResourceType",
+            "Name",
+            "SiteCode",
+            "IsObsolete",
+            "IsDecommissioned",
+        ],
+    ),
+    (
+        "v_R_System",
+        &[
+            "ResourceID",
+            "Name0",
+            "Netbios_Name0",
+            "Full_Domain_Name0",
+            "Resource_Domain_OR_Workgr0",
+            "Obsolete0",
+            "Decommissioned0",
+        ],
+    ),
+    ("v_RA_System_ResourceNames", &["ResourceID", "Resource_Names0"]),
+    ("v_Site", &["SiteCode", "SiteName", "ReportingSiteCode", "Type", "Status", "Version"]),
+];
+
+/// A site read through its database.
+pub struct SqlSite {
+    pool: Pool,
+    page_size: usize,
+    /// Seconds that this machine's clock is ahead of the server's.
+    clock_skew: Mutex<Option<i64>>,
+}
+
+impl SqlSite {
+    /// A reader of the database behind `settings`, with so many devices in one page.
+    #[must_use]
+    pub fn new(settings: SqlSettings, page_size: usize) -> Self {
+        Self { pool: Pool::new(settings), page_size, clock_skew: Mutex::new(None) }
+    }
+
+    fn answer(&self, detail: impl Into<String>) -> Error {
+        self.pool.error(detail.into(), false)
+    }
+
+    /// Every row of a query, each turned into what `convert` makes of it.
+    async fn all<T: Send>(
+        &self,
+        query: &str,
+        parameters: &[&dyn ToSql],
+        convert: impl FnMut(tiberius::Row) -> Option<T> + Send,
+    ) -> Result<Vec<T>, Error> {
+        let mut found = Vec::new();
+        let mut convert = convert;
+        let mut on_row = |row| found.extend(convert(row));
+        self.pool.each(query, parameters, &mut on_row).await?;
+        Ok(found)
+    }
+
+    /// What the database is, and how it is read from here on.
+    async fn look(&self) -> Result<(), Error> {
+        let before = Instant::now();
+        let session = self.all(queries::SESSION, &[], |row| {
+            let mut cells = rows::Cells::of(row);
+            let (database, _, _) = (cells.text(), cells.text(), cells.number());
+            Some((database, cells.number()?))
+        });
+        let session = session.await?.into_iter().next();
+        let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        if let (Some((_, theirs)), Ok(own)) = (session, own)
+            // An answer that was long on its way says little of a clock.
+            && before.elapsed().as_secs() < 10
+        {
+            let own = i64::try_from(own.as_secs()).unwrap_or(i64::MAX);
+            *self.clock_skew.lock().unwrap_or_else(PoisonError::into_inner) = Some(own - theirs);
+        }
+        let read = self.all(queries::DATABASE, &[], |row| {
+            let mut cells = rows::Cells::of(row);
+            let (versions, snapshots) = (cells.number() == Some(1), cells.number() == Some(1));
+            // A read-only database does not change under a reader.
+            Some(if versions || cells.number() == Some(1) {
+                Isolation::Versions
+            } else if snapshots {
+                Isolation::Snapshot
+            } else {
+                Isolation::Locks
+            })
+        });
+        self.pool.set_isolation(read.await?.into_iter().next().unwrap_or(Isolation::Locks));
+        self.check_columns().await
+    }
+
+    /// Names the first view or column that is not there, or that the account may not read.
+    async fn check_columns(&self) -> Result<(), Error> {
+        let mut found: HashMap<String, HashSet<String>> = HashMap::new();
+        let columns = self.all(queries::COLUMNS, &[], |row| {
+            let mut cells = rows::Cells::of(row);
+            Some((cells.text()?.into_owned(), cells.text()?.into_owned()))
+        });
+        for (view, column) in columns.await? {
+            found.entry(view).or_default().insert(column);
+        }
+        for (view, needed) in NEEDED {
+            let Some(columns) = found.get(view) else {
+                // The information schema shows neither; a query tells which it is.
+                let query = format!(
+                    "SELECT TOP (1) v.{} FROM dbo.{view} AS v",
+                    needed.first().unwrap_or(&"")
+                );
+                self.pool.each(&query, &[], &mut |_| {}).await?;
+                continue;
+            };
+            if let Some(missing) = needed.iter().find(|column| !columns.contains(**column)) {
+                return Err(self.answer(format!("dbo.{view} has no column `{missing}`")));
+            }
+        }
+        Ok(())
+    }
+
+    async fn this_site(&self, codes: &HashSet<&str>) -> Result<String, Error> {
+        let own = self.all(queries::IDENTIFICATION, &[], |row| {
+            rows::Cells::of(row).text().map(std::borrow::Cow::into_owned)
+        });
+        // The view is a convenience: where it is missing or tells all sites, the database's name says it.
+        let own = match own.await {
+            Ok(own) => own,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => Vec::new(),
+        };
+        if let [own] = own.as_slice() {
+            return Ok(own.clone());
+        }
+        let database = &self.pool.settings().database;
+        let named = database.get(..3).filter(|start| start.eq_ignore_ascii_case("CM_"));
+        let code = named.and_then(|_| database.get(3..)).map(str::to_ascii_uppercase);
+        code.filter(|code| codes.contains(code.as_str())).ok_or_else(|| {
+            self.answer("neither v_Identification nor the database's name tells which site's it is")
+        })
+    }
+
+    async fn read_collections(&self, id: Option<&str>) -> Result<Vec<Collection>, Error> {
+        let (query, folder) = match id {
+            None => (queries::COLLECTIONS, queries::FOLDERS),
+            Some(_) => (queries::COLLECTION, queries::FOLDER),
+        };
+        let parameters: Vec<&dyn ToSql> = id.iter().map(|id| id as &dyn ToSql).collect();
+        let mut not_ids = 0;
+        let found = self.all(query, &parameters, |row| Some(rows::collection(row)));
+        let mut found: Vec<Collection> = found
+            .await?
+            .into_iter()
+            .filter_map(|row| {
+                row.or_else(|| {
+                    not_ids += 1;
+                    None
+                })
+            })
+            .collect();
+        if not_ids > 0 && found.is_empty() && id.is_none() {
+            let text = "CollectionID of dbo.v_Collection is not the text of eight characters that it \
+                        should be";
+            return Err(self.answer(text));
+        }
+        let folders: HashMap<String, String> =
+            self.all(folder, &parameters, rows::folder).await?.into_iter().collect();
+        for collection in &mut found {
+            if let Some(folder) = folders.get(&collection.id) {
+                collection.folder.clone_from(folder);
+            }
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found.dedup_by(|a, b| a.id == b.id);
+        Ok(found)
+    }
+
+    /// Devices with their full names, which another view has.
+    async fn with_names(
+        &self,
+        devices: Vec<(DeviceRow, Option<String>)>,
+    ) -> Result<Vec<DeviceRow>, Error> {
+        let ids = || devices.iter().map(|(device, _)| device.resource_id);
+        let (Some(first), Some(last)) = (ids().min(), ids().max()) else {
+            return Ok(Vec::new());
+        };
+        let wanted: HashSet<i64> = ids().collect();
+        let mut names: HashMap<i64, Vec<String>> = HashMap::new();
+        let mut on_row = |row| {
+            if let Some((id, name)) = rows::name(row)
+                && wanted.contains(&id)
+            {
+                names.entry(id).or_default().push(name);
+            }
+        };
+        self.pool.each(queries::NAMES, &[&first, &last], &mut on_row).await?;
+        let mut found: Vec<DeviceRow> = devices
+            .into_iter()
+            .map(|(mut device, full_domain)| {
+                let listed = names.get(&device.resource_id).into_iter().flatten();
+                let listed = listed.map(String::as_str);
+                device.fqdn = full_name(&device.netbios_name, listed, full_domain.as_deref());
+                device
+            })
+            .collect();
+        found.sort_by_key(|device| device.resource_id);
+        found.dedup_by_key(|device| device.resource_id);
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Site for SqlSite {
+    async fn hierarchy(&self) -> Result<Hierarchy, Error> {
+        self.look().await?;
+        let sites = self.all(queries::SITES, &[], rows::site).await?;
+        let this_site = self.this_site(&sites.iter().map(|s| s.code.as_str()).collect()).await?;
+        let mut links = match self.all(queries::LINKS, &[], rows::link).await {
+            // Links are a warning's source; an account that may not see them can still sync.
+            Err(error) if !error.is_transient() => Vec::new(),
+            other => other?,
+        };
+        links.retain(|link| link.parent == this_site);
+        links.dedup_by(|a, b| a.child == b.child);
+        Ok(Hierarchy { this_site, sites, links })
+    }
+
+    fn clock_skew(&self) -> Option<i64> {
+        *self.clock_skew.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>, Error> {
+        self.read_collections(None).await
+    }
+
+    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
+        let found = self.read_collections(Some(id)).await?;
+        Ok(found.into_iter().find(|c| c.id == id))
+    }
+
+    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
+        sink.restart();
+        let mut strange = 0_u64;
+        let mut on_row = |row| match rows::member(row) {
+            Some((of, member)) if of == collection => sink.row(&member),
+            _ => strange += 1,
+        };
+        self.pool.each(queries::MEMBERS, &[&collection], &mut on_row).await?;
+        if strange > 0 {
+            return Err(
+                self.answer(format!("{strange} rows of members of {collection} make no sense"))
+            );
+        }
+        Ok(())
+    }
+
+    async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {
+        let devices = match scope {
+            DeviceScope::After(id) => {
+                let page = i64::try_from(self.page_size).unwrap_or(i64::MAX);
+                self.all(queries::DEVICES_AFTER, &[id, &page], rows::device).await?
+            }
+            DeviceScope::Ids(ids) => {
+                let query = queries::with_list(queries::DEVICES, ids.len());
+                let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+                self.all(&query, &parameters, rows::device).await?
+            }
+        };
+        self.with_names(devices).await
+    }
+
+    /// The login and whether it still has the role that it is to have.
+    async fn account(&self) -> Result<Option<String>, Error> {
+        let found = self.all(queries::SESSION, &[], |row| {
+            let mut cells = rows::Cells::of(row);
+            cells.text();
+            let login = cells.text()?.into_owned();
+            Some(format!("{login} db_datareader={:?}", cells.number()))
+        });
+        Ok(found.await?.into_iter().next())
+    }
+}

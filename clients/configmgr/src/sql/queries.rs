@@ -1,0 +1,124 @@
+//! Every query that the site database is asked, as docs/sql.md shows them to who administers it.
+//!
+//! Views and columns are those of Microsoft's pages "SQL Server views in Configuration Manager"
+//! (learn.microsoft.com/intune/configmgr/develop/core/understand/sqlviews/), spelled as they are there:
+//! a database may have a collation that tells capitals from small letters. Nothing is written, nothing
+//! is created, and no hint reads what is not committed: rows that move while they are read without locks
+//! would look like members that were removed.
+
+/// What the session is and how the database reads. [`sys.databases`]
+///
+/// [`sys.databases`]: https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-databases-transact-sql
+pub const SESSION: &str = "\
+SELECT DB_NAME() AS DatabaseName, SUSER_SNAME() AS LoginName, \
+IS_ROLEMEMBER('db_datareader') AS IsReader, \
+DATEDIFF(second, '19700101', SYSUTCDATETIME()) AS Now";
+
+/// Whether a read sees one moment: read committed snapshot, or snapshot isolation, is on.
+pub const DATABASE: &str = "\
+SELECT d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_read_only, d.collation_name \
+FROM sys.databases AS d WHERE d.database_id = DB_ID()";
+
+/// Which columns there are that the account may read.
+pub const COLUMNS: &str = "\
+SELECT c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS AS c \
+WHERE c.TABLE_SCHEMA = 'dbo' AND c.TABLE_NAME IN ('v_Collection', 'v_Collections', \
+'v_FullCollectionMembership', 'v_R_System', 'v_RA_System_ResourceNames', 'v_Site', \
+'v_Identification', 'RCM_ReplicationLinkStatus')";
+
+/// Which site's database this is.
+pub const IDENTIFICATION: &str = "SELECT i.ThisSiteCode FROM dbo.v_Identification AS i";
+
+/// All sites of the hierarchy.
+pub const SITES: &str = "\
+SELECT s.SiteCode, s.SiteName, s.ReportingSiteCode, s.Type, s.Status, s.Version FROM dbo.v_Site AS s";
+
+/// Replication that is degraded (8) or has failed (9), as Microsoft's page "SQL Server replication"
+/// asks for it.
+pub const LINKS: &str = "\
+SELECT l.SiteSending, l.SiteReceiving, l.Status FROM dbo.RCM_ReplicationLinkStatus AS l \
+WHERE l.Status IN (8, 9)";
+
+/// Device collections with their counts and change times.
+pub const COLLECTIONS: &str = "\
+SELECT c.CollectionID, c.Name, c.MemberCount, c.LastMemberChangeTime FROM dbo.v_Collection AS c \
+WHERE c.CollectionType = 2 ORDER BY c.CollectionID";
+
+/// One collection.
+pub const COLLECTION: &str = "\
+SELECT c.CollectionID, c.Name, c.MemberCount, c.LastMemberChangeTime FROM dbo.v_Collection AS c \
+WHERE c.CollectionType = 2 AND c.CollectionID = @P1";
+
+/// Folders. In this view `CollectionID` is a number, and `SiteID` has the eight characters.
+pub const FOLDERS: &str = "SELECT c.SiteID, c.ObjectPath FROM dbo.v_Collections AS c";
+
+/// One collection's folder.
+pub const FOLDER: &str =
+    "SELECT c.SiteID, c.ObjectPath FROM dbo.v_Collections AS c WHERE c.SiteID = @P1";
+
+/// What is selected of members, before the collections' ids are filled in.
+pub const MEMBERS: &str = "\
+SELECT m.CollectionID, m.ResourceID, m.ResourceType, m.Name, m.SiteCode, m.IsObsolete, \
+m.IsDecommissioned FROM dbo.v_FullCollectionMembership AS m WHERE m.CollectionID IN (@P1) \
+ORDER BY m.CollectionID, m.ResourceID";
+
+/// One page of devices, in order.
+pub const DEVICES_AFTER: &str = "\
+SELECT TOP (@P2) s.ResourceID, s.Name0, s.Netbios_Name0, s.Full_Domain_Name0, \
+s.Resource_Domain_OR_Workgr0, s.Obsolete0, s.Decommissioned0 FROM dbo.v_R_System AS s \
+WHERE s.ResourceID > @P1 ORDER BY s.ResourceID";
+
+/// Some devices.
+pub const DEVICES: &str = "\
+SELECT s.ResourceID, s.Name0, s.Netbios_Name0, s.Full_Domain_Name0, s.Resource_Domain_OR_Workgr0, \
+s.Obsolete0, s.Decommissioned0 FROM dbo.v_R_System AS s WHERE s.ResourceID IN (@P1) \
+ORDER BY s.ResourceID";
+
+/// Full names of the devices of a page: a device may have several.
+pub const NAMES: &str = "\
+SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
+WHERE n.ResourceID BETWEEN @P1 AND @P2 ORDER BY n.ResourceID";
+
+/// All of them, in the order of docs/sql.md.
+pub const ALL: [&str; 14] = [
+    SESSION,
+    DATABASE,
+    COLUMNS,
+    IDENTIFICATION,
+    SITES,
+    LINKS,
+    COLLECTIONS,
+    COLLECTION,
+    FOLDERS,
+    FOLDER,
+    MEMBERS,
+    DEVICES_AFTER,
+    DEVICES,
+    NAMES,
+];
+
+/// A query with so many parameters in the place of its one `IN (@P1)`.
+pub(super) fn with_list(query: &str, count: usize) -> String {
+    let list: Vec<String> = (1..=count).map(|n| format!("@P{n}")).collect();
+    query.replace("IN (@P1)", &format!("IN ({})", list.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_query_stands_in_the_guide_and_none_reads_what_is_not_committed() {
+        let guide = include_str!("../../../../docs/sql.md");
+        let (_, guide) = guide.split_once("## The queries").unwrap();
+        let shown: Vec<&str> =
+            guide.split("```sql\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+        assert_eq!(shown, ALL);
+        assert!(ALL.iter().all(|query| query.starts_with("SELECT ") && !query.contains("NOLOCK")));
+    }
+
+    #[test]
+    fn a_list_has_a_parameter_for_each_value() {
+        assert!(with_list(DEVICES, 3).contains("IN (@P1, @P2, @P3) ORDER BY"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Rows as the database gives them.
+
+use std::borrow::Cow;
+
+use tiberius::{ColumnData, Row};
+
+use crate::site::{Collection, DeviceRow, Link, MemberRow, SiteInfo};
+
+/// A row's cells, in order.
+pub(super) struct Cells(<Row as IntoIterator>::IntoIter);
+
+impl Cells {
+    pub(super) fn of(row: Row) -> Self {
+        Self(row.into_iter())
+    }
+
+    fn next(&mut self) -> ColumnData<'static> {
+        self.0.next().unwrap_or(ColumnData::I32(None))
+    }
+
+    /// A number, of whatever width; booleans are numbers in these views.
+    pub(super) fn number(&mut self) -> Option<i64> {
+        match self.next() {
+            ColumnData::U8(n) => n.map(i64::from),
+            ColumnData::I16(n) => n.map(i64::from),
+            ColumnData::I32(n) => n.map(i64::from),
+            ColumnData::I64(n) => n,
+            ColumnData::Bit(b) => b.map(i64::from),
+            _ => None,
+        }
+    }
+
+    /// A text; `None` for null and for an empty one.
+    pub(super) fn text(&mut self) -> Option<Cow<'static, str>> {
+        match self.next() {
+            ColumnData::String(text) => text.filter(|t| !t.is_empty()),
+            _ => None,
+        }
+    }
+
+    fn owned(&mut self) -> String {
+        self.text().map(Cow::into_owned).unwrap_or_default()
+    }
+
+    /// A moment as one text to compare: in whatever base the site wrote it.
+    fn moment(&mut self) -> String {
+        match self.next() {
+            ColumnData::DateTime(Some(at)) => format!("{}:{}", at.days(), at.seconds_fragments()),
+            ColumnData::DateTime(None) => "-".into(),
+            other => format!("{other:?}"),
+        }
+    }
+}
+
+/// Whether a text is a collection's id.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+/// A row of `v_Collection`, without its folder.
+pub(super) fn collection(row: Row) -> Option<Collection> {
+    let mut cells = Cells::of(row);
+    let id = cells.text().filter(|id| is_id(id))?.into_owned();
+    let name = cells.text().map_or_else(|| id.clone(), Cow::into_owned);
+    let member_count = cells.number().unwrap_or(0).max(0);
+    Some(Collection { id, name, folder: "/".into(), member_count, token: cells.moment() })
+}
+
+/// A row of `v_Collections`: the id of eight characters and the folder.
+pub(super) fn folder(row: Row) -> Option<(String, String)> {
+    let mut cells = Cells::of(row);
+    let id = cells.text()?.into_owned();
+    Some((id, cells.text()?.into_owned()))
+}
+
+/// A row of `v_FullCollectionMembership`, with its collection.
+pub(super) fn member(row: Row) -> Option<(Cow<'static, str>, MemberRow<'static>)> {
+    let mut cells = Cells::of(row);
+    let collection = cells.text()?;
+    let resource_id = cells.number()?;
+    let resource_type = cells.number().unwrap_or(-1);
+    let name = cells.text().unwrap_or_default();
+    let assigned_site = cells.text();
+    let (obsolete, decommissioned) = (cells.number(), cells.number());
+    let is_retired = obsolete == Some(1) || decommissioned == Some(1);
+    let member =
+        MemberRow { resource_id, resource_type, name, domain: None, assigned_site, is_retired };
+    Some((collection, member))
+}
+
+/// A row of `v_R_System`, with its DNS domain; its full name comes from another view.
+pub(super) fn device(row: Row) -> Option<(DeviceRow, Option<String>)> {
+    let mut cells = Cells::of(row);
+    let resource_id = cells.number()?;
+    let name = cells.text();
+    let netbios_name = cells.text().or(name).unwrap_or_default().into_owned();
+    let full_domain = cells.text().map(Cow::into_owned);
+    let domain = cells.text().map(Cow::into_owned);
+    let (obsolete, decommissioned) = (cells.number(), cells.number());
+    let is_retired = obsolete == Some(1) || decommissioned == Some(1);
+    Some((DeviceRow { resource_id, netbios_name, fqdn: None, domain, is_retired }, full_domain))
+}
+
+/// A row of `v_RA_System_ResourceNames`.
+pub(super) fn name(row: Row) -> Option<(i64, String)> {
+    let mut cells = Cells::of(row);
+    Some((cells.number()?, cells.text()?.into_owned()))
+}
+
+/// A row of `v_Site`.
+pub(super) fn site(row: Row) -> Option<SiteInfo> {
+    let mut cells = Cells::of(row);
+    let code = cells.text()?.into_owned();
+    let (name, reports_to) = (cells.owned(), cells.owned());
+    let (kind, status) = (cells.number().unwrap_or(-1), cells.number().unwrap_or(-1));
+    Some(SiteInfo { code, name, kind, reports_to, status, version: cells.owned() })
+}
+
+/// A row of `RCM_ReplicationLinkStatus`, from a child to its parent.
+pub(super) fn link(row: Row) -> Option<Link> {
+    let mut cells = Cells::of(row);
+    let child = cells.text()?.into_owned();
+    let parent = cells.text()?.into_owned();
+    let status = cells.number()?;
+    Some(Link { parent, child, status, site_data_at: "an unknown time".into() })
+}

@@ -1,0 +1,68 @@
+//! How the site database is reached.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cmsync_http::Secret;
+use serde::{Deserialize, Serialize};
+
+/// Where the site database is, and how it is read.
+#[derive(Debug, Clone)]
+pub struct SqlSettings {
+    /// The server's full name, or that of an availability group's listener.
+    pub server: String,
+    /// Its port, or how it is found.
+    pub port: Port,
+    /// `CM_<site code>`.
+    pub database: String,
+    /// Who logs in.
+    pub login: SqlLogin,
+    /// How the connection is encrypted.
+    pub encryption: Encryption,
+    /// A file of certificates in PEM that are trusted besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Reads from a secondary replica where there is one (`ApplicationIntent=ReadOnly`).
+    pub read_only: bool,
+    /// Connections at once, at most.
+    pub connections: usize,
+    /// Time until a connection stands.
+    pub connect_timeout: Duration,
+    /// Longest silence within an answer.
+    pub read_timeout: Duration,
+}
+
+/// A port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Port {
+    /// This one; 1433 is a default instance's.
+    Number(u16),
+    /// That which the server's SQL Server Browser names for an instance.
+    Instance(String),
+}
+
+/// Who logs in to the database.
+#[derive(Debug, Clone)]
+pub enum SqlLogin {
+    /// A login of SQL Server's own.
+    Password {
+        /// Its name.
+        user: String,
+        /// Its password, read for every connection.
+        password: Secret,
+    },
+    /// The account whose keytab or ticket cache the process has, by Kerberos.
+    Integrated,
+}
+
+/// Encryption of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// All of it, and the server's certificate is verified.
+    #[default]
+    Required,
+    /// From the first byte on (TDS 8.0; SQL Server 2022 and newer).
+    Strict,
+    /// None: for loopback addresses, in tests.
+    None,
+}

@@ -1,0 +1,92 @@
+//! The site database of a connection.
+
+use cmsync_configmgr::{Encryption, Port, SqlLogin, SqlSettings};
+
+use super::checker::Checker;
+use super::{raw, site_identity};
+
+/// SQL Server's, where neither port nor instance is given.
+const DEFAULT_PORT: u16 = 1433;
+/// More than a database needs to be kept busy with.
+const MOST_CONNECTIONS: usize = 8;
+
+/// How the site database is reached and who reads it; the Kerberos account, if it is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Sql {
+    pub(crate) settings: SqlSettings,
+    pub(crate) account: Option<raw::Kerberos>,
+}
+
+/// The database of a site that has one.
+pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Option<Sql> {
+    let written = site.sql.as_ref()?;
+    let at = format!("{path}.sql");
+    let is_name = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_control());
+    let message = "is missing: give the database server's full name, for example sql01.contoso.com";
+    checker.require(is_name(&written.server), &format!("{at}.server"), message);
+    let is_host = |text: &str| !text.contains(['\\', ',', ';', '/', ' ']);
+    let message = "must be a name alone: write `port` and `instance` beside it";
+    checker.require(is_host(&written.server), &format!("{at}.server"), message);
+    let message = "must be the site database's name, CM_<site code>";
+    checker.require(is_name(&written.database), &format!("{at}.database"), message);
+    let within = (1..=MOST_CONNECTIONS).contains(&written.connections);
+    let message = format!("must lie between 1 and {MOST_CONNECTIONS}");
+    checker.require(within, &format!("{at}.connections"), &message);
+    let port = match (written.port, &written.instance) {
+        (Some(_), Some(_)) => {
+            checker.wrong(&format!("{at}.instance"), "is not used beside `port`: give one of them");
+            return None;
+        }
+        (None, Some(instance)) => Port::Instance(instance.clone()),
+        (port, None) => Port::Number(port.unwrap_or(DEFAULT_PORT)),
+    };
+    if written.encryption == Encryption::None {
+        let is_loopback = matches!(written.server.as_str(), "localhost" | "127.0.0.1" | "::1");
+        let message = "may be `none` with `allow_insecure` and a loopback address alone";
+        let is_allowed = site.allow_insecure && is_loopback;
+        checker.require(is_allowed, &format!("{at}.encryption"), message);
+    }
+    let (login, account) = login(checker, path, site, written)?;
+    Some(Sql {
+        settings: SqlSettings {
+            server: written.server.clone(),
+            port,
+            database: written.database.clone(),
+            login,
+            encryption: written.encryption,
+            ca_file: site.ca_file.clone(),
+            read_only: written.read_only,
+            connections: written.connections,
+            connect_timeout: site.connect_timeout,
+            read_timeout: site.read_timeout,
+        },
+        account,
+    })
+}
+
+/// A login of SQL Server's own, or the site's Kerberos account.
+fn login(
+    checker: &mut Checker,
+    path: &str,
+    site: &raw::Site,
+    written: &raw::Sql,
+) -> Option<(SqlLogin, Option<raw::Kerberos>)> {
+    let kerberos = site.authentication.as_ref().and_then(|a| a.kerberos.as_ref());
+    match (&written.user, &written.password_file, kerberos) {
+        (Some(user), Some(file), _) => {
+            let password = checker.secret(&format!("{path}.sql.password_file"), file);
+            Some((SqlLogin::Password { user: user.clone(), password }, None))
+        }
+        (None, None, Some(account)) => {
+            let at = format!("{path}.authentication.kerberos");
+            site_identity::kerberos(checker, &at, account.clone());
+            Some((SqlLogin::Integrated, Some(account.clone())))
+        }
+        _ => {
+            let message = "needs `user` and `password_file`, or the site's `authentication` with \
+                           Kerberos";
+            checker.wrong(&format!("{path}.sql"), message);
+            None
+        }
+    }
+}

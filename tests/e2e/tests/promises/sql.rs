@@ -1,0 +1,166 @@
+//! The site database as a source: the same records as the administration service gives, clear words for
+//! databases that cannot be read, and reads that end well whatever the database does meanwhile.
+
+use cmsync_lab::workspace::{MarkerRow, MemberRow};
+use cmsync_lab::{Options, Source};
+
+use crate::rig::{Rig, options, small};
+
+fn sql() -> Options {
+    Options { source: Source::Sql, ..options(small()) }
+}
+
+async fn rig() -> Rig {
+    Rig::with(sql(), r#"[{ name = "*" }]"#, "").await
+}
+
+/// Rows as the workspace keeps them, without times, run ids and the order in which collections were read.
+fn records(rig: &Rig) -> Vec<String> {
+    let (mut members, mut markers) = (Vec::new(), Vec::new());
+    rig.lab.workspace.rows(
+        0,
+        |_, row| {
+            let row = MemberRow { time_generated: "".into(), seq: 0, ..row };
+            members.push(format!("{row:?}"));
+        },
+        |_, row| {
+            let (time_generated, run_id, instance) = Default::default();
+            let row = MarkerRow { time_generated, run_id, instance, start_seq: 0, seq: 0, ..row };
+            markers.push(format!("{row:?}"));
+        },
+    );
+    let mut all = [members, markers].concat();
+    all.sort();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sources_give_the_same_records() {
+    let by_database = rig().await;
+    let by_service = Rig::with(
+        Options { source: Source::AdminService, ..options(small()) },
+        r#"[{ name = "*" }]"#,
+        "",
+    )
+    .await;
+    for one in [&by_database, &by_service] {
+        let output = one.once().await;
+        assert!(output.status.success(), "{}", crate::rig::stderr(&output));
+        assert!(one.report().equal);
+    }
+    let (some, others) = (records(&by_database), records(&by_service));
+    assert!(some.len() > 1_000 && some == others, "{:?} {:?}", some.first(), others.first());
+}
+
+/// What `check` prints, and that it fails.
+async fn refused(rig: &Rig) -> String {
+    let output = rig.run(&["check"]).await;
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{told}{}", crate::rig::stderr(&output));
+    assert!(!told.contains("password-of-the-lab"), "{told}");
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_cannot_be_read_is_told_with_its_remedy() {
+    let rig = rig().await;
+    let set = |edit: fn(&mut cmsync_lab::faults::SqlFaults)| {
+        rig.lab.faults().sql = Default::default();
+        edit(&mut rig.lab.faults().sql);
+    };
+    set(|sql| sql.denied.extend(["v_R_System".to_owned()]));
+    let told = refused(&rig).await;
+    assert!(told.contains("'v_R_System'") && told.contains("ADD MEMBER"), "{told}");
+    set(|sql| sql.missing.extend(["v_FullCollectionMembership".to_owned()]));
+    let told = refused(&rig).await;
+    assert!(
+        told.contains("v_FullCollectionMembership") && told.contains("CM_<site code>"),
+        "{told}"
+    );
+    set(|sql| sql.no_tls = true);
+    let told = refused(&rig).await;
+    assert!(told.contains("no TLS that this client may use"), "{told}");
+    set(|sql| sql.is_restoring = true);
+    let told = refused(&rig).await;
+    assert!(told.contains("in the middle of a restore"), "{told}");
+    set(|sql| sql.is_secondary = true);
+    let told = refused(&rig).await;
+    assert!(told.contains("set `read_only = true`"), "{told}");
+    set(|_| {});
+    rig.lab.world().reports_to = "TOP".into();
+    let told = refused(&rig).await;
+    assert!(told.contains("reports to TOP") && told.contains("site database"), "{told}");
+    rig.lab.world().reports_to.clear();
+    assert!(rig.run(&["check"]).await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_lead_elsewhere_are_told_and_none_becomes_another() {
+    let rig = rig().await;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let told_of = async |from: &str, to: &str| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        std::fs::write(&rig.config, text.replace(from, to)).unwrap();
+        let output = rig.run(&["check"]).await;
+        let code = output.status.code();
+        assert!(code == Some(1) || code == Some(2), "{code:?}");
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), crate::rig::stderr(&output))
+    };
+    let told = told_of("\"CM_CAS\"", "\"master\"").await;
+    assert!(told.contains("is this the site database, CM_<site code>?"), "{told}");
+    let told = told_of("\"CM_CAS\"", "\"CM_CAS;Encrypt=no;User ID=sa\"").await;
+    assert!(told.contains("Cannot open database") && told.contains("check `database`"), "{told}");
+    let told = told_of("\"localhost\"", "\"localhost\\\\CM\"").await;
+    assert!(told.contains("sql.server: must be a name alone"), "{told}");
+    let told = told_of("user = \"cmsync_reader\"", "user = \"sa' OR 1=1 --\"").await;
+    assert!(told.contains("Login failed for user 'sa' OR 1=1 --'"), "{told}");
+    let told = told_of("database = ", "encryption = \"none\", database = ").await;
+    assert!(told.contains("sql.encryption: may be `none`"), "{told}");
+    let told = told_of("database = ", "instance = \"CM\", database = ").await;
+    assert!(told.contains("sql.instance: is not used beside `port`"), "{told}");
+    let told = told_of("user = \"cmsync_reader\", ", "").await;
+    assert!(told.contains("needs `user` and `password_file`"), "{told}");
+    let other = cmsync_lab::Lab::start(options(small())).await.unwrap();
+    std::fs::write(&rig.config, &text).unwrap();
+    std::fs::write(rig.directory.path().join("lab-ca.pem"), &other.ca_pem).unwrap();
+    let told = refused(&rig).await;
+    assert!(told.contains("certificate is not trusted") && told.contains("`ca_file`"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_versions_snapshots_or_locks_it_reads_the_same_and_a_deadlock_is_read_again() {
+    for (no_snapshots, is_read_only) in [(false, false), (true, false), (true, true)] {
+        let mut rig = rig().await;
+        {
+            let mut faults = rig.lab.faults();
+            faults.sql.no_snapshots = no_snapshots;
+            faults.sql.is_read_only = is_read_only;
+            faults.sql.collation = Some("Latin1_General_CS_AS".into());
+        }
+        rig.start();
+        rig.until_all_equal().await;
+        rig.lab.faults().sql.errors = (5, 1205);
+        rig.lab.world().change_members("PS100001", &[cmsync_lab::world::CLIENTS + 7], &[]);
+        rig.until_all_equal().await;
+        assert_eq!(rig.lab.faults().sql.errors.0, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works() {
+    let secondary = cmsync_lab::Lab::start(sql()).await.unwrap();
+    secondary.faults().sql.is_secondary = true;
+    let rig = rig().await;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let edit = |more: &str| text.replace("database = ", &format!("{more}, database = "));
+    // Certificates of both are trusted.
+    let bundle = format!("{}{}", rig.lab.ca_pem, secondary.ca_pem);
+    std::fs::write(rig.directory.path().join("lab-ca.pem"), bundle).unwrap();
+    rig.lab.faults().sql.route_to = Some(("localhost".into(), secondary.sql_address.port()));
+    std::fs::write(&rig.config, edit("read_only = true")).unwrap();
+    assert!(rig.once().await.status.success());
+    assert!(secondary.counts().site["SMS_FullCollectionMembership"] > 0);
+    assert_eq!(rig.lab.counts().site.get("SMS_FullCollectionMembership"), None);
+    std::fs::write(&rig.config, edit("encryption = \"strict\"")).unwrap();
+    assert!(rig.run(&["check"]).await.status.success());
+}

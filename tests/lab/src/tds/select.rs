@@ -1,0 +1,438 @@
+//! One query, answered row by row.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use super::evaluate::{Facts, Scope, bounds, kind_of};
+use super::packet::Answer;
+use super::sql::{Select, Term};
+use super::token::{self, Failure};
+use super::value::{Column, Kind, Value};
+use super::views::{self, Row, Rows, View};
+use crate::faults::Faults;
+use crate::server::Lab;
+use crate::world::World;
+
+/// How a query's answer ended.
+pub(super) enum Ended {
+    /// With so many rows.
+    Rows(u64),
+    Failed(Failure),
+    /// The connection breaks, as a fault asks.
+    Cut,
+    /// The client wants no more.
+    Cancelled,
+}
+
+/// Where a query finds what it needs.
+pub(super) struct Context<'a> {
+    pub(super) lab: &'a Lab,
+    pub(super) facts: &'a Facts,
+    pub(super) world: Arc<World>,
+    /// Whether the client wants no more.
+    pub(super) is_cancelled: &'a mut (dyn FnMut() -> bool + Send + Sync),
+}
+
+/// What goes wrong with a query, as the lab's faults say.
+struct Trouble {
+    is_cut: bool,
+    failure: Option<Failure>,
+    unreadable: HashSet<String>,
+}
+
+/// Something that is written in each row.
+enum Output<'t> {
+    Cell(usize, Kind),
+    Term(&'t Term, Kind),
+}
+
+/// A query that can be answered.
+struct Plan<'t> {
+    select: &'t Select,
+    columns: Vec<Column>,
+    outputs: Vec<Output<'t>>,
+}
+
+/// Answers a query; what it says stands in `answer`.
+pub(super) async fn run(
+    select: &Select,
+    mut context: Context<'_>,
+    answer: &mut Answer<'_>,
+) -> io::Result<Ended> {
+    let view = match find(select, &context) {
+        Ok(view) => view,
+        Err(failure) => return Ok(Ended::Failed(failure)),
+    };
+    let trouble = trouble(view, context.lab, context.facts).await;
+    if let Some(failure) = trouble.failure.clone() {
+        return Ok(Ended::Failed(failure));
+    }
+    let plan = match outputs(select, view) {
+        Ok((columns, outputs)) => Plan { select, columns, outputs },
+        Err(failure) => return Ok(Ended::Failed(failure)),
+    };
+    token::columns(&plan.columns, &mut answer.payload);
+    let Some(view) = view else {
+        return Ok(match constant(&plan, &context, &mut answer.payload) {
+            Ok(()) => Ended::Rows(1),
+            Err(failure) => Ended::Failed(failure),
+        });
+    };
+    let is_in_order = select.order.len() <= view.order.len()
+        && select
+            .order
+            .iter()
+            .zip(view.order)
+            .all(|((own, descends), natural)| own.eq_ignore_ascii_case(natural) && !descends);
+    let rows = match plan.outputs.as_slice() {
+        [Output::Term(term, _)] if is_aggregate(term) => {
+            aggregated(&plan, term, view, &context).map(|value| vec![vec![value]])
+        }
+        _ if is_in_order && !select.is_distinct => {
+            return stream(&plan, view, &mut context, trouble, answer).await;
+        }
+        _ => gathered(&plan, view, &context),
+    };
+    Ok(match rows {
+        Ok(rows) => {
+            for row in &rows {
+                token::row(row, &plan.columns, &mut answer.payload);
+            }
+            Ended::Rows(rows.len() as u64)
+        }
+        Err(failure) => Ended::Failed(failure),
+    })
+}
+
+fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>, Failure> {
+    let Some((schema, name)) = &select.from else {
+        return Ok(None);
+    };
+    let faults = context.lab.faults();
+    let found = View::find(schema, name).filter(|view| {
+        let is_own = views::OWN.iter().any(|own| own.name == view.name);
+        !faults.sql.missing.contains(view.name)
+            && (!is_own || context.facts.database.starts_with("CM_"))
+    });
+    let view = found
+        .ok_or_else(|| Failure::new(208, 16, format!("Invalid object name '{schema}.{name}'.")))?;
+    if faults.sql.denied.contains(view.name) {
+        let text = format!(
+            "The SELECT permission was denied on the object '{name}', database '{}', schema '{schema}'.",
+            context.facts.database
+        );
+        return Err(Failure::new(229, 14, text));
+    }
+    Ok(Some(view))
+}
+
+/// Counts the query and takes what faults there are for it.
+async fn trouble(view: Option<&View>, lab: &Lab, facts: &Facts) -> Trouble {
+    let mut trouble = Trouble { is_cut: false, failure: None, unreadable: HashSet::new() };
+    let Some(view) = view else { return trouble };
+    *lab.counts().site.entry(view.class.to_owned()).or_default() += 1;
+    let mut stall = None;
+    if views::OWN.iter().any(|own| own.name == view.name) {
+        let mut faults = lab.faults();
+        let faults: &mut Faults = &mut faults;
+        if Faults::take(&mut faults.stalls.0) {
+            stall = Some(faults.stalls.1);
+        }
+        if Faults::take(&mut faults.site_status.0) {
+            trouble.failure = Some(failure_like(faults.site_status.1, &facts.login));
+        } else if Faults::take(&mut faults.sql.errors.0) {
+            trouble.failure = Some(known_failure(faults.sql.errors.1));
+        } else {
+            trouble.is_cut = Faults::take(&mut faults.cut_answers);
+        }
+        if view.name == views::MEMBERSHIP.name {
+            trouble.unreadable.clone_from(&faults.unreadable);
+        }
+    }
+    if let Some(stall) = stall {
+        tokio::time::sleep(stall).await;
+    }
+    trouble
+}
+
+/// What a database says where an administration service would answer with this status.
+fn failure_like(status: u16, login: &str) -> Failure {
+    match status {
+        401 => Failure::new(18_456, 14, format!("Login failed for user '{login}'.")),
+        403 | 404 => Failure::new(229, 14, "The SELECT permission was denied on the object."),
+        _ => known_failure(1205),
+    }
+}
+
+/// Errors as SQL Server words them.
+fn known_failure(number: u32) -> Failure {
+    match number {
+        1205 => Failure::new(
+            1205,
+            13,
+            "Transaction (Process ID 51) was deadlocked on lock resources with another process and \
+             has been chosen as the deadlock victim. Rerun the transaction.",
+        ),
+        1222 => Failure::new(1222, 16, "Lock request time out period exceeded."),
+        3960 => {
+            Failure::new(3960, 16, "Snapshot isolation transaction aborted due to update conflict.")
+        }
+        number => Failure::new(number, 16, "An error of the database."),
+    }
+}
+
+type Outputs<'t> = (Vec<Column>, Vec<Output<'t>>);
+
+fn outputs<'t>(select: &'t Select, view: Option<&View>) -> Result<Outputs<'t>, Failure> {
+    let Some(what) = &select.what else {
+        let view =
+            view.ok_or_else(|| Failure::new(263, 16, "Must specify table to select from."))?;
+        let all = view.columns.iter().enumerate();
+        return Ok(all
+            .map(|(index, (name, kind))| {
+                (Column { name: (*name).to_owned(), kind: *kind }, Output::Cell(index, *kind))
+            })
+            .unzip());
+    };
+    let mut found = (Vec::new(), Vec::new());
+    for (term, name) in what {
+        let kind = kind_of(term, view)?;
+        found.0.push(Column { name: name.clone(), kind });
+        found.1.push(match (term, view) {
+            (Term::Column(name), Some(view)) => {
+                Output::Cell(view.column(name).unwrap_or_default(), kind)
+            }
+            _ => Output::Term(term, kind),
+        });
+    }
+    Ok(found)
+}
+
+fn constant(plan: &Plan<'_>, context: &Context<'_>, out: &mut Vec<u8>) -> Result<(), Failure> {
+    let scope = Scope { facts: context.facts, row: None };
+    let mut values = Vec::new();
+    for output in &plan.outputs {
+        if let Output::Term(term, _) = output {
+            values.push(scope.value(term)?);
+        }
+    }
+    token::row(&values, &plan.columns, out);
+    Ok(())
+}
+
+fn is_aggregate(term: &Term) -> bool {
+    match term {
+        Term::CountAll => true,
+        Term::Call(name, _) => matches!(name.as_str(), "count" | "min" | "max"),
+        _ => false,
+    }
+}
+
+/// The rows of a view that a query is about, before its condition's rest.
+fn rows<'w>(
+    view: &'static View,
+    bounds: views::Bounds,
+    (lab, world): (&'w Lab, &'w World),
+    facts: &Facts,
+) -> Rows<'w> {
+    match view.name {
+        "COLUMNS" => Box::new(columns_of_views(lab)),
+        "databases" => Box::new(std::iter::once(own_database(lab, facts))),
+        _ => {
+            let shown = Box::new(|id: &str, rows: u64| {
+                let half = lab.faults().half_members.get_mut(id).is_some_and(Faults::take);
+                usize::try_from(if half { rows / 2 } else { rows }).unwrap_or(usize::MAX)
+            });
+            let count = Box::new(|id: &str, rows: u64| {
+                let faults = lab.faults();
+                let half =
+                    faults.half_counts && faults.half_members.get(id).is_some_and(|n| *n > 0);
+                usize::try_from(if half { rows / 2 } else { rows }).unwrap_or(usize::MAX)
+            });
+            views::rows(view, world, bounds, (shown, count))
+        }
+    }
+}
+
+/// Columns of what the account may read, as the information schema shows them.
+fn columns_of_views<'w>(lab: &Lab) -> impl Iterator<Item = Row<'w>> + Send + use<'w> {
+    let (missing, denied) = {
+        let faults = lab.faults();
+        (faults.sql.missing.clone(), faults.sql.denied.clone())
+    };
+    let is_there = move |view: &&View| !missing.contains(view.name) && !denied.contains(view.name);
+    views::OWN.into_iter().filter(is_there).flat_map(|view| {
+        view.columns.iter().map(move |(name, kind)| {
+            Row::Cells(vec![
+                Value::text(view.schema),
+                Value::text(view.name),
+                Value::text(*name),
+                Value::text(kind.name()),
+            ])
+        })
+    })
+}
+
+fn own_database<'w>(lab: &Lab, facts: &Facts) -> Row<'w> {
+    let faults = lab.faults();
+    let sql = &faults.sql;
+    let collation = sql.collation.clone();
+    Row::Cells(vec![
+        Value::text(facts.database.clone()),
+        Value::Number(5),
+        Value::text("ONLINE"),
+        Value::bit(sql.is_read_only),
+        Value::Number(if sql.no_snapshots { 0 } else { 1 }),
+        Value::bit(!sql.no_snapshots),
+        Value::text(collation.unwrap_or_else(|| "SQL_Latin1_General_CP1_CI_AS".into())),
+        Value::Number(957),
+    ])
+}
+
+fn passes(rest: &[&Term], scope: &Scope<'_>) -> Result<bool, Failure> {
+    for term in rest {
+        // Conditions are not longer-lived than their rows here.
+        if scope.is_true(term)? != Some(true) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `COUNT`, `MIN` or `MAX` over all rows.
+fn aggregated(
+    plan: &Plan<'_>,
+    term: &Term,
+    view: &'static View,
+    context: &Context<'_>,
+) -> Result<Value<'static>, Failure> {
+    let (bounds, rest) = bounds(plan.select.condition.as_ref(), view);
+    let (name, argument) = match term {
+        Term::Call(name, arguments) => (name.as_str(), arguments.first()),
+        _ => ("count", None),
+    };
+    let (mut count, mut best) = (0_i64, Value::Null);
+    for row in rows(view, bounds, (context.lab, &context.world), context.facts) {
+        let scope = Scope { facts: context.facts, row: Some((&row, view)) };
+        if !passes(&rest, &scope)? {
+            continue;
+        }
+        let Some(argument) = argument else {
+            count += 1;
+            continue;
+        };
+        let value = scope.value(argument)?;
+        if value == Value::Null {
+            continue;
+        }
+        count += 1;
+        let beats = match value.compare(&best) {
+            None => true,
+            Some(ordering) if name == "min" => ordering.is_lt(),
+            Some(ordering) => ordering.is_gt(),
+        };
+        if beats {
+            best = value.into_owned();
+        }
+    }
+    Ok(if name == "count" { Value::Number(count) } else { best })
+}
+
+/// Rows that must be seen all before the first can be given.
+fn gathered(
+    plan: &Plan<'_>,
+    view: &'static View,
+    context: &Context<'_>,
+) -> Result<Vec<Vec<Value<'static>>>, Failure> {
+    let select = plan.select;
+    let (bounds, rest) = bounds(select.condition.as_ref(), view);
+    let mut found: Vec<(Vec<Value<'static>>, Vec<Value<'static>>)> = Vec::new();
+    for row in rows(view, bounds, (context.lab, &context.world), context.facts) {
+        let scope = Scope { facts: context.facts, row: Some((&row, view)) };
+        if !passes(&rest, &scope)? {
+            continue;
+        }
+        let key = |(name, _): &(String, bool)| {
+            let index = view.column(name);
+            let unknown = || Failure::new(207, 16, format!("Invalid column name '{name}'."));
+            index.map(|index| row.cell(view, index).into_owned()).ok_or_else(unknown)
+        };
+        let keys = select.order.iter().map(key).collect::<Result<_, _>>()?;
+        let values = plan.outputs.iter().map(|output| match output {
+            Output::Cell(index, _) => Ok(row.cell(view, *index).into_owned()),
+            Output::Term(term, _) => scope.value(term).map(Value::into_owned),
+        });
+        let values: Vec<_> = values.collect::<Result<_, _>>()?;
+        if !(select.is_distinct && found.iter().any(|(_, known)| *known == values)) {
+            found.push((keys, values));
+        }
+    }
+    found.sort_by(|(a, _), (b, _)| {
+        let each = a.iter().zip(b).zip(&select.order).map(|((a, b), (_, descends))| {
+            let ordering = a.compare(b).unwrap_or(std::cmp::Ordering::Equal);
+            if *descends { ordering.reverse() } else { ordering }
+        });
+        each.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
+    });
+    let most = select.top.map_or(usize::MAX, |top| usize::try_from(top).unwrap_or(usize::MAX));
+    Ok(found.into_iter().take(most).map(|(_, values)| values).collect())
+}
+
+/// Rows as they come.
+async fn stream(
+    plan: &Plan<'_>,
+    view: &'static View,
+    context: &mut Context<'_>,
+    trouble: Trouble,
+    answer: &mut Answer<'_>,
+) -> io::Result<Ended> {
+    let (bounds, rest) = bounds(plan.select.condition.as_ref(), view);
+    let most = plan.select.top.unwrap_or(u64::MAX);
+    let mut sent = 0;
+    let world = Arc::clone(&context.world);
+    for row in rows(view, bounds, (context.lab, &world), context.facts) {
+        if sent == most {
+            break;
+        }
+        if let Row::Member { collection, .. } = &row
+            && trouble.unreadable.contains(*collection)
+        {
+            let text =
+                "SQL Server detected a logical consistency-based I/O error: incorrect checksum.";
+            return Ok(Ended::Failed(Failure::new(824, 24, text)));
+        }
+        {
+            let scope = Scope { facts: context.facts, row: Some((&row, view)) };
+            match passes(&rest, &scope) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => return Ok(Ended::Failed(failure)),
+            }
+            answer.payload.push(0xD1);
+            for output in &plan.outputs {
+                match output {
+                    Output::Cell(index, kind) => {
+                        row.cell(view, *index).write(*kind, &mut answer.payload);
+                    }
+                    Output::Term(term, kind) => match scope.value(term) {
+                        Ok(value) => value.write(*kind, &mut answer.payload),
+                        Err(failure) => return Ok(Ended::Failed(failure)),
+                    },
+                }
+            }
+        }
+        drop(row);
+        sent += 1;
+        if trouble.is_cut && sent == 3 {
+            break;
+        }
+        if answer.is_full() {
+            answer.flush().await?;
+            if (context.is_cancelled)() {
+                return Ok(Ended::Cancelled);
+            }
+        }
+    }
+    Ok(if trouble.is_cut { Ended::Cut } else { Ended::Rows(sent) })
+}

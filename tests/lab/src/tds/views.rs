@@ -1,0 +1,401 @@
+//! The site database's views over the [`World`], with the columns and types that Configuration Manager
+//! documents (its "SQL Server views" pages) and those of SQL Server's own that clients ask for.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+
+use super::value::Kind::{self, BigInt, Bit, DateTime, Int, NVarChar};
+use super::value::Value;
+use crate::world::{Collection, Device, World};
+
+/// A view.
+pub(super) struct View {
+    pub(super) schema: &'static str,
+    pub(super) name: &'static str,
+    pub(super) columns: &'static [(&'static str, Kind)],
+    /// Columns by which rows come in order anyway.
+    pub(super) order: &'static [&'static str],
+    /// What [`crate::faults::Counts`] counts its reads as.
+    pub(super) class: &'static str,
+}
+
+const TEXT: Kind = NVarChar(255);
+const CODE: Kind = NVarChar(3);
+const ID: Kind = NVarChar(8);
+
+pub(super) const COLLECTION: View = View {
+    schema: "dbo",
+    name: "v_Collection",
+    columns: &[
+        ("CollectionID", ID),
+        ("Name", TEXT),
+        ("Comment", NVarChar(512)),
+        ("CollectionType", Int),
+        ("MemberCount", Int),
+        ("CurrentStatus", Int),
+        ("LastMemberChangeTime", DateTime),
+        ("LastRefreshTime", DateTime),
+        ("MemberClassName", TEXT),
+    ],
+    order: &["CollectionID"],
+    class: "SMS_Collection",
+};
+/// The same collections with another `CollectionID`: a number. The eight characters are in `SiteID`.
+pub(super) const COLLECTIONS: View = View {
+    schema: "dbo",
+    name: "v_Collections",
+    columns: &[
+        ("CollectionID", Int),
+        ("SiteID", ID),
+        ("CollectionName", TEXT),
+        ("CollectionType", Int),
+        ("MemberCount", Int),
+        ("ObjectPath", NVarChar(850)),
+        ("FullEvaluationMemberChangeTime", DateTime),
+        ("IncrementalEvaluationMemberChangeTime", DateTime),
+    ],
+    order: &["SiteID"],
+    class: "v_Collections",
+};
+pub(super) const MEMBERSHIP: View = View {
+    schema: "dbo",
+    name: "v_FullCollectionMembership",
+    columns: &[
+        ("CollectionID", ID),
+        ("ResourceID", Int),
+        ("ResourceType", Int),
+        ("Name", TEXT),
+        ("SMSID", TEXT),
+        ("Domain", TEXT),
+        ("SiteCode", CODE),
+        ("IsDirect", Int),
+        ("IsClient", Int),
+        ("IsObsolete", Int),
+        ("IsDecommissioned", Int),
+    ],
+    order: &["CollectionID", "ResourceID"],
+    class: "SMS_FullCollectionMembership",
+};
+pub(super) const SYSTEM: View = View {
+    schema: "dbo",
+    name: "v_R_System",
+    columns: &[
+        ("ResourceID", Int),
+        ("ResourceType", Int),
+        ("Name0", TEXT),
+        ("Netbios_Name0", TEXT),
+        ("Full_Domain_Name0", TEXT),
+        ("Resource_Domain_OR_Workgr0", TEXT),
+        ("Client0", Int),
+        ("Obsolete0", Int),
+        ("Decommissioned0", Int),
+    ],
+    order: &["ResourceID"],
+    class: "SMS_R_System",
+};
+pub(super) const RESOURCE_NAMES: View = View {
+    schema: "dbo",
+    name: "v_RA_System_ResourceNames",
+    columns: &[("ResourceID", Int), ("Resource_Names0", TEXT)],
+    order: &["ResourceID"],
+    class: "v_RA_System_ResourceNames",
+};
+pub(super) const SITE: View = View {
+    schema: "dbo",
+    name: "v_Site",
+    columns: &[
+        ("SiteCode", CODE),
+        ("SiteName", TEXT),
+        ("ReportingSiteCode", CODE),
+        ("ServerName", TEXT),
+        ("Type", Int),
+        ("Status", Int),
+        ("Version", NVarChar(32)),
+    ],
+    order: &[],
+    class: "SMS_Site",
+};
+pub(super) const IDENTIFICATION: View = View {
+    schema: "dbo",
+    name: "v_Identification",
+    columns: &[("ThisSiteCode", CODE), ("ThisSiteName", TEXT)],
+    order: &[],
+    class: "SMS_Identification",
+};
+pub(super) const LINK_STATUS: View = View {
+    schema: "dbo",
+    name: "RCM_ReplicationLinkStatus",
+    columns: &[
+        ("SiteSending", CODE),
+        ("SiteReceiving", CODE),
+        ("Status", Int),
+        ("UpdateTime", DateTime),
+    ],
+    order: &[],
+    class: "SMS_ReplicationLinkSummary",
+};
+pub(super) const COLUMNS: View = View {
+    schema: "INFORMATION_SCHEMA",
+    name: "COLUMNS",
+    columns: &[
+        ("TABLE_SCHEMA", NVarChar(128)),
+        ("TABLE_NAME", NVarChar(128)),
+        ("COLUMN_NAME", NVarChar(128)),
+        ("DATA_TYPE", NVarChar(128)),
+    ],
+    order: &[],
+    class: "INFORMATION_SCHEMA.COLUMNS",
+};
+pub(super) const DATABASES: View = View {
+    schema: "sys",
+    name: "databases",
+    columns: &[
+        ("name", NVarChar(128)),
+        ("database_id", Int),
+        ("state_desc", NVarChar(60)),
+        ("is_read_only", Bit),
+        ("snapshot_isolation_state", Int),
+        ("is_read_committed_snapshot_on", Bit),
+        ("collation_name", NVarChar(128)),
+        ("create_version", BigInt),
+    ],
+    order: &[],
+    class: "sys.databases",
+};
+
+/// The site's own.
+pub(super) const OWN: [&View; 8] = [
+    &COLLECTION,
+    &COLLECTIONS,
+    &MEMBERSHIP,
+    &SYSTEM,
+    &RESOURCE_NAMES,
+    &SITE,
+    &IDENTIFICATION,
+    &LINK_STATUS,
+];
+
+impl View {
+    /// The view of a name, in any casing.
+    pub(super) fn find(schema: &str, name: &str) -> Option<&'static Self> {
+        let all = OWN.into_iter().chain([&COLUMNS, &DATABASES]);
+        let is = |view: &&View| {
+            view.schema.eq_ignore_ascii_case(schema) && view.name.eq_ignore_ascii_case(name)
+        };
+        all.into_iter().find(is)
+    }
+
+    pub(super) fn column(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|(own, _)| own.eq_ignore_ascii_case(name))
+    }
+}
+
+/// What a query's condition says of the columns that rows are ordered by.
+#[derive(Debug, Default)]
+pub(super) struct Bounds {
+    /// These collections alone.
+    pub(super) collections: Option<BTreeSet<String>>,
+    /// These resources, both included.
+    pub(super) resources: Option<(i64, i64)>,
+}
+
+impl Bounds {
+    /// Ids within, the second not included. None is as high as the last there could be.
+    fn range(&self) -> std::ops::Range<u32> {
+        let (from, to) = self.resources.unwrap_or((0, i64::MAX));
+        let within = |n: i64| u32::try_from(n.clamp(0, i64::from(u32::MAX))).expect("clamped");
+        within(from)..within(to.saturating_add(1)).max(within(from))
+    }
+}
+
+/// A row, whose cells are made when they are asked for.
+pub(super) enum Row<'w> {
+    Collection(&'w str, &'w Collection, i64),
+    Member { collection: &'w str, id: u32, world: &'w World, device: OnceCell<Device> },
+    System(u32, Device),
+    Cells(Vec<Value<'w>>),
+}
+
+pub(super) type Rows<'w> = Box<dyn Iterator<Item = Row<'w>> + Send + 'w>;
+
+/// Whether and how far a collection's members are shown: `None` for all.
+pub(super) type Shown<'w> = Box<dyn Fn(&str, u64) -> usize + Send + 'w>;
+
+/// The rows of one of the site's own views. `count` gives what a collection's count is shown as.
+pub(super) fn rows<'w>(
+    view: &View,
+    world: &'w World,
+    bounds: Bounds,
+    (shown, count): (Shown<'w>, Shown<'w>),
+) -> Rows<'w> {
+    match view.name {
+        "v_Collection" | "v_Collections" => {
+            let visible = collections(world, &bounds);
+            Box::new(visible.map(move |(id, collection)| {
+                let count = count(id, collection.members.len());
+                Row::Collection(id, collection, i64::try_from(count).unwrap_or(i64::MAX))
+            }))
+        }
+        "v_FullCollectionMembership" => {
+            let range = bounds.range();
+            Box::new(collections(world, &bounds).flat_map(move |(id, collection)| {
+                let members = collection.frozen_rows.as_ref().unwrap_or(&collection.members);
+                let most = shown(id, members.len());
+                let range = range.clone();
+                // What comes before the range counts as shown.
+                let before = match range.start.checked_sub(1) {
+                    None => 0,
+                    Some(below) => usize::try_from(members.rank(below)).unwrap_or(usize::MAX),
+                };
+                let ids = members.range(range).take(most.saturating_sub(before));
+                ids.map(move |member| Row::Member {
+                    collection: id,
+                    id: member,
+                    world,
+                    device: OnceCell::new(),
+                })
+            }))
+        }
+        "v_R_System" | "v_RA_System_ResourceNames" => {
+            let is_names = view.name == RESOURCE_NAMES.name;
+            let all = world.devices.range(bounds.range()).map(|id| (id, world.device(id)));
+            let known = all.filter(move |(_, device)| {
+                device.has_record && !(is_names && device.fqdn().is_none())
+            });
+            Box::new(known.map(|(id, device)| Row::System(id, device)))
+        }
+        "v_Site" => Box::new(sites(world)),
+        "v_Identification" => {
+            let code = world.plan.site.as_str();
+            Box::new(std::iter::once(Row::Cells(vec![
+                Value::text(code),
+                Value::text(format!("Site {code}")),
+            ])))
+        }
+        _ => Box::new(world.link_states.iter().map(|(child, state)| {
+            let at = Value::time(1_753_000_000, 0);
+            let (sending, receiving) = (Value::text(child), Value::text(&world.plan.site));
+            Row::Cells(vec![sending, receiving, Value::Number(i64::from(*state)), at])
+        })),
+    }
+}
+
+fn collections<'w>(
+    world: &'w World,
+    bounds: &Bounds,
+) -> Box<dyn Iterator<Item = (&'w str, &'w Collection)> + Send + 'w> {
+    let visible = |(id, collection): (&'w String, &'w Collection)| {
+        (!world.hidden.contains(id)).then_some((id.as_str(), collection))
+    };
+    match &bounds.collections {
+        None => Box::new(world.collections.iter().filter_map(visible)),
+        Some(wanted) => {
+            let found = wanted.iter().filter_map(|id| world.collections.get_key_value(id));
+            Box::new(found.filter_map(visible).collect::<Vec<_>>().into_iter())
+        }
+    }
+}
+
+fn sites(world: &World) -> impl Iterator<Item = Row<'_>> + Send {
+    let top_kind = if world.plan.primaries.is_empty() { 2 } else { 4 };
+    let top = (world.plan.site.as_str(), world.reports_to.as_str(), top_kind);
+    let below =
+        world.plan.primaries.iter().map(|code| (code.as_str(), world.plan.site.as_str(), 2));
+    std::iter::once(top).chain(below).map(|(code, above, kind)| {
+        Row::Cells(vec![
+            Value::text(code),
+            Value::text(format!("Site {code}")),
+            Value::text(above),
+            Value::text("localhost"),
+            Value::Number(kind),
+            Value::Number(1),
+            Value::text("5.00.9146.1000"),
+        ])
+    })
+}
+
+impl Row<'_> {
+    /// The cell of a column.
+    pub(super) fn cell(&self, view: &View, index: usize) -> Value<'_> {
+        match self {
+            Row::Cells(cells) => cells[index].clone(),
+            Row::Collection(id, collection, count) if view.name == COLLECTIONS.name => {
+                in_collections(index, id, collection, *count)
+            }
+            Row::Collection(id, collection, count) => in_collection(index, id, collection, *count),
+            Row::Member { collection, id, world, device } => {
+                let device = || device.get_or_init(|| world.device(*id));
+                match index {
+                    0 => Value::text(*collection),
+                    1 => Value::Number(i64::from(*id)),
+                    2 => Value::Number(i64::from(device().resource_type)),
+                    3 => Value::text(device().name.as_str()),
+                    5 => Value::text(device().domain.as_str()),
+                    6 => Value::maybe(device().site.as_deref()),
+                    7 => Value::bit(false),
+                    8 => Value::bit(device().has_record && *id < crate::world::DISCOVERED),
+                    9 => Value::bit(device().is_retired),
+                    _ => Value::Null,
+                }
+            }
+            Row::System(id, device) if view.name == RESOURCE_NAMES.name => match index {
+                0 => Value::Number(i64::from(*id)),
+                _ => Value::maybe(device.fqdn()),
+            },
+            Row::System(id, device) => match index {
+                0 => Value::Number(i64::from(*id)),
+                1 => Value::Number(i64::from(device.resource_type)),
+                2 | 3 => Value::text(device.name.as_str()),
+                4 => Value::maybe(device.dns_domain.as_ref().map(|d| d.to_ascii_uppercase())),
+                5 => Value::text(device.domain.as_str()),
+                6 => Value::Number(1),
+                7 => Value::bit(device.is_retired),
+                _ => Value::Number(0),
+            },
+        }
+    }
+}
+
+fn in_collection<'a>(
+    index: usize,
+    id: &'a str,
+    collection: &'a Collection,
+    count: i64,
+) -> Value<'a> {
+    let (changed, evaluated) = World::seconds(collection.version, id);
+    match index {
+        0 => Value::text(id),
+        1 => Value::text(collection.name.as_str()),
+        3 => Value::Number(i64::from(collection.kind)),
+        4 => Value::Number(count),
+        5 => Value::Number(1),
+        6 => Value::time(changed, 870),
+        7 => Value::time(evaluated, 0),
+        8 => Value::text("SMS_R_System"),
+        _ => Value::Null,
+    }
+}
+
+fn in_collections<'a>(
+    index: usize,
+    id: &'a str,
+    collection: &'a Collection,
+    count: i64,
+) -> Value<'a> {
+    let (_, evaluated) = World::seconds(collection.version, id);
+    match index {
+        // Some number of its own: nothing may join it to the eight characters.
+        0 => Value::Number(16_777_216 + i64::from(crc(id))),
+        1 => Value::text(id),
+        2 => Value::text(collection.name.as_str()),
+        3 => Value::Number(i64::from(collection.kind)),
+        4 => Value::Number(count),
+        5 => Value::maybe((collection.folder != "/").then_some(collection.folder.as_str())),
+        6 => Value::time(evaluated, 0),
+        _ => Value::time(0, 0),
+    }
+}
+
+fn crc(id: &str) -> u16 {
+    id.bytes().fold(0, |sum: u16, b| sum.wrapping_mul(31).wrapping_add(u16::from(b)))
+}
