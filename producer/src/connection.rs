@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
-use cmsync_configmgr::Site;
 use cmsync_queue::Queue;
 use cmsync_schemas::{Clock, Control, Health, Status, topics};
 use roaring::RoaringBitmap;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{ConnectionConfig, Options};
 use crate::devices::DeviceTable;
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::schedule;
@@ -28,7 +28,7 @@ const ONCE_CYCLES: u32 = 5;
 pub(crate) struct Connection {
     pub(crate) config: ConnectionConfig,
     pub(crate) options: Options,
-    pub(crate) site: Arc<dyn Site>,
+    pub(crate) site: Arc<Measured>,
     pub(crate) memory: Memory,
     pub(crate) devices: Arc<RwLock<DeviceTable>>,
     pub(crate) publisher: Publisher,

@@ -1,10 +1,10 @@
 //! One poll and all that it leads to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_configmgr::Collection;
+use cmsync_configmgr::{Collection, Site};
 use cmsync_schemas::MAX_CLOCK_SKEW;
 use roaring::RoaringBitmap;
 use tokio::task::JoinSet;
@@ -16,8 +16,9 @@ use crate::connection::Connection;
 use crate::error::Error;
 use crate::guard;
 use crate::holds::{Candidate, SHORT};
+use crate::measured::Measured;
 use crate::publish::Finish;
-use crate::reading::{self, Reading, Settled};
+use crate::reading::{self, Batch, Reading, Settled};
 use crate::schedule;
 use crate::state::{Kept, RunState};
 use crate::waiting::WAITS;
@@ -36,6 +37,8 @@ impl Connection {
     pub(crate) async fn poll(&mut self) -> Result<(), Error> {
         let outcome = self.read_site().await;
         self.publisher.flush().await?;
+        self.metrics.site_seconds.absolute(self.site.spent().as_secs());
+        self.metrics.wait_seconds.absolute(self.site.waited().as_secs());
         if outcome.is_ok() {
             self.metrics.polls.increment(1);
         }
@@ -174,8 +177,10 @@ impl Connection {
         &mut self,
         wanted: &BTreeMap<String, Collection>,
     ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
-        let mut waiting =
-            wanted.values().filter(|c| self.is_dirty(c)).cloned().collect::<Vec<_>>().into_iter();
+        let mut waiting: VecDeque<Collection> =
+            wanted.values().filter(|c| self.is_dirty(c)).cloned().collect();
+        // Few are spread over the reads that go on at once.
+        let together = self.site.together().min(waiting.len().div_ceil(READS));
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
@@ -183,10 +188,10 @@ impl Connection {
         loop {
             while reads.len() < READS
                 && failed_in_a_row < READS
-                && let Some(collection) = waiting.next()
+                && let Some(batch) = reading::next_batch(&mut waiting, together)
             {
-                let site = Arc::clone(&self.site);
-                let read = reading::read(site, collection, Arc::clone(&self.devices));
+                let site: Arc<dyn Site> = Arc::<Measured>::clone(&self.site);
+                let read = reading::read(site, batch, Arc::clone(&self.devices));
                 reads.spawn(read.in_current_span());
             }
             // What was read before waits for company and not for a slow read.
@@ -200,24 +205,28 @@ impl Connection {
             let Some(done) = done else {
                 break;
             };
-            let Ok((collection, read)) = done else {
+            let Ok(Batch { done, left }) = done else {
                 continue;
             };
-            match read {
-                Ok(reading) => {
-                    failed_in_a_row = 0;
-                    candidates.extend(self.take_reading(reading).await?);
-                    self.publisher.flush_due().await?;
-                }
-                Err(error) => {
-                    // An error of its own read resets what two reads would have to agree on.
-                    if let Some(kept) = self.memory.collections.get_mut(&collection.id) {
-                        kept.run.pending = None;
+            // A read of several that failed goes on where it stopped.
+            left.into_iter().rev().for_each(|collection| waiting.push_front(collection));
+            for (collection, read) in done {
+                match read {
+                    Ok(reading) => {
+                        failed_in_a_row = 0;
+                        candidates.extend(self.take_reading(reading).await?);
+                        self.publisher.flush_due().await?;
                     }
-                    failed_in_a_row += 1;
-                    let id = &collection.id;
-                    tracing::warn!(collection = id, %error, "failed to read a collection");
-                    failure.get_or_insert(error);
+                    Err(error) => {
+                        // An error of its own read resets what two reads would have to agree on.
+                        if let Some(kept) = self.memory.collections.get_mut(&collection.id) {
+                            kept.run.pending = None;
+                        }
+                        failed_in_a_row += 1;
+                        let id = &collection.id;
+                        tracing::warn!(collection = id, %error, "failed to read a collection");
+                        failure.get_or_insert(error);
+                    }
                 }
             }
         }

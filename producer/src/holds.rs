@@ -1,5 +1,6 @@
 //! Removals on their way: those that go, those that wait for a person, and what the person says.
 
+use cmsync_configmgr::Site as _;
 use cmsync_schemas::Health;
 use roaring::RoaringBitmap;
 

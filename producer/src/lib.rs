@@ -11,6 +11,7 @@ mod devices;
 mod error;
 mod guard;
 mod holds;
+mod measured;
 mod metrics;
 mod orders;
 mod publish;

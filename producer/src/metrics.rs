@@ -7,6 +7,10 @@ cmsync_schemas::declare_metrics! {
     poll_failures: Counter = "cmsync_producer_poll_failures_total";
     /// Time of a poll with all that it led to.
     poll_seconds: Histogram = "cmsync_producer_poll_seconds";
+    /// Time that the site was busy with what it was asked, waits for its bounds included.
+    site_seconds: Counter = "cmsync_producer_site_seconds_total";
+    /// Time that reads waited for the bounds on what the site is asked for.
+    wait_seconds: Counter = "cmsync_producer_site_wait_seconds_total";
     /// Membership rows read.
     rows_read: Counter = "cmsync_producer_rows_read_total";
     /// Reads that did not agree with the site's own count, or whose change times moved.

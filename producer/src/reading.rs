@@ -1,9 +1,9 @@
 //! One read of a collection's members, and whether it counts as complete.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use cmsync_configmgr::{Collection, MemberRow, MemberSink, Site};
+use cmsync_configmgr::{Collection, CollectionsSink, MemberRow, Site};
 use roaring::RoaringBitmap;
 
 use crate::devices::DeviceTable;
@@ -14,6 +14,8 @@ const PATIENCE: u32 = 3;
 /// Reads in a row that show less than is counted, of a collection that never stands still, before that is
 /// no chance.
 const LONG_PATIENCE: u32 = 10;
+/// Members of one read of several collections: what a fault costs, and what is held of it.
+const MOST_MEMBERS: i64 = 2_000_000;
 /// Longest name that a computer can have, as DNS counts.
 const MAX_NAME: usize = 255;
 
@@ -57,7 +59,7 @@ impl Sink<'_> {
     }
 }
 
-impl MemberSink for Sink<'_> {
+impl Sink<'_> {
     fn row(&mut self, row: &MemberRow<'_>) {
         let Ok(id) = u32::try_from(row.resource_id) else {
             return;
@@ -88,10 +90,6 @@ impl MemberSink for Sink<'_> {
             }
         }
     }
-
-    fn restart(&mut self) {
-        *self = Self::new(self.devices);
-    }
 }
 
 impl<'a> Sink<'a> {
@@ -113,24 +111,111 @@ pub(crate) fn is_computer_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= MAX_NAME && !name.contains(forbidden)
 }
 
-/// Reads a collection, and its count and token after it.
+/// The rows of several collections, each for itself.
+struct Sinks<'a> {
+    devices: &'a RwLock<DeviceTable>,
+    /// The collection whose rows come.
+    current: Option<(String, Sink<'a>)>,
+    complete: HashMap<String, Sink<'a>>,
+}
+
+impl CollectionsSink for Sinks<'_> {
+    fn collection(&mut self, id: &str) {
+        if let Some((before, sink)) = self.current.take()
+            && before != id
+        {
+            self.complete.insert(before, sink);
+        }
+        self.current = Some((id.to_owned(), Sink::new(self.devices)));
+    }
+
+    fn row(&mut self, row: &MemberRow<'_>) {
+        if let Some((_, sink)) = &mut self.current {
+            sink.row(row);
+        }
+    }
+}
+
+/// The next collections that are read together: not more members than a read should be long.
+pub(crate) fn next_batch(
+    waiting: &mut VecDeque<Collection>,
+    together: usize,
+) -> Option<Vec<Collection>> {
+    let mut batch = vec![waiting.pop_front()?];
+    let mut members = batch.iter().map(|c| c.member_count).sum::<i64>();
+    while batch.len() < together
+        && let Some(next) = waiting.pop_front_if(|next| members + next.member_count <= MOST_MEMBERS)
+    {
+        members += next.member_count;
+        batch.push(next);
+    }
+    Some(batch)
+}
+
+/// What came of one read of several collections.
+pub(crate) struct Batch {
+    /// Those that were read, and the one at which the read failed.
+    pub(crate) done: Vec<(Collection, Result<Reading, cmsync_configmgr::Error>)>,
+    /// Those that it had not come to.
+    pub(crate) left: Vec<Collection>,
+}
+
+/// Reads collections, and their counts and tokens after it.
 pub(crate) async fn read(
     site: Arc<dyn Site>,
-    before: Collection,
+    wanted: Vec<Collection>,
     devices: Arc<RwLock<DeviceTable>>,
-) -> (Collection, Result<Reading, cmsync_configmgr::Error>) {
-    let mut sink = Sink::new(&devices);
-    if let Err(error) = site.members(&before.id, &mut sink).await {
-        return (before, Err(error));
+) -> Batch {
+    let ids: Vec<String> = wanted.iter().map(|collection| collection.id.clone()).collect();
+    let mut sinks = Sinks { devices: &devices, current: None, complete: HashMap::new() };
+    let failure = site.members_of(&ids, &mut sinks).await.err();
+    let Sinks { mut complete, current, .. } = sinks;
+    let mut batch = Batch { done: Vec::new(), left: Vec::new() };
+    let (mut read, mut rest) = (Vec::new(), Vec::new());
+    for before in wanted {
+        let is_current = current.as_ref().is_some_and(|(id, _)| *id == before.id);
+        match complete.remove(&before.id) {
+            Some(sink) => read.push((before, sink)),
+            // Where nothing failed, the last is complete, and those without rows have none.
+            None if failure.is_none() && !is_current => read.push((before, Sink::new(&devices))),
+            None => rest.push((before, is_current)),
+        }
     }
-    let after = match site.collection(&before.id).await {
-        Ok(after) => after,
-        Err(error) => return (before, Err(error)),
-    };
-    let Sink { rows, computers, unknown, renamed, sites, .. } = sink;
-    let reading =
-        Reading { before: before.clone(), after, rows, computers, unknown, renamed, sites };
-    (before, Ok(reading))
+    match failure {
+        None => read
+            .extend(rest.into_iter().zip(current).map(|((before, _), (_, sink))| (before, sink))),
+        Some(error) => {
+            // The one at which it failed, or the first, is not tried again at once.
+            rest.sort_by_key(|(_, is_current)| !is_current);
+            let mut rest = rest.into_iter().map(|(before, _)| before);
+            batch.done.extend(rest.next().map(|before| (before, Err(error))));
+            batch.left.extend(rest);
+        }
+    }
+    let ids: Vec<String> = read.iter().map(|(before, _)| before.id.clone()).collect();
+    if ids.is_empty() {
+        return batch;
+    }
+    match site.collections_of(&ids).await {
+        Ok(found) => {
+            let mut after: HashMap<String, Collection> =
+                found.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
+            batch.done.extend(read.into_iter().map(|(before, sink)| {
+                let after = after.remove(&before.id);
+                let Sink { rows, computers, unknown, renamed, sites, .. } = sink;
+                let kept = before.clone();
+                let reading =
+                    Reading { before: kept, after, rows, computers, unknown, renamed, sites };
+                (before, Ok(reading))
+            }));
+        }
+        Err(error) => {
+            let mut read = read.into_iter().map(|(before, _)| before);
+            batch.done.extend(read.next().map(|before| (before, Err(error))));
+            batch.left.extend(read);
+        }
+    }
+    batch
 }
 
 /// Whether removals may be told from a read.
@@ -247,6 +332,102 @@ mod tests {
         }
         for bad in ["", "a b", "a\\b", "a\u{7}", "a:b", &"x".repeat(256)] {
             assert!(!is_computer_name(bad), "{bad}");
+        }
+    }
+
+    /// Gives one row of each collection until it fails.
+    struct Failing {
+        at: usize,
+    }
+
+    #[async_trait::async_trait]
+    impl Site for Failing {
+        async fn hierarchy(&self) -> Result<cmsync_configmgr::Hierarchy, cmsync_configmgr::Error> {
+            unreachable!("nobody asks")
+        }
+
+        async fn collections(&self) -> Result<Vec<Collection>, cmsync_configmgr::Error> {
+            unreachable!("nobody asks")
+        }
+
+        async fn collection(
+            &self,
+            id: &str,
+        ) -> Result<Option<Collection>, cmsync_configmgr::Error> {
+            Ok(Some(collection(id)))
+        }
+
+        async fn members(
+            &self,
+            _: &str,
+            _: &mut dyn cmsync_configmgr::MemberSink,
+        ) -> Result<(), cmsync_configmgr::Error> {
+            unreachable!("nobody asks")
+        }
+
+        async fn members_of(
+            &self,
+            ids: &[String],
+            sink: &mut dyn CollectionsSink,
+        ) -> Result<(), cmsync_configmgr::Error> {
+            for (index, id) in ids.iter().enumerate() {
+                sink.collection(id);
+                let (name, domain, assigned_site) = ("PC1".into(), None, None);
+                let (resource_id, resource_type, is_retired) = (7, 5, false);
+                sink.row(&MemberRow {
+                    resource_id,
+                    resource_type,
+                    name,
+                    domain,
+                    assigned_site,
+                    is_retired,
+                });
+                if index == self.at {
+                    return Err(cmsync_configmgr::Error::Answer {
+                        host: "h".into(),
+                        class: "c".into(),
+                        detail: "d".into(),
+                    });
+                }
+            }
+            Ok(())
+        }
+
+        async fn devices(
+            &self,
+            _: &cmsync_configmgr::DeviceScope,
+        ) -> Result<Vec<cmsync_configmgr::DeviceRow>, cmsync_configmgr::Error> {
+            unreachable!("nobody asks")
+        }
+
+        async fn account(&self) -> Result<Option<String>, cmsync_configmgr::Error> {
+            unreachable!("nobody asks")
+        }
+    }
+
+    fn collection(id: &str) -> Collection {
+        let (id, name, folder) = (id.to_owned(), "n".into(), "/".into());
+        Collection { id, name, folder, member_count: 1, token: "t".into() }
+    }
+
+    #[tokio::test]
+    async fn a_read_of_several_that_fails_goes_on_where_it_stopped() {
+        for at in 0..5 {
+            let wanted = ["A", "B", "C", "D"].map(collection).to_vec();
+            let Batch { done, left } = read(Arc::new(Failing { at }), wanted, Arc::default()).await;
+            let ids = |good: bool| {
+                let some = done.iter().filter(|(_, read)| read.is_ok() == good);
+                some.map(|(c, _)| c.id.as_str()).collect::<Vec<_>>()
+            };
+            let all = ["A", "B", "C", "D"];
+            let (complete, failed, rest) = match at {
+                4 => (&all[..], &[][..], &[][..]),
+                at => (&all[..at], &all[at..=at], &all[at + 1..]),
+            };
+            assert_eq!((&*ids(true), &*ids(false)), (complete, failed));
+            assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), rest);
+            let rows = done.iter().filter_map(|(_, read)| read.as_ref().ok());
+            assert!(rows.into_iter().all(|read| read.rows.len() == 1));
         }
     }
 }

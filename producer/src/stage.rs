@@ -16,6 +16,7 @@ use crate::backlog::Backlog;
 use crate::config::{ConnectionConfig, Options};
 use crate::connection::{Connection, Stopped};
 use crate::error::Error;
+use crate::measured::Measured;
 use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::state::{self, Memory};
@@ -269,7 +270,7 @@ impl Stage {
         Connection {
             config: job.config.clone(),
             options: context.options.clone(),
-            site: Arc::clone(&job.site),
+            site: Arc::new(Measured::new(Arc::clone(&job.site))),
             memory,
             devices,
             publisher,

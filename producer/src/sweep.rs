@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use cmsync_configmgr::{DeviceRow, DeviceScope};
+use cmsync_configmgr::{DeviceRow, DeviceScope, Site as _};
 use cmsync_schemas::Device;
 use roaring::RoaringBitmap;
 use tokio::time::Instant;

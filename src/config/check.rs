@@ -228,7 +228,8 @@ pub(super) fn site(
     let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), timeouts);
     let authentication = super::site_identity::check(checker, connection, whole)?;
     let account = written.account.clone();
-    let settings = cmsync_configmgr::Settings { providers, page_size, account };
+    let settings =
+        cmsync_configmgr::Settings { providers, page_size, account, limits: written.limits() };
     let service = AdminService { http, settings, authentication };
     Some(Site { source: Source::AdminService(Box::new(service)), page_size })
 }

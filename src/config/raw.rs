@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cmsync_azure::Cloud;
-use cmsync_configmgr::Encryption;
+use cmsync_configmgr::{Encryption, Limits};
 use cmsync_schemas::kql::Names;
 use serde::{Deserialize, Serialize};
 
@@ -199,8 +199,20 @@ pub(crate) struct Site {
     pub(crate) connect_timeout: Duration,
     #[serde(with = "humantime_serde")]
     pub(crate) read_timeout: Duration,
+    /// Most requests and rows that the site is asked for in a second; 0 for no bound.
+    pub(crate) max_requests_per_second: u32,
+    pub(crate) max_rows_per_second: u32,
     /// Allows http to loopback addresses, for tests.
     pub(crate) allow_insecure: bool,
+}
+
+impl Site {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            requests_per_second: self.max_requests_per_second,
+            rows_per_second: self.max_rows_per_second,
+        }
+    }
 }
 
 impl Default for Site {
@@ -215,6 +227,8 @@ impl Default for Site {
             connect_timeout: Duration::from_secs(10),
             // A dead provider process lets clients hang; a slow class takes more than a minute.
             read_timeout: Duration::from_secs(120),
+            max_requests_per_second: 0,
+            max_rows_per_second: 0,
             allow_insecure: false,
         }
     }

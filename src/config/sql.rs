@@ -57,6 +57,7 @@ pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Opti
             ca_file: site.ca_file.clone(),
             read_only: written.read_only,
             connections: written.connections,
+            limits: site.limits(),
             connect_timeout: site.connect_timeout,
             read_timeout: site.read_timeout,
         },

@@ -5,6 +5,7 @@
 //! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use cmsync_http::Client;
@@ -14,6 +15,7 @@ use url::Url;
 
 use crate::authentication::Authenticate;
 use crate::error::Error;
+use crate::load::{Limits, Load};
 use crate::query::{Query, answer, host};
 use crate::rows::{
     Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System, SystemRole,
@@ -34,6 +36,8 @@ pub struct Settings {
     pub page_size: usize,
     /// The account's logon name, for example `CONTOSO\svc-cmsync`, to watch its rights.
     pub account: Option<String>,
+    /// How much is asked for.
+    pub limits: Limits,
 }
 
 /// A site read through its administration service.
@@ -44,6 +48,7 @@ pub struct AdminService {
     /// The provider that answered last.
     current: AtomicUsize,
     pub(crate) requests: Semaphore,
+    pub(crate) load: Load,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
@@ -56,6 +61,7 @@ impl AdminService {
         Self {
             client,
             authenticate,
+            load: Load::new(settings.limits),
             settings,
             current: AtomicUsize::new(0),
             requests: Semaphore::new(MAX_REQUESTS),
@@ -338,6 +344,10 @@ impl Site for AdminService {
 
     fn clock_skew(&self) -> Option<i64> {
         self.client.clock_skew()
+    }
+
+    fn waited(&self) -> Duration {
+        self.load.waited()
     }
 
     async fn collections(&self) -> Result<Vec<Collection>, Error> {

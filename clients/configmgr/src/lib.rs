@@ -8,6 +8,7 @@ mod authentication;
 mod error;
 #[cfg(feature = "kerberos")]
 mod kerberos;
+mod load;
 mod query;
 mod rows;
 mod selection;
@@ -20,9 +21,10 @@ pub use authentication::{Authenticate, Bearer};
 pub use error::Error;
 #[cfg(feature = "kerberos")]
 pub use kerberos::Kerberos;
+pub use load::Limits;
 pub use selection::{Selection, Selector};
 pub use site::{
-    Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link, MemberRow, MemberSink,
-    Site, SiteInfo,
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link,
+    MemberRow, MemberSink, Site, SiteInfo,
 };
 pub use sql::{Encryption, Port, SqlLogin, SqlSettings, SqlSite, queries};

@@ -75,6 +75,7 @@ impl AdminService {
     ) -> Result<(usize, Option<String>), Error> {
         let host = host(url);
         let _permit = self.requests.acquire().await.map_err(|_| answer(&host, class, "stopped"))?;
+        self.load.request().await;
         let authorization =
             self.authenticate.authorization(url.host_str().unwrap_or_default()).await?;
         let request = self
@@ -88,6 +89,7 @@ impl AdminService {
         }
         let mut splitter = Splitter::default();
         let mut rows = 0;
+        let mut counted = 0;
         while let Some(piece) = Client::chunk(&mut response).await? {
             let fed = splitter.feed(&piece, |row| {
                 rows += 1;
@@ -100,6 +102,7 @@ impl AdminService {
                     return Err(answer(&host, class, &format!("row {rows}: {error}")));
                 }
             }
+            self.load.rows(rows - std::mem::replace(&mut counted, rows)).await;
         }
         let whole = splitter.finish().map_err(|e| answer(&host, class, &e.to_string()))?;
         let envelope: Envelope =

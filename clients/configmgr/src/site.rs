@@ -1,6 +1,7 @@
 //! What a site can be asked, whatever it is read through.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -173,6 +174,32 @@ pub trait MemberSink: Send {
     fn restart(&mut self);
 }
 
+/// Takes the rows of one read of several collections.
+pub trait CollectionsSink: Send {
+    /// Rows of this collection follow, from its first; what came of it before counts no more. Those of
+    /// the collection before it are complete.
+    fn collection(&mut self, id: &str);
+
+    /// A row. Rows of a collection may come in any order and more than once.
+    fn row(&mut self, row: &MemberRow<'_>);
+}
+
+/// One collection of several.
+struct One<'a> {
+    id: &'a str,
+    sink: &'a mut dyn CollectionsSink,
+}
+
+impl MemberSink for One<'_> {
+    fn row(&mut self, row: &MemberRow<'_>) {
+        self.sink.row(row);
+    }
+
+    fn restart(&mut self) {
+        self.sink.collection(self.id);
+    }
+}
+
 /// A Configuration Manager site.
 #[async_trait]
 pub trait Site: Send + Sync {
@@ -200,6 +227,40 @@ pub trait Site: Send + Sync {
     /// When the rows did not come whole; what the sink holds is then worthless.
     async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error>;
 
+    /// How many collections one read is best of; 1 where each is a read of its own.
+    fn together(&self) -> usize {
+        1
+    }
+
+    /// Every member row of some collections, one collection after the other, in any order; those
+    /// without members may be passed over.
+    ///
+    /// # Errors
+    /// When the rows did not come whole: those of collections that others followed are complete.
+    async fn members_of(
+        &self,
+        collections: &[String],
+        sink: &mut dyn CollectionsSink,
+    ) -> Result<(), Error> {
+        for id in collections {
+            sink.collection(id);
+            self.members(id, &mut One { id, sink }).await?;
+        }
+        Ok(())
+    }
+
+    /// Some collections anew; those that are not there are missing.
+    ///
+    /// # Errors
+    /// When the site does not answer or refuses.
+    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
+        let mut found = Vec::new();
+        for id in ids {
+            found.extend(self.collection(id).await?);
+        }
+        Ok(found)
+    }
+
     /// Devices, in order of id. An empty answer to [`DeviceScope::After`] is the end.
     ///
     /// # Errors
@@ -209,6 +270,11 @@ pub trait Site: Send + Sync {
     /// Seconds that this machine's clock is ahead of the site's, where its answers tell.
     fn clock_skew(&self) -> Option<i64> {
         None
+    }
+
+    /// Time that was spent waiting for the bounds on what the site is asked for.
+    fn waited(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The service connection point; `None` where there is none or it cannot be read.

@@ -15,6 +15,7 @@ mod settings;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tiberius::ToSql;
@@ -23,7 +24,10 @@ use tokio::time::Instant;
 use self::pool::{Isolation, Pool};
 pub use self::settings::{Encryption, Port, SqlLogin, SqlSettings};
 use crate::error::Error;
-use crate::site::{Collection, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site, full_name};
+use crate::site::{
+    Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, MemberRow, MemberSink, Site,
+    full_name,
+};
 
 /// Views that every read needs, with the columns of each.
 const NEEDED: [(&str, &[&str]); 6] = [
@@ -59,6 +63,20 @@ const NEEDED: [(&str, &[&str]); 6] = [
     ("v_RA_System_ResourceNames", &["ResourceID", "Resource_Names0"]),
     ("v_Site", &["SiteCode", "SiteName", "ReportingSiteCode", "Type", "Status", "Version"]),
 ];
+
+/// Collections of one read: enough that what comes before its first row is of no account.
+const TOGETHER: usize = 64;
+
+/// Takes the rows of the one collection that was asked for.
+struct Alone<'a>(&'a mut dyn MemberSink);
+
+impl CollectionsSink for Alone<'_> {
+    fn collection(&mut self, _: &str) {}
+
+    fn row(&mut self, row: &MemberRow<'_>) {
+        self.0.row(row);
+    }
+}
 
 /// A site read through its database.
 pub struct SqlSite {
@@ -174,31 +192,16 @@ impl SqlSite {
         })
     }
 
-    async fn read_collections(&self, id: Option<&str>) -> Result<Vec<Collection>, Error> {
-        let (query, folder) = match id {
-            None => (queries::COLLECTIONS, queries::FOLDERS),
-            Some(_) => (queries::COLLECTION, queries::FOLDER),
-        };
-        let parameters: Vec<&dyn ToSql> = id.iter().map(|id| id as &dyn ToSql).collect();
-        let mut not_ids = 0;
-        let found = self.all(query, &parameters, |row| Some(rows::collection(row)));
-        let mut found: Vec<Collection> = found
-            .await?
-            .into_iter()
-            .filter_map(|row| {
-                row.or_else(|| {
-                    not_ids += 1;
-                    None
-                })
-            })
-            .collect();
-        if not_ids > 0 && found.is_empty() && id.is_none() {
+    async fn read_collections(&self) -> Result<Vec<Collection>, Error> {
+        let rows = self.all(queries::COLLECTIONS, &[], |row| Some(rows::collection(row))).await?;
+        if !rows.is_empty() && rows.iter().all(Option::is_none) {
             let text = "CollectionID of dbo.v_Collection is not the text of eight characters that it \
                         should be";
             return Err(self.answer(text));
         }
+        let mut found: Vec<Collection> = rows.into_iter().flatten().collect();
         let folders: HashMap<String, String> =
-            self.all(folder, &parameters, rows::folder).await?.into_iter().collect();
+            self.all(queries::FOLDERS, &[], rows::folder).await?.into_iter().collect();
         for collection in &mut found {
             if let Some(folder) = folders.get(&collection.id) {
                 collection.folder.clone_from(folder);
@@ -263,27 +266,60 @@ impl Site for SqlSite {
         *self.clock_skew.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn collections(&self) -> Result<Vec<Collection>, Error> {
-        self.read_collections(None).await
+    fn waited(&self) -> Duration {
+        self.pool.waited()
     }
 
+    async fn collections(&self) -> Result<Vec<Collection>, Error> {
+        self.read_collections().await
+    }
+
+    /// Without its folder, which is of no interest where one collection is looked at anew.
     async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
-        let found = self.read_collections(Some(id)).await?;
-        Ok(found.into_iter().find(|c| c.id == id))
+        Ok(self.collections_of(&[id.to_owned()]).await?.into_iter().next())
+    }
+
+    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
+        let query = queries::with_list(queries::SOME_COLLECTIONS, ids.len());
+        let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+        let mut found = self.all(&query, &parameters, rows::collection).await?;
+        found.retain(|collection| ids.contains(&collection.id));
+        Ok(found)
+    }
+
+    fn together(&self) -> usize {
+        TOGETHER
     }
 
     async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
         sink.restart();
-        let mut strange = 0_u64;
+        self.members_of(&[collection.to_owned()], &mut Alone(sink)).await
+    }
+
+    async fn members_of(
+        &self,
+        collections: &[String],
+        sink: &mut dyn CollectionsSink,
+    ) -> Result<(), Error> {
+        let query = queries::with_list(queries::MEMBERS, collections.len());
+        let parameters: Vec<&dyn ToSql> = collections.iter().map(|id| id as &dyn ToSql).collect();
+        let (mut current, mut strange) = (String::new(), 0_u64);
         let mut on_row = |row| match rows::member(row) {
-            Some((of, member)) if of == collection => sink.row(&member),
-            _ => strange += 1,
+            Some((of, member)) => {
+                if of != current && collections.iter().any(|wanted| *wanted == of) {
+                    sink.collection(&of);
+                    current = of.into_owned();
+                } else if of != current {
+                    strange += 1;
+                    return;
+                }
+                sink.row(&member);
+            }
+            None => strange += 1,
         };
-        self.pool.each(queries::MEMBERS, &[&collection], &mut on_row).await?;
+        self.pool.each(&query, &parameters, &mut on_row).await?;
         if strange > 0 {
-            return Err(
-                self.answer(format!("{strange} rows of members of {collection} make no sense"))
-            );
+            return Err(self.answer(format!("{strange} rows of members make no sense")));
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tiberius::{IsolationLevel, QueryItem, Row, ToSql};
 use tokio::sync::Semaphore;
@@ -11,6 +12,7 @@ use super::connect::{Session, connect};
 use super::failure::{Failure, failure};
 use super::settings::SqlSettings;
 use crate::error::Error;
+use crate::load::Load;
 
 /// How a query sees rows that others change meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub(super) enum Isolation {
     Locks,
 }
 
+/// Rows between two looks at the bounds.
+const COUNTED_AT_ONCE: usize = 256;
+
 /// Takes the rows of a query.
 pub(super) type OnRow<'a> = &'a mut (dyn FnMut(Row) + Send);
 
@@ -31,6 +36,7 @@ pub(super) struct Pool {
     settings: SqlSettings,
     idle: Mutex<Vec<Session>>,
     permits: Semaphore,
+    load: Load,
     isolation: AtomicU8,
 }
 
@@ -38,7 +44,8 @@ impl Pool {
     pub(super) fn new(settings: SqlSettings) -> Self {
         let permits = Semaphore::new(settings.connections.max(1));
         let isolation = AtomicU8::new(Isolation::Locks as u8);
-        Self { settings, idle: Mutex::default(), permits, isolation }
+        let load = Load::new(settings.limits);
+        Self { settings, idle: Mutex::default(), permits, load, isolation }
     }
 
     pub(super) fn settings(&self) -> &SqlSettings {
@@ -47,6 +54,10 @@ impl Pool {
 
     pub(super) fn set_isolation(&self, isolation: Isolation) {
         self.isolation.store(isolation as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn waited(&self) -> Duration {
+        self.load.waited()
     }
 
     pub(super) fn error(&self, detail: String, is_transient: bool) -> Error {
@@ -64,6 +75,7 @@ impl Pool {
         let told = |failure: Failure| self.error(failure.text, failure.is_transient);
         let _permit =
             self.permits.acquire().await.map_err(|_| self.error("stopped".into(), true))?;
+        self.load.request().await;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let is_used = idle.is_some();
         let mut session = match idle {
@@ -101,12 +113,18 @@ impl Pool {
             session.begin_transaction_with_isolation(IsolationLevel::Snapshot).await?;
         }
         let mut stream = session.query(query, parameters).await?;
+        let mut uncounted = 0;
         while let Some(item) = stream.try_next().await? {
             if let QueryItem::Row(row) = item {
                 on_row(row);
+                uncounted += 1;
+            }
+            if uncounted == COUNTED_AT_ONCE {
+                self.load.rows(std::mem::take(&mut uncounted)).await;
             }
         }
         drop(stream);
+        self.load.rows(uncounted).await;
         if is_snapshot {
             session.commit_transaction().await?;
         }

@@ -44,17 +44,13 @@ pub const COLLECTIONS: &str = "\
 SELECT c.CollectionID, c.Name, c.MemberCount, c.LastMemberChangeTime FROM dbo.v_Collection AS c \
 WHERE c.CollectionType = 2 ORDER BY c.CollectionID";
 
-/// One collection.
-pub const COLLECTION: &str = "\
+/// Some collections.
+pub const SOME_COLLECTIONS: &str = "\
 SELECT c.CollectionID, c.Name, c.MemberCount, c.LastMemberChangeTime FROM dbo.v_Collection AS c \
-WHERE c.CollectionType = 2 AND c.CollectionID = @P1";
+WHERE c.CollectionType = 2 AND c.CollectionID IN (@P1) ORDER BY c.CollectionID";
 
 /// Folders. In this view `CollectionID` is a number, and `SiteID` has the eight characters.
 pub const FOLDERS: &str = "SELECT c.SiteID, c.ObjectPath FROM dbo.v_Collections AS c";
-
-/// One collection's folder.
-pub const FOLDER: &str =
-    "SELECT c.SiteID, c.ObjectPath FROM dbo.v_Collections AS c WHERE c.SiteID = @P1";
 
 /// What is selected of members, before the collections' ids are filled in.
 pub const MEMBERS: &str = "\
@@ -80,7 +76,7 @@ SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
 WHERE n.ResourceID BETWEEN @P1 AND @P2 ORDER BY n.ResourceID";
 
 /// All of them, in the order of docs/sql.md.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 13] = [
     SESSION,
     DATABASE,
     COLUMNS,
@@ -88,9 +84,8 @@ pub const ALL: [&str; 14] = [
     SITES,
     LINKS,
     COLLECTIONS,
-    COLLECTION,
+    SOME_COLLECTIONS,
     FOLDERS,
-    FOLDER,
     MEMBERS,
     DEVICES_AFTER,
     DEVICES,

@@ -6,6 +6,8 @@ use std::time::Duration;
 use cmsync_http::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::load::Limits;
+
 /// Where the site database is, and how it is read.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
@@ -25,6 +27,8 @@ pub struct SqlSettings {
     pub read_only: bool,
     /// Connections at once, at most.
     pub connections: usize,
+    /// How much is asked for.
+    pub limits: Limits,
     /// Time until a connection stands.
     pub connect_timeout: Duration,
     /// Longest silence within an answer.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cmsync_configmgr::{AdminService, Bearer, Error, MemberRow, MemberSink, Settings, Site};
+use cmsync_configmgr::{
+    AdminService, Bearer, Error, Limits, MemberRow, MemberSink, Settings, Site,
+};
 use cmsync_http::{Client, Secret};
 use cmsync_lab::Lab;
 use secrecy::SecretString;
@@ -30,6 +32,7 @@ fn reader(lab: &Lab, directory: &tempfile::TempDir, providers: &[String]) -> Adm
             providers: providers.iter().map(|p| Url::parse(p).unwrap()).collect(),
             page_size: 1_000,
             account: Some("contoso\\SVC-cmsync".into()),
+            limits: Limits::default(),
         },
     )
 }

@@ -4,7 +4,7 @@
 use cmsync_lab::workspace::{MarkerRow, MemberRow};
 use cmsync_lab::{Options, Source};
 
-use crate::rig::{Rig, options, small};
+use crate::rig::{Rig, listening, metric, options, small};
 
 fn sql() -> Options {
     Options { source: Source::Sql, ..options(small()) }
@@ -163,4 +163,26 @@ async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works(
     assert_eq!(rig.lab.counts().site.get("SMS_FullCollectionMembership"), None);
     std::fs::write(&rig.config, edit("encryption = \"strict\"")).unwrap();
     assert!(rig.run(&["check"]).await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_on_rows_is_kept_and_the_time_it_costs_is_told() {
+    for source in [Source::Sql, Source::AdminService] {
+        let options = Options { source, ..options(small()) };
+        let mut rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
+        let text = std::fs::read_to_string(&rig.config).unwrap();
+        let bound =
+            "[connections.lab.site]\nmax_rows_per_second = 1000\nmax_requests_per_second = 50";
+        std::fs::write(&rig.config, text.replace("[connections.lab.site]", bound)).unwrap();
+        let (config, port) = listening(&rig.config);
+        rig.config = config;
+        rig.start();
+        rig.until_all_equal().await;
+        // Some 400 devices and 1,600 members at 1,000 a second.
+        rig.until(|| {
+            let waited = metric(port, "cmsync_producer_site_wait_seconds_total") >= 1.0;
+            (waited && metric(port, "cmsync_producer_site_seconds_total") >= 1.0).then_some(())
+        })
+        .await;
+    }
 }

@@ -3,10 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
+use super::schema::View;
 use super::sql::{Comparison, Term};
 use super::token::Failure;
 use super::value::{Kind, Value};
-use super::views::{Bounds, Row, View};
+use super::views::{Bounds, Row};
 use crate::server::Lab;
 
 /// What a session is, as its functions tell.

@@ -3,14 +3,17 @@
 
 mod bytes;
 mod evaluate;
+mod handshake;
 mod login;
 mod packet;
 mod prelogin;
 mod request;
+mod schema;
 mod select;
 mod session;
 mod sql;
 mod token;
+mod trouble;
 mod value;
 mod views;
 mod wrap;
@@ -22,7 +25,7 @@ use rustls::server::NoServerSessionStorage;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use self::session::Acceptors;
+use self::handshake::Acceptors;
 use crate::server::Lab;
 use crate::tls::Identity;
 
@@ -35,6 +38,6 @@ pub(crate) async fn serve(lab: Arc<Lab>, listener: TcpListener, identity: Identi
     let acceptor = |config: ServerConfig| TlsAcceptor::from(Arc::new(config));
     let acceptors = Arc::new(Acceptors { wrapped: acceptor(wrapped), strict: acceptor(strict) });
     while let Ok((socket, _)) = listener.accept().await {
-        tokio::spawn(session::serve(Arc::clone(&lab), Arc::clone(&acceptors), socket));
+        tokio::spawn(handshake::serve(Arc::clone(&lab), Arc::clone(&acceptors), socket));
     }
 }

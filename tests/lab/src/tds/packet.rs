@@ -73,6 +73,18 @@ pub(super) fn frame(kind: u8, payload: &[u8], size: usize, is_end: bool, out: &m
     }
 }
 
+/// Writes an answer that is ready.
+pub(super) async fn send<W: AsyncWrite + Unpin + ?Sized>(
+    io: &mut W,
+    payload: &[u8],
+    size: usize,
+) -> io::Result<()> {
+    let mut out = Vec::new();
+    frame(ANSWER, payload, size, true, &mut out);
+    io.write_all(&out).await?;
+    io.flush().await
+}
+
 /// Writes one answer, packet by packet. Its last token is always in the packet that ends it, which is
 /// what clients look for.
 pub(super) struct Answer<'a> {

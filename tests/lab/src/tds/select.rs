@@ -1,15 +1,16 @@
 //! One query, answered row by row.
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 
 use super::evaluate::{Facts, Scope, bounds, kind_of};
 use super::packet::Answer;
+use super::schema::{self, View};
 use super::sql::{Select, Term};
 use super::token::{self, Failure};
+use super::trouble::{Trouble, trouble};
 use super::value::{Column, Kind, Value};
-use super::views::{self, Row, Rows, View};
+use super::views::{self, Row, Rows};
 use crate::faults::Faults;
 use crate::server::Lab;
 use crate::world::World;
@@ -32,13 +33,6 @@ pub(super) struct Context<'a> {
     pub(super) world: Arc<World>,
     /// Whether the client wants no more.
     pub(super) is_cancelled: &'a mut (dyn FnMut() -> bool + Send + Sync),
-}
-
-/// What goes wrong with a query, as the lab's faults say.
-struct Trouble {
-    is_cut: bool,
-    failure: Option<Failure>,
-    unreadable: HashSet<String>,
 }
 
 /// Something that is written in each row.
@@ -111,7 +105,7 @@ fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>,
     };
     let faults = context.lab.faults();
     let found = View::find(schema, name).filter(|view| {
-        let is_own = views::OWN.iter().any(|own| own.name == view.name);
+        let is_own = schema::OWN.iter().any(|own| own.name == view.name);
         !faults.sql.missing.contains(view.name)
             && (!is_own || context.facts.database.starts_with("CM_"))
     });
@@ -125,61 +119,6 @@ fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>,
         return Err(Failure::new(229, 14, text));
     }
     Ok(Some(view))
-}
-
-/// Counts the query and takes what faults there are for it.
-async fn trouble(view: Option<&View>, lab: &Lab, facts: &Facts) -> Trouble {
-    let mut trouble = Trouble { is_cut: false, failure: None, unreadable: HashSet::new() };
-    let Some(view) = view else { return trouble };
-    *lab.counts().site.entry(view.class.to_owned()).or_default() += 1;
-    let mut stall = None;
-    if views::OWN.iter().any(|own| own.name == view.name) {
-        let mut faults = lab.faults();
-        let faults: &mut Faults = &mut faults;
-        if Faults::take(&mut faults.stalls.0) {
-            stall = Some(faults.stalls.1);
-        }
-        if Faults::take(&mut faults.site_status.0) {
-            trouble.failure = Some(failure_like(faults.site_status.1, &facts.login));
-        } else if Faults::take(&mut faults.sql.errors.0) {
-            trouble.failure = Some(known_failure(faults.sql.errors.1));
-        } else {
-            trouble.is_cut = Faults::take(&mut faults.cut_answers);
-        }
-        if view.name == views::MEMBERSHIP.name {
-            trouble.unreadable.clone_from(&faults.unreadable);
-        }
-    }
-    if let Some(stall) = stall {
-        tokio::time::sleep(stall).await;
-    }
-    trouble
-}
-
-/// What a database says where an administration service would answer with this status.
-fn failure_like(status: u16, login: &str) -> Failure {
-    match status {
-        401 => Failure::new(18_456, 14, format!("Login failed for user '{login}'.")),
-        403 | 404 => Failure::new(229, 14, "The SELECT permission was denied on the object."),
-        _ => known_failure(1205),
-    }
-}
-
-/// Errors as SQL Server words them.
-fn known_failure(number: u32) -> Failure {
-    match number {
-        1205 => Failure::new(
-            1205,
-            13,
-            "Transaction (Process ID 51) was deadlocked on lock resources with another process and \
-             has been chosen as the deadlock victim. Rerun the transaction.",
-        ),
-        1222 => Failure::new(1222, 16, "Lock request time out period exceeded."),
-        3960 => {
-            Failure::new(3960, 16, "Snapshot isolation transaction aborted due to update conflict.")
-        }
-        number => Failure::new(number, 16, "An error of the database."),
-    }
 }
 
 type Outputs<'t> = (Vec<Column>, Vec<Output<'t>>);
@@ -262,7 +201,7 @@ fn columns_of_views<'w>(lab: &Lab) -> impl Iterator<Item = Row<'w>> + Send + use
         (faults.sql.missing.clone(), faults.sql.denied.clone())
     };
     let is_there = move |view: &&View| !missing.contains(view.name) && !denied.contains(view.name);
-    views::OWN.into_iter().filter(is_there).flat_map(|view| {
+    schema::OWN.into_iter().filter(is_there).flat_map(|view| {
         view.columns.iter().map(move |(name, kind)| {
             Row::Cells(vec![
                 Value::text(view.schema),

@@ -1,0 +1,92 @@
+//! A site whose time is taken: what it was asked costs it something, and an administrator asks how much.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cmsync_configmgr::{
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy,
+    MemberSink, Site,
+};
+use tokio::time::Instant;
+
+/// A site, and how long its answers took together.
+pub(crate) struct Measured {
+    site: Arc<dyn Site>,
+    micros: AtomicU64,
+}
+
+impl Measured {
+    pub(crate) fn new(site: Arc<dyn Site>) -> Self {
+        Self { site, micros: AtomicU64::new(0) }
+    }
+
+    /// Time of all answers; of two at once, that of both.
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    async fn during<T>(&self, answer: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let answer = answer.await;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+        answer
+    }
+}
+
+#[async_trait]
+impl Site for Measured {
+    async fn hierarchy(&self) -> Result<Hierarchy, Error> {
+        self.during(self.site.hierarchy()).await
+    }
+
+    async fn collections(&self) -> Result<Vec<Collection>, Error> {
+        self.during(self.site.collections()).await
+    }
+
+    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
+        self.during(self.site.collection(id)).await
+    }
+
+    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
+        self.during(self.site.collections_of(ids)).await
+    }
+
+    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
+        self.during(self.site.members(collection, sink)).await
+    }
+
+    fn together(&self) -> usize {
+        self.site.together()
+    }
+
+    async fn members_of(
+        &self,
+        collections: &[String],
+        sink: &mut dyn CollectionsSink,
+    ) -> Result<(), Error> {
+        self.during(self.site.members_of(collections, sink)).await
+    }
+
+    async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {
+        self.during(self.site.devices(scope)).await
+    }
+
+    fn clock_skew(&self) -> Option<i64> {
+        self.site.clock_skew()
+    }
+
+    fn waited(&self) -> Duration {
+        self.site.waited()
+    }
+
+    async fn connection_point(&self) -> Result<Option<ConnectionPoint>, Error> {
+        self.during(self.site.connection_point()).await
+    }
+
+    async fn account(&self) -> Result<Option<String>, Error> {
+        self.during(self.site.account()).await
+    }
+}
