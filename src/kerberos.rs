@@ -44,14 +44,16 @@ fn wanted<'a>(
 /// account, and with `sites` those of theirs, are.
 pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
     let brokers = config.kafka.iter().filter_map(Kafka::account);
+    let databases = config.connections.values().filter(|_| sites).map(|c| &c.site);
+    let databases = databases.filter(|site| site.is_sql()).filter_map(Site::account);
     let sites = config.connections.values().filter(|_| sites);
     let accounts: Vec<_> = brokers.clone().chain(sites.filter_map(|c| c.site.account())).collect();
-    // Towards brokers the library takes the first that it finds.
-    let one = brokers.clone().next();
+    // Towards brokers and databases the library takes the first that it finds.
+    let one = brokers.clone().chain(databases).next();
     if let Some(other) = one.and_then(|one| accounts.iter().find(|a| a.principal != one.principal))
     {
         bail!(
-            "brokers and sites must be signed in to as one principal, and `{}` is another",
+            "brokers, site databases and sites must be signed in to as one principal, and `{}` is another",
             other.principal
         );
     }

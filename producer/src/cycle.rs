@@ -179,6 +179,8 @@ impl Connection {
     ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
         let mut waiting: VecDeque<Collection> =
             wanted.values().filter(|c| self.is_dirty(c)).cloned().collect();
+        // What a read of several that failed had not come to.
+        let mut alone = VecDeque::new();
         // Few are spread over the reads that go on at once.
         let together = self.site.together().min(waiting.len().div_ceil(READS));
         let mut reads = JoinSet::new();
@@ -188,7 +190,8 @@ impl Connection {
         loop {
             while reads.len() < READS
                 && failed_in_a_row < READS
-                && let Some(batch) = reading::next_batch(&mut waiting, together)
+                && let Some(batch) = reading::next_batch(&mut alone, 1)
+                    .or_else(|| reading::next_batch(&mut waiting, together))
             {
                 let site: Arc<dyn Site> = Arc::<Measured>::clone(&self.site);
                 let read = reading::read(site, batch, Arc::clone(&self.devices));
@@ -206,10 +209,10 @@ impl Connection {
                 break;
             };
             let Ok(Batch { done, left }) = done else {
+                failure.get_or_insert(reading::panicked());
                 continue;
             };
-            // A read of several that failed goes on where it stopped.
-            left.into_iter().rev().for_each(|collection| waiting.push_front(collection));
+            alone.extend(left);
             for (collection, read) in done {
                 match read {
                     Ok(reading) => {
@@ -260,6 +263,7 @@ impl Connection {
         let missing = &kept.members - &computers;
         let moved = self.same_computers(&adds, &missing);
         let missing = missing - &moved;
+        let is_complete = settled == Settled::Complete;
         let Some(kept) = self.memory.collections.get_mut(&id) else {
             return Ok(None);
         };
@@ -287,6 +291,7 @@ impl Connection {
             id,
             devices: may_go,
             is_vanished: false,
+            is_complete,
             finish,
             hold,
         }))
@@ -363,6 +368,9 @@ fn weigh(
     missing: RoaringBitmap,
     options: &Options,
 ) -> (RoaringBitmap, Option<String>, bool) {
+    if settled != Settled::No {
+        kept.narrow_hold(&missing);
+    }
     match settled {
         Settled::No => (RoaringBitmap::new(), None, false),
         Settled::WithReservations { is_short: true } => (missing, Some(SHORT.to_owned()), true),

@@ -24,7 +24,7 @@ pub enum Error {
     /// The site is not the hierarchy's top tier.
     #[error(
         "site `{site}` reports to `{above}`: read the hierarchy at its top tier, by naming the \
-             administration service, or the site database, of `{above}`; nothing was removed from the workspace"
+             administration service of `{above}`, or its site database; nothing was removed from the workspace"
     )]
     NotTopTier {
         /// The site that answered.

@@ -20,6 +20,8 @@ pub(crate) struct Candidate {
     pub(crate) devices: RoaringBitmap,
     /// The collection itself would go.
     pub(crate) is_vanished: bool,
+    /// Counts, rows and change times of its read agreed.
+    pub(crate) is_complete: bool,
     /// The state that its read leads to.
     pub(crate) finish: Option<Finish>,
     /// Why it must wait whatever the evidence says.
@@ -41,13 +43,14 @@ impl Candidate {
     /// in which counts and rows agree takes away the doubt that they did not, unless a person has decided.
     fn held_for(&self, kept: &Kept) -> Option<String> {
         let reason = &kept.state.held_reason;
-        let is_cleared = reason == SHORT && self.hold.is_none() && !kept.state.dismissed;
+        let is_cleared = reason == SHORT && self.is_complete && !kept.state.dismissed;
         (kept.is_held() && self.continues(kept) && !is_cleared).then(|| reason.clone())
     }
 
     pub(crate) fn vanished(id: &str) -> Self {
         let devices = RoaringBitmap::new();
-        Self { id: id.to_owned(), devices, is_vanished: true, finish: None, hold: None }
+        let id = id.to_owned();
+        Self { id, devices, is_vanished: true, is_complete: false, finish: None, hold: None }
     }
 }
 
@@ -179,7 +182,9 @@ impl Connection {
         let is_vanished = kept.state.held_vanished;
         let devices = kept.held_devices() & &kept.members;
         let id = id.to_owned();
-        self.let_go(Candidate { id, devices, is_vanished, finish: None, hold: None }).await
+        let is_complete = false;
+        let (finish, hold) = (None, None);
+        self.let_go(Candidate { id, devices, is_vanished, is_complete, finish, hold }).await
     }
 
     /// Does what a person decided about a held removal; `*` stands for all.

@@ -126,6 +126,7 @@ impl CollectionsSink for Sinks<'_> {
         {
             self.complete.insert(before, sink);
         }
+        self.complete.remove(id);
         self.current = Some((id.to_owned(), Sink::new(self.devices)));
     }
 
@@ -154,9 +155,10 @@ pub(crate) fn next_batch(
 
 /// What came of one read of several collections.
 pub(crate) struct Batch {
-    /// Those that were read, and the one at which the read failed.
+    /// Those that were read, and the one that cannot be.
     pub(crate) done: Vec<(Collection, Result<Reading, cmsync_configmgr::Error>)>,
-    /// Those that it had not come to.
+    /// Those that a failed read had not finished with. Which of them is to blame is not known: each is
+    /// read for itself next.
     pub(crate) left: Vec<Collection>,
 }
 
@@ -170,27 +172,21 @@ pub(crate) async fn read(
     let mut sinks = Sinks { devices: &devices, current: None, complete: HashMap::new() };
     let failure = site.members_of(&ids, &mut sinks).await.err();
     let Sinks { mut complete, current, .. } = sinks;
-    let mut batch = Batch { done: Vec::new(), left: Vec::new() };
+    if failure.is_none() {
+        complete.extend(current);
+    }
     let (mut read, mut rest) = (Vec::new(), Vec::new());
     for before in wanted {
-        let is_current = current.as_ref().is_some_and(|(id, _)| *id == before.id);
         match complete.remove(&before.id) {
             Some(sink) => read.push((before, sink)),
-            // Where nothing failed, the last is complete, and those without rows have none.
-            None if failure.is_none() && !is_current => read.push((before, Sink::new(&devices))),
-            None => rest.push((before, is_current)),
+            // Where nothing failed, those that were passed over have no rows.
+            None if failure.is_none() => read.push((before, Sink::new(&devices))),
+            None => rest.push(before),
         }
     }
-    match failure {
-        None => read
-            .extend(rest.into_iter().zip(current).map(|((before, _), (_, sink))| (before, sink))),
-        Some(error) => {
-            // The one at which it failed, or the first, is not tried again at once.
-            rest.sort_by_key(|(_, is_current)| !is_current);
-            let mut rest = rest.into_iter().map(|(before, _)| before);
-            batch.done.extend(rest.next().map(|before| (before, Err(error))));
-            batch.left.extend(rest);
-        }
+    let mut batch = Batch { done: Vec::new(), left: Vec::new() };
+    if let Some(error) = failure {
+        batch.failed(rest, error, ids.len());
     }
     let ids: Vec<String> = read.iter().map(|(before, _)| before.id.clone()).collect();
     if ids.is_empty() {
@@ -210,12 +206,31 @@ pub(crate) async fn read(
             }));
         }
         Err(error) => {
-            let mut read = read.into_iter().map(|(before, _)| before);
-            batch.done.extend(read.next().map(|before| (before, Err(error))));
-            batch.left.extend(read);
+            let count = read.len();
+            batch.failed(read.into_iter().map(|(before, _)| before).collect(), error, count);
         }
     }
     batch
+}
+
+/// What is said of a read whose task ended in a fault of this program.
+pub(crate) fn panicked() -> cmsync_configmgr::Error {
+    let (host, class) = ("site".to_owned(), "members".to_owned());
+    cmsync_configmgr::Error::Answer { host, class, detail: "the read panicked".to_owned() }
+}
+
+impl Batch {
+    /// Of one alone it is known whose failure it is.
+    fn failed(&mut self, mut rest: Vec<Collection>, error: cmsync_configmgr::Error, of: usize) {
+        match rest.pop() {
+            Some(only) if of == 1 => self.done.push((only, Err(error))),
+            last => {
+                tracing::warn!(%error, collections = of, "a read of several collections failed; reading each");
+                self.left.extend(rest);
+                self.left.extend(last);
+            }
+        }
+    }
 }
 
 /// Whether removals may be told from a read.
@@ -251,10 +266,12 @@ pub(crate) fn settle(reading: &Reading, run: &mut RunState) -> Settled {
         }
         _ => (difference, 1),
     };
+    let was_short = run.short > 0;
     run.short = if difference > 0 { run.short + 1 } else { 0 };
     let is_steady = run.difference.1 >= PATIENCE;
     // Of what changes while it is read, count and rows differ by chance: neither is believed yet.
-    let is_chance = !is_steady && difference > 0 && run.short < LONG_PATIENCE;
+    let is_short = difference > 0 || was_short;
+    let is_chance = !is_steady && is_short && run.short < LONG_PATIENCE;
     if (run.moving >= PATIENCE && !is_chance) || is_steady {
         run.reservations += 1;
         Settled::WithReservations { is_short: difference > 0 }
@@ -323,6 +340,10 @@ mod tests {
             assert_eq!(settle(&later, &mut run), Settled::No);
         }
         assert_eq!(settle(&later, &mut run), Settled::WithReservations { is_short: true });
+        // Nor is it believed that they agree at once after that.
+        let agrees = reading(5, (5, "a"), (5, "b"));
+        assert_eq!(settle(&agrees, &mut run), Settled::No);
+        assert_eq!(settle(&agrees, &mut run), Settled::WithReservations { is_short: false });
     }
 
     #[test]
@@ -412,22 +433,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_read_of_several_that_fails_goes_on_where_it_stopped() {
+        let all = ["A", "B", "C", "D"];
         for at in 0..5 {
-            let wanted = ["A", "B", "C", "D"].map(collection).to_vec();
+            let wanted = all.map(collection).to_vec();
             let Batch { done, left } = read(Arc::new(Failing { at }), wanted, Arc::default()).await;
-            let ids = |good: bool| {
-                let some = done.iter().filter(|(_, read)| read.is_ok() == good);
-                some.map(|(c, _)| c.id.as_str()).collect::<Vec<_>>()
-            };
-            let all = ["A", "B", "C", "D"];
-            let (complete, failed, rest) = match at {
-                4 => (&all[..], &[][..], &[][..]),
-                at => (&all[..at], &all[at..=at], &all[at + 1..]),
-            };
-            assert_eq!((&*ids(true), &*ids(false)), (complete, failed));
+            let (complete, rest) = all.split_at(at);
+            assert!(done.iter().all(|(_, read)| read.as_ref().is_ok_and(|r| r.rows.len() == 1)));
+            assert_eq!(done.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>(), complete);
             assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), rest);
-            let rows = done.iter().filter_map(|(_, read)| read.as_ref().ok());
-            assert!(rows.into_iter().all(|read| read.rows.len() == 1));
         }
+        let alone = read(Arc::new(Failing { at: 0 }), vec![collection("A")], Arc::default()).await;
+        assert!(alone.left.is_empty() && alone.done.len() == 1 && alone.done[0].1.is_err());
     }
 }

@@ -66,6 +66,20 @@ impl Kept {
         }
     }
 
+    /// Holds no longer what a read showed again: it must not go when its time is over.
+    pub(crate) fn narrow_hold(&mut self, missing: &RoaringBitmap) {
+        if !self.is_held() || self.state.held_vanished || self.state.dismissed {
+            return;
+        }
+        let held = self.held_devices();
+        let still = &held & missing;
+        if still.is_empty() {
+            self.release();
+        } else if still != held {
+            self.state.held_devices = encode_bitmap(&still);
+        }
+    }
+
     pub(crate) fn release(&mut self) {
         self.state.held_reason.clear();
         self.state.held_devices.clear();
@@ -289,6 +303,32 @@ mod tests {
             prop_assert_eq!(parts.iter().map(RoaringBitmap::len).sum::<u64>(), bitmap.len());
             let whole = parts.iter().fold(RoaringBitmap::new(), |all, part| all | part);
             prop_assert_eq!(whole, bitmap);
+        }
+    }
+
+    #[test]
+    fn a_hold_lets_go_of_what_is_shown_again_and_ends_with_the_last() {
+        let held = |devices: [u32; 2]| Kept {
+            state: CollectionState {
+                held_reason: "r".into(),
+                held_since: 7,
+                held_devices: encode_bitmap(&RoaringBitmap::from(devices)),
+                ..CollectionState::default()
+            },
+            ..Kept::default()
+        };
+        let mut kept = held([1, 2]);
+        kept.narrow_hold(&RoaringBitmap::from([2, 3]));
+        assert_eq!(kept.held_devices(), RoaringBitmap::from([2]));
+        assert_eq!(kept.state.held_since, 7);
+        kept.narrow_hold(&RoaringBitmap::from([3]));
+        assert!(!kept.is_held() && kept.held_devices().is_empty());
+        // What a person decided, and a collection that vanished, are not for a read to change.
+        for (dismissed, held_vanished) in [(true, false), (false, true)] {
+            let mut kept = held([1, 2]);
+            (kept.state.dismissed, kept.state.held_vanished) = (dismissed, held_vanished);
+            kept.narrow_hold(&RoaringBitmap::new());
+            assert_eq!(kept.held_devices(), RoaringBitmap::from([1, 2]));
         }
     }
 }

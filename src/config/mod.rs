@@ -157,6 +157,11 @@ impl Site {
         }
     }
 
+    /// Whether its database is read.
+    pub(crate) fn is_sql(&self) -> bool {
+        matches!(self.source, Source::Sql(_))
+    }
+
     /// The Kerberos account that reads it, if it is one.
     pub(crate) fn account(&self) -> Option<&raw::Kerberos> {
         match &self.source {

@@ -78,7 +78,7 @@ def main():
 
         one, other = freetds(), python_tds()
         asked = queries()
-        assert len(asked) == 13, len(asked)
+        assert len(asked) == 14, len(asked)
         for query in asked:
             rows = run(one, query)
             assert rows or "RCM_" in query, query

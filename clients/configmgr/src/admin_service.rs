@@ -4,7 +4,9 @@
 //! shorter than asked for; `$select` must name all key columns and no lazy one; pages go by key and
 //! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,15 +19,17 @@ use crate::authentication::Authenticate;
 use crate::error::Error;
 use crate::load::{Limits, Load};
 use crate::query::{Query, answer, host};
-use crate::rows::{
-    Admin, CollectionRow, Identification, LinkRow, Member, SiteRow, System, SystemRole,
-};
+use crate::rows::{Admin, CollectionRow, Identification, LinkRow, SiteRow, System, SystemRole};
 use crate::site::{
-    Collection, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, MemberSink, Site,
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, MemberSink,
+    One, Site,
 };
+use crate::together::{any_of, groups};
 
 /// Most requests at one provider at once; the service is no high-throughput one.
 const MAX_REQUESTS: usize = 8;
+/// Collections of one read: as many as are worth a request that many share.
+const TOGETHER: usize = 64;
 
 /// How the administration service is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +53,8 @@ pub struct AdminService {
     current: AtomicUsize,
     pub(crate) requests: Semaphore,
     pub(crate) load: Load,
+    /// Members of collections, as the last list counted them.
+    counts: Mutex<HashMap<String, i64>>,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
@@ -62,12 +68,17 @@ impl AdminService {
             client,
             authenticate,
             load: Load::new(settings.limits),
+            counts: Mutex::default(),
             settings,
             current: AtomicUsize::new(0),
             requests: Semaphore::new(MAX_REQUESTS),
             has_evaluation_times: AtomicBool::new(true),
             has_resource_names: AtomicBool::new(true),
         }
+    }
+
+    pub(crate) fn page_size(&self) -> usize {
+        self.settings.page_size
     }
 
     /// The provider to read from at the `attempt`th attempt of a read: the one that answered last,
@@ -177,24 +188,6 @@ impl AdminService {
         Ok(Hierarchy { this_site, sites, links })
     }
 
-    async fn read_members(
-        &self,
-        provider: &Url,
-        collection: &str,
-        sink: &mut dyn MemberSink,
-    ) -> Result<(), Error> {
-        sink.restart();
-        if !self.members_by_key(provider, collection, sink).await? {
-            tracing::warn!(
-                collection,
-                "site does not keep the order of pages; reading in one piece"
-            );
-            sink.restart();
-            self.members_at_once(provider, collection, sink).await?;
-        }
-        Ok(())
-    }
-
     async fn read_devices(&self, provider: &Url, filter: &str) -> Result<Vec<DeviceRow>, Error> {
         loop {
             let selects = self.has_resource_names.load(Ordering::Relaxed);
@@ -247,74 +240,6 @@ impl AdminService {
         });
         Ok(rows.await?.into_iter().next())
     }
-
-    /// Members page by page; `Ok(false)` when the server does not keep order or boundaries.
-    async fn members_by_key(
-        &self,
-        provider: &Url,
-        collection: &str,
-        sink: &mut dyn MemberSink,
-    ) -> Result<bool, Error> {
-        let mut after = -1;
-        loop {
-            let query = Query {
-                class: "SMS_FullCollectionMembership",
-                options: vec![
-                    (
-                        "$filter",
-                        format!("CollectionID eq '{collection}' and ResourceID gt {after}"),
-                    ),
-                    ("$select", Member::SELECT.to_owned()),
-                    ("$orderby", "ResourceID".to_owned()),
-                    ("$top", self.settings.page_size.to_string()),
-                ],
-            };
-            let (mut last, mut in_order) = (after, true);
-            let count = self
-                .rows(provider, &query, &mut |row| {
-                    let row: Member<'_> = serde_json::from_slice(row)?;
-                    let is_ours = row.collection.as_deref().is_none_or(|c| c == collection);
-                    let row = row.into_row();
-                    in_order &= is_ours && row.resource_id > last;
-                    last = row.resource_id;
-                    sink.row(&row);
-                    Ok(())
-                })
-                .await?;
-            if !in_order {
-                return Ok(false);
-            }
-            if count < self.settings.page_size {
-                return Ok(true);
-            }
-            after = last;
-        }
-    }
-
-    /// Members in one unpaged answer, in whatever order they come.
-    async fn members_at_once(
-        &self,
-        provider: &Url,
-        collection: &str,
-        sink: &mut dyn MemberSink,
-    ) -> Result<(), Error> {
-        let query = Query {
-            class: "SMS_FullCollectionMembership",
-            options: vec![
-                ("$filter", format!("CollectionID eq '{collection}'")),
-                ("$select", Member::SELECT.to_owned()),
-            ],
-        };
-        self.rows(provider, &query, &mut |row| {
-            let row: Member<'_> = serde_json::from_slice(row)?;
-            if row.collection.as_deref().is_none_or(|c| c == collection) {
-                sink.row(&row.into_row());
-            }
-            Ok(())
-        })
-        .await
-        .map(drop)
-    }
 }
 
 /// Runs a whole read at one provider after the other until one gives it: failover is between reads,
@@ -351,7 +276,11 @@ impl Site for AdminService {
     }
 
     async fn collections(&self) -> Result<Vec<Collection>, Error> {
-        failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))
+        let all =
+            failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))?;
+        let counts = all.iter().map(|c| (c.id.clone(), c.member_count)).collect();
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        Ok(all)
     }
 
     async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
@@ -362,6 +291,47 @@ impl Site for AdminService {
 
     async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
         failover!(self, provider => self.read_members(provider, collection, sink))
+    }
+
+    fn together(&self) -> usize {
+        TOGETHER
+    }
+
+    async fn members_of(
+        &self,
+        collections: &[String],
+        sink: &mut dyn CollectionsSink,
+    ) -> Result<(), Error> {
+        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for ids in groups(collections, |id| counts.get(id).copied(), self.page_size()) {
+            // What goes wrong with a group goes wrong with one of it: each tells for itself.
+            let group = match ids {
+                [_] => Ok(None),
+                ids => failover!(self, provider => self.group(provider, ids)),
+            };
+            if let Ok(Some(group)) = group {
+                for (id, rows) in ids.iter().zip(group) {
+                    sink.collection(id);
+                    rows.iter().for_each(|row| sink.row(row));
+                }
+                continue;
+            }
+            for id in ids {
+                sink.collection(id);
+                self.members(id, &mut One { id, sink }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
+        let mut found = Vec::new();
+        for some in ids.chunks(DeviceScope::MOST_IDS) {
+            let filter = any_of(some);
+            let read = failover!(self, provider => self.read_collections(provider, &filter))?;
+            found.extend(read.into_iter().filter(|collection| some.contains(&collection.id)));
+        }
+        Ok(found)
     }
 
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {

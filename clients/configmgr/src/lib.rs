@@ -9,12 +9,14 @@ mod error;
 #[cfg(feature = "kerberos")]
 mod kerberos;
 mod load;
+mod members;
 mod query;
 mod rows;
 mod selection;
 mod site;
 mod split;
 mod sql;
+mod together;
 
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};

@@ -120,6 +120,21 @@ pub struct MemberRow<'a> {
     pub is_retired: bool,
 }
 
+impl MemberRow<'_> {
+    /// The row for itself.
+    pub(crate) fn into_owned(self) -> MemberRow<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        MemberRow {
+            resource_id: self.resource_id,
+            resource_type: self.resource_type,
+            name: owned(self.name),
+            domain: self.domain.map(owned),
+            assigned_site: self.assigned_site.map(owned),
+            is_retired: self.is_retired,
+        }
+    }
+}
+
 /// A device's own record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DeviceRow {
@@ -177,7 +192,8 @@ pub trait MemberSink: Send {
 /// Takes the rows of one read of several collections.
 pub trait CollectionsSink: Send {
     /// Rows of this collection follow, from its first; what came of it before counts no more. Those of
-    /// the collection before it are complete.
+    /// the collection before it, where it is another, are complete: a read that failed there must not
+    /// go on with another.
     fn collection(&mut self, id: &str);
 
     /// A row. Rows of a collection may come in any order and more than once.
@@ -185,9 +201,9 @@ pub trait CollectionsSink: Send {
 }
 
 /// One collection of several.
-struct One<'a> {
-    id: &'a str,
-    sink: &'a mut dyn CollectionsSink,
+pub(crate) struct One<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) sink: &'a mut dyn CollectionsSink,
 }
 
 impl MemberSink for One<'_> {

@@ -35,6 +35,8 @@ mod kafka_setup;
 mod kerberos;
 #[path = "promises/life_of_a_group.rs"]
 mod life_of_a_group;
+#[path = "promises/many_sites.rs"]
+mod many_sites;
 #[path = "promises/messages.rs"]
 mod messages;
 #[path = "promises/queue_limits.rs"]

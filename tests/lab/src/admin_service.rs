@@ -32,10 +32,8 @@ pub(crate) fn answer(world: &mut World, faults: &mut Faults, ask: &Ask<'_>) -> R
         Ok(filter) => key.map(|k| Filter::key(class.keys[0], k)).or(filter),
         Err(detail) => return error(400, &detail),
     };
-    if let Some(Literal::Text(id)) = filter.as_ref().and_then(|f| f.equal_to("CollectionID"))
-        && class.keys.len() == 2
-        && faults.unreadable.contains(id)
-    {
+    let asked = filter.as_ref().map(|f| f.one_of("CollectionID")).unwrap_or_default();
+    if class.keys.len() == 2 && asked.iter().any(|id| faults.unreadable.contains(*id)) {
         return error(500, "The query failed.");
     }
     let selected = match ask.options.get("$select").map(|s| select(class, s)).transpose() {
@@ -138,30 +136,41 @@ fn collections(world: &World, faults: &Faults, page: &mut Page<'_>) {
     }
 }
 
-/// Writes membership rows; gives the last id written.
+/// Writes membership rows, collection by collection; gives the last id written.
 fn members(
     world: &World,
     faults: &mut Faults,
     page: &mut Page<'_>,
     filter: Option<&Filter>,
 ) -> Option<u32> {
-    let Some(Literal::Text(id)) = filter.and_then(|f| f.equal_to("CollectionID")) else {
-        return None;
-    };
+    let filter = filter?;
+    let from = u32::try_from(filter.above("ResourceID").unwrap_or(-1) + 1).ok()?;
+    let checked = page.filter.take();
+    let mut last = None;
+    for id in filter.one_of("CollectionID") {
+        last = members_of(world, faults, page, (id, from)).or(last);
+    }
+    page.filter = checked;
+    last
+}
+
+fn members_of(
+    world: &World,
+    faults: &mut Faults,
+    page: &mut Page<'_>,
+    (id, from): (&str, u32),
+) -> Option<u32> {
     let collection = world.collections.get(id).filter(|_| !world.hidden.contains(id))?;
     let rows = collection.frozen_rows.as_ref().unwrap_or(&collection.members);
-    let after = filter.and_then(|f| f.above("ResourceID")).unwrap_or(-1);
-    let from = u32::try_from(after + 1).ok()?;
     let half = faults.half_members.get_mut(id).is_some_and(Faults::take);
     let most = if half { rows.len() / 2 } else { rows.len() };
     let most = usize::try_from(most).unwrap_or(usize::MAX);
-    let mut ids: Vec<u32> =
-        rows.iter().take(most).skip_while(|id| *id < from).take(page.top).collect();
+    let room = page.top - page.count;
+    let mut ids: Vec<u32> = rows.iter().take(most).skip_while(|id| *id < from).take(room).collect();
     let last = ids.last().copied();
     if faults.unordered {
         ids.reverse();
     }
-    let checked = page.filter.take();
     for member in ids {
         let device = world.device(member);
         page.row(&[
@@ -178,7 +187,6 @@ fn members(
             Cell::Maybe(None),
         ]);
     }
-    page.filter = checked;
     last
 }
 

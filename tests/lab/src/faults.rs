@@ -87,7 +87,9 @@ pub struct SqlFaults {
     pub denied: HashSet<String>,
     /// Views that are not there.
     pub missing: HashSet<String>,
-    /// Neither snapshot isolation nor read committed snapshot is on.
+    /// Read committed snapshot is off.
+    pub no_versions: bool,
+    /// Snapshot isolation is not allowed.
     pub no_snapshots: bool,
     /// The database is read-only, as that of a secondary replica is.
     pub is_read_only: bool,
@@ -95,8 +97,6 @@ pub struct SqlFaults {
     pub is_secondary: bool,
     /// It is being restored.
     pub is_restoring: bool,
-    /// The database's collation.
-    pub collation: Option<String>,
     /// Readers are sent to another server.
     pub route_to: Option<(String, u16)>,
 }
@@ -168,6 +168,12 @@ pub struct Counts {
     pub refused: HashMap<u16, u64>,
     /// Token requests.
     pub tokens: u64,
+    /// Snapshot transactions that were begun and ended at the site database.
+    #[serde(default)]
+    pub snapshots: (u64, u64),
+    /// Connections to it that were encrypted from the first byte on.
+    #[serde(default)]
+    pub strict: u64,
     /// Writes that Resource Manager refused with 429.
     #[serde(default)]
     pub arm_throttled: u64,

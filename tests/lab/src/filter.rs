@@ -160,6 +160,28 @@ impl Filter {
         }
     }
 
+    /// The texts of which a column must equal one for a row to pass, if the filter says nothing else.
+    pub(crate) fn one_of(&self, column: &str) -> Vec<&str> {
+        match self {
+            Self::Or(a, b) => {
+                let (mut some, more) = (a.one_of(column), b.one_of(column));
+                if some.is_empty() || more.is_empty() {
+                    return Vec::new();
+                }
+                some.extend(more);
+                some
+            }
+            Self::And(a, b) => {
+                let some = a.one_of(column);
+                if some.is_empty() { b.one_of(column) } else { some }
+            }
+            Self::Compare(name, Operator::Equal, Literal::Text(value)) if name == column => {
+                vec![value]
+            }
+            Self::Compare(..) => Vec::new(),
+        }
+    }
+
     /// Above what a column must lie for a row to pass, if the filter says so.
     pub(crate) fn above(&self, column: &str) -> Option<i64> {
         match self {

@@ -21,15 +21,18 @@ const PACKET: u32 = 32_767;
 /// Servers that send readers on: a listener to a replica, and that once more.
 const MOST_HOPS: usize = 3;
 
-/// Connects and logs in.
-pub(super) async fn connect(settings: &SqlSettings) -> Result<Session, Failure> {
-    let port = match &settings.port {
-        Port::Number(port) => *port,
-        Port::Instance(instance) => browser::port(&settings.server, BROWSER_PORT, instance)
-            .await
-            .map_err(|text| Failure { text, is_transient: true })?,
+/// A server and its port.
+pub(super) type Place = (String, u16);
+
+/// Connects and logs in: at `known`, or where the settings lead; gives the place where it ended.
+pub(super) async fn connect(
+    settings: &SqlSettings,
+    known: Option<Place>,
+) -> Result<(Session, Place), Failure> {
+    let mut place = match known {
+        Some(place) => place,
+        None => listener(settings).await?,
     };
-    let mut place = (settings.server.clone(), port);
     for _ in 0..MOST_HOPS {
         let socket = timeout(settings.connect_timeout, dial(&place)).await;
         let unreachable = |error: &dyn std::fmt::Display| Failure {
@@ -42,14 +45,37 @@ pub(super) async fn connect(settings: &SqlSettings) -> Result<Session, Failure> 
             Err(_) => return Err(unreachable(&"it does not answer")),
         };
         drop(socket.set_nodelay(true));
-        match Client::connect(config(settings, &place)?, socket.compat_write()).await {
-            Ok(session) => return Ok(session),
+        match log_in(config(settings, &place)?, socket).await {
+            Ok(session) => return Ok((session, place)),
             Err(tiberius::error::Error::Routing { host, port }) => place = (host, port),
             Err(error) => return Err(failure(&error)),
         }
     }
     let text = format!("{} sends readers from one server to the other", settings.server);
     Err(Failure { text, is_transient: true })
+}
+
+/// Kerberos may wait for the realm's servers, and the library does so on the spot: it waits on a thread
+/// of its own.
+async fn log_in(config: Config, socket: TcpStream) -> tiberius::Result<Session> {
+    let runtime = tokio::runtime::Handle::current();
+    let connect = move || runtime.block_on(Client::connect(config, socket.compat_write()));
+    let connected = tokio::task::spawn_blocking(connect).await;
+    connected.unwrap_or_else(|error| {
+        let (kind, message) = (io::ErrorKind::Other, error.to_string());
+        Err(tiberius::error::Error::Io { kind, message })
+    })
+}
+
+/// Where the settings lead at first.
+async fn listener(settings: &SqlSettings) -> Result<Place, Failure> {
+    let port = match &settings.port {
+        Port::Number(port) => *port,
+        Port::Instance(instance) => browser::port(&settings.server, BROWSER_PORT, instance)
+            .await
+            .map_err(|text| Failure { text, is_transient: true })?,
+    };
+    Ok((settings.server.clone(), port))
 }
 
 /// All addresses of a name at once, as an availability group's listener has one in each network and
@@ -77,6 +103,8 @@ fn config(settings: &SqlSettings, (host, port): &(String, u16)) -> Result<Config
     config.port(*port);
     config.database(&settings.database);
     config.application_name("cmsync");
+    // One name with half a character must not end the read of all others.
+    config.lossy_utf16_decoding(true);
     config.packet_size(PACKET);
     config.readonly(settings.read_only);
     config.handshake_timeout(Some(settings.connect_timeout));

@@ -35,10 +35,13 @@ fn known(number: u32) -> Option<(&'static str, bool)> {
         }
         // A deadlock's victim, a lock that is not given, a snapshot that is gone.
         1_205 | 1_222 | 3_960 | 3_961 | 3_966 => ("it is read again", true),
+        SNAPSHOTS_ARE_OFF => ("snapshot isolation was switched off: it is read without", true),
         _ => return None,
     })
 }
 
+/// Snapshot isolation is not allowed in the database.
+pub(super) const SNAPSHOTS_ARE_OFF: u32 = 3_952;
 /// Errors of this class and above end the connection.
 const FATAL: u8 = 20;
 
@@ -72,13 +75,17 @@ pub(super) fn failure(error: &Error) -> Failure {
         }
         #[cfg(feature = "kerberos")]
         Error::Gssapi(message) => {
-            Failure { text: crate::kerberos::remedy(message), is_transient: false }
+            let text = crate::kerberos::remedy(message);
+            let text = text.replace("HTTP/<server>", "MSSQLSvc/<server>:<port>");
+            Failure { text, is_transient: message.contains("contact any KDC") }
         }
         other => Failure { text: other.to_string(), is_transient: true },
     }
 }
 
 fn untrusted(message: &str) -> String {
+    // The library goes on to say how not to verify it.
+    let message = message.split("To connect anyway").next().unwrap_or_default().trim();
     format!(
         "its certificate is not trusted: {message}; put the certificate of its authority into \
          `ca_file`, and name the server as its certificate does"

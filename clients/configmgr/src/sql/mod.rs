@@ -216,21 +216,25 @@ impl SqlSite {
     async fn with_names(
         &self,
         devices: Vec<(DeviceRow, Option<String>)>,
+        is_page: bool,
     ) -> Result<Vec<DeviceRow>, Error> {
-        let ids = || devices.iter().map(|(device, _)| device.resource_id);
-        let (Some(first), Some(last)) = (ids().min(), ids().max()) else {
+        if devices.is_empty() {
             return Ok(Vec::new());
-        };
-        let wanted: HashSet<i64> = ids().collect();
+        }
         let mut names: HashMap<i64, Vec<String>> = HashMap::new();
         let mut on_row = |row| {
-            if let Some((id, name)) = rows::name(row)
-                && wanted.contains(&id)
-            {
+            if let Some((id, name)) = rows::name(row) {
                 names.entry(id).or_default().push(name);
             }
         };
-        self.pool.each(queries::NAMES, &[&first, &last], &mut on_row).await?;
+        let ids: Vec<i64> = devices.iter().map(|(device, _)| device.resource_id).collect();
+        if is_page && let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) {
+            self.pool.each(queries::NAMES_BETWEEN, &[first, last], &mut on_row).await?;
+        } else {
+            let query = queries::with_list(queries::NAMES, ids.len());
+            let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+            self.pool.each(&query, &parameters, &mut on_row).await?;
+        }
         let mut found: Vec<DeviceRow> = devices
             .into_iter()
             .map(|(mut device, full_domain)| {
@@ -258,6 +262,7 @@ impl Site for SqlSite {
             other => other?,
         };
         links.retain(|link| link.parent == this_site);
+        links.sort_by(|a, b| a.child.cmp(&b.child));
         links.dedup_by(|a, b| a.child == b.child);
         Ok(Hierarchy { this_site, sites, links })
     }
@@ -304,7 +309,8 @@ impl Site for SqlSite {
         let query = queries::with_list(queries::MEMBERS, collections.len());
         let parameters: Vec<&dyn ToSql> = collections.iter().map(|id| id as &dyn ToSql).collect();
         let (mut current, mut strange) = (String::new(), 0_u64);
-        let mut on_row = |row| match rows::member(row) {
+        // After a row that makes no sense nothing is announced, so that nothing counts as complete.
+        let mut on_row = |row| match rows::member(row).filter(|_| strange == 0) {
             Some((of, member)) => {
                 if of != current && collections.iter().any(|wanted| *wanted == of) {
                     sink.collection(&of);
@@ -336,7 +342,7 @@ impl Site for SqlSite {
                 self.all(&query, &parameters, rows::device).await?
             }
         };
-        self.with_names(devices).await
+        self.with_names(devices, matches!(scope, DeviceScope::After(_))).await
     }
 
     /// The login and whether it still has the role that it is to have.

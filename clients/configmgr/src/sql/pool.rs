@@ -1,15 +1,17 @@
 //! A few connections to the database, kept for the next query, and how queries see what changes.
 
+use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tiberius::{IsolationLevel, QueryItem, Row, ToSql};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_stream::StreamExt as _;
 
-use super::connect::{Session, connect};
-use super::failure::{Failure, failure};
+use super::connect::{Place, Session, connect};
+use super::failure::{Failure, SNAPSHOTS_ARE_OFF, failure};
 use super::settings::SqlSettings;
 use crate::error::Error;
 use crate::load::Load;
@@ -31,10 +33,21 @@ const COUNTED_AT_ONCE: usize = 256;
 /// Takes the rows of a query.
 pub(super) type OnRow<'a> = &'a mut (dyn FnMut(Row) + Send);
 
-/// Connections that are open and not in use.
+/// A connection that waited longer than this may have been closed by what lies in between, unseen.
+const LONGEST_IDLE: Duration = Duration::from_secs(120);
+
+/// Connections that are open and not in use, since when, and where they all lead.
+#[derive(Default)]
+struct Idle {
+    sessions: Vec<(Session, Instant)>,
+    /// Of several replicas all reads go to one: what two of them show may differ by their delays.
+    place: Option<Place>,
+}
+
+/// The connections to one database.
 pub(super) struct Pool {
     settings: SqlSettings,
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Idle>,
     permits: Semaphore,
     load: Load,
     isolation: AtomicU8,
@@ -46,6 +59,32 @@ impl Pool {
         let isolation = AtomicU8::new(Isolation::Locks as u8);
         let load = Load::new(settings.limits);
         Self { settings, idle: Mutex::default(), permits, load, isolation }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that waits to be used, if one does.
+    fn take_idle(&self) -> Option<Session> {
+        let mut idle = self.idle();
+        idle.sessions.retain(|(_, since)| since.elapsed() < LONGEST_IDLE);
+        idle.sessions.pop().map(|(session, _)| session)
+    }
+
+    /// A new connection, to where the others are; where that place is gone, to another for all.
+    async fn connect(&self) -> Result<Session, Error> {
+        let told = |failure: Failure| self.error(failure.text, failure.is_transient);
+        let known = self.idle().place.clone();
+        if known.is_some() {
+            if let Ok((session, _)) = connect(&self.settings, known).await {
+                return Ok(session);
+            }
+            *self.idle() = Idle::default();
+        }
+        let (session, place) = connect(&self.settings, None).await.map_err(told)?;
+        self.idle().place = Some(place);
+        Ok(session)
     }
 
     pub(super) fn settings(&self) -> &SqlSettings {
@@ -72,15 +111,14 @@ impl Pool {
         parameters: &[&dyn ToSql],
         on_row: OnRow<'_>,
     ) -> Result<(), Error> {
-        let told = |failure: Failure| self.error(failure.text, failure.is_transient);
         let _permit =
             self.permits.acquire().await.map_err(|_| self.error("stopped".into(), true))?;
         self.load.request().await;
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let idle = self.take_idle();
         let is_used = idle.is_some();
         let mut session = match idle {
             Some(session) => session,
-            None => connect(&self.settings).await.map_err(told)?,
+            None => self.connect().await?,
         };
         let mut rows = 0_u64;
         let mut counted = |row| {
@@ -88,16 +126,22 @@ impl Pool {
             on_row(row);
         };
         let mut asked = self.ask(&mut session, query, parameters, &mut counted).await;
-        if let Err(tiberius::error::Error::Io { .. }) = &asked
+        if matches!(&asked, Err(tiberius::error::Error::Io { kind, .. }) if *kind != io::ErrorKind::TimedOut)
             && is_used
             && rows == 0
         {
             // It may have been closed while it waited to be used.
-            session = connect(&self.settings).await.map_err(told)?;
+            session = self.connect().await?;
             asked = self.ask(&mut session, query, parameters, on_row).await;
         }
-        asked.map_err(|error| told(failure(&error)))?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(session);
+        if let Err(error) = asked {
+            if error.code() == Some(SNAPSHOTS_ARE_OFF) {
+                self.set_isolation(Isolation::Locks);
+            }
+            let Failure { text, is_transient } = failure(&error);
+            return Err(self.error(text, is_transient));
+        }
+        self.idle().sessions.push((session, Instant::now()));
         Ok(())
     }
 

@@ -16,7 +16,7 @@ DATEDIFF(second, '19700101', SYSUTCDATETIME()) AS Now";
 
 /// Whether a read sees one moment: read committed snapshot, or snapshot isolation, is on.
 pub const DATABASE: &str = "\
-SELECT d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_read_only, d.collation_name \
+SELECT d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_read_only \
 FROM sys.databases AS d WHERE d.database_id = DB_ID()";
 
 /// Which columns there are that the account may read.
@@ -70,13 +70,18 @@ SELECT s.ResourceID, s.Name0, s.Netbios_Name0, s.Full_Domain_Name0, s.Resource_D
 s.Obsolete0, s.Decommissioned0 FROM dbo.v_R_System AS s WHERE s.ResourceID IN (@P1) \
 ORDER BY s.ResourceID";
 
-/// Full names of the devices of a page: a device may have several.
+/// Full names of the devices of a page. A device may have several, always in one order.
+pub const NAMES_BETWEEN: &str = "\
+SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
+WHERE n.ResourceID BETWEEN @P1 AND @P2 ORDER BY n.ResourceID, n.Resource_Names0";
+
+/// Full names of some devices.
 pub const NAMES: &str = "\
 SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
-WHERE n.ResourceID BETWEEN @P1 AND @P2 ORDER BY n.ResourceID";
+WHERE n.ResourceID IN (@P1) ORDER BY n.ResourceID, n.Resource_Names0";
 
 /// All of them, in the order of docs/sql.md.
-pub const ALL: [&str; 13] = [
+pub const ALL: [&str; 14] = [
     SESSION,
     DATABASE,
     COLUMNS,
@@ -89,6 +94,7 @@ pub const ALL: [&str; 13] = [
     MEMBERS,
     DEVICES_AFTER,
     DEVICES,
+    NAMES_BETWEEN,
     NAMES,
 ];
 

@@ -121,6 +121,27 @@ async fn a_keytab_carries_a_run_with_a_ticket_for_each_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_site_database_takes_the_same_account_and_no_other() {
+    let site = Site::new().await;
+    let port = std::fs::read_to_string(site.path("lab/lab-sql")).unwrap();
+    site.realm.add(&format!("MSSQLSvc/localhost:{port}"), "http.keytab").unwrap();
+    let with = |principal: &str, keytab: &str| {
+        let account = site.with_keytab(principal, keytab);
+        let sql = format!("server = \"localhost\", port = {port}, database = \"CM_CAS\"");
+        site.config(&format!("{account}\nsql = {{ {sql} }}"))
+    };
+    let config = with(PRINCIPAL, "svc.keytab");
+    let output = site.cmsync(&config, &["run", "--once"]).await;
+    assert!(output.status.success(), "{}", stderr(&output));
+    let report = site.lab(Method::GET, "report", &json!({})).await;
+    let queries = report["counts"]["site"]["v_Collections"].as_u64().unwrap_or(0);
+    assert!(report["report"]["equal"] == true && queries > 0, "{report:#}");
+    let check = site.cmsync(&with("nobody@TEST.LOCAL", "nobody.keytab"), &["check"]).await;
+    let text = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(!check.status.success() && text.contains("the account must have a login"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_is_renewed_before_it_ends() {
     let mut site = Site::new().await;
     // Of all tickets the site takes those alone that have not ended, to a second.

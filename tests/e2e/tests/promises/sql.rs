@@ -129,13 +129,15 @@ async fn settings_that_lead_elsewhere_are_told_and_none_becomes_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_versions_snapshots_or_locks_it_reads_the_same_and_a_deadlock_is_read_again() {
-    for (no_snapshots, is_read_only) in [(false, false), (true, false), (true, true)] {
+    // Versions, snapshots, locks, a replica that does not change.
+    let all = [(false, true, false), (true, false, false), (true, true, false), (true, true, true)];
+    for (no_versions, no_snapshots, is_read_only) in all {
         let mut rig = rig().await;
         {
             let mut faults = rig.lab.faults();
+            faults.sql.no_versions = no_versions;
             faults.sql.no_snapshots = no_snapshots;
             faults.sql.is_read_only = is_read_only;
-            faults.sql.collation = Some("Latin1_General_CS_AS".into());
         }
         rig.start();
         rig.until_all_equal().await;
@@ -143,6 +145,11 @@ async fn with_versions_snapshots_or_locks_it_reads_the_same_and_a_deadlock_is_re
         rig.lab.world().change_members("PS100001", &[cmsync_lab::world::CLIENTS + 7], &[]);
         rig.until_all_equal().await;
         assert_eq!(rig.lab.faults().sql.errors.0, 0);
+        rig.terminate().await;
+        let (begun, ended) = rig.lab.counts().snapshots;
+        assert_eq!(begun > 0, no_versions && !no_snapshots, "{begun} snapshot transactions");
+        // Those whose query failed end with their connection.
+        assert!(ended <= begun && begun <= ended + 5, "{begun} were begun, {ended} ended");
     }
 }
 
@@ -162,7 +169,9 @@ async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works(
     assert!(secondary.counts().site["SMS_FullCollectionMembership"] > 0);
     assert_eq!(rig.lab.counts().site.get("SMS_FullCollectionMembership"), None);
     std::fs::write(&rig.config, edit("encryption = \"strict\"")).unwrap();
+    assert_eq!(rig.lab.counts().strict, 0);
     assert!(rig.run(&["check"]).await.status.success());
+    assert!(rig.lab.counts().strict > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,7 @@ async fn begin(lab: &Arc<Lab>, acceptors: &Acceptors, socket: TcpStream) -> io::
     if first[0] == HANDSHAKE {
         let mut tls = acceptors.strict.accept(socket).await?;
         greet(&mut tls, lab).await?;
+        lab.counts().strict += 1;
         let login = packet::read(&mut tls).await?;
         return enter(lab, Box::new(tls), login, LARGEST_IN_TLS).await;
     }

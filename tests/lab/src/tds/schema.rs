@@ -92,7 +92,7 @@ pub(super) const RESOURCE_NAMES: View = View {
     schema: "dbo",
     name: "v_RA_System_ResourceNames",
     columns: &[("ResourceID", Int), ("Resource_Names0", TEXT)],
-    order: &["ResourceID"],
+    order: &["ResourceID", "Resource_Names0"],
     class: "v_RA_System_ResourceNames",
 };
 pub(super) const SITE: View = View {

@@ -216,15 +216,14 @@ fn columns_of_views<'w>(lab: &Lab) -> impl Iterator<Item = Row<'w>> + Send + use
 fn own_database<'w>(lab: &Lab, facts: &Facts) -> Row<'w> {
     let faults = lab.faults();
     let sql = &faults.sql;
-    let collation = sql.collation.clone();
     Row::Cells(vec![
         Value::text(facts.database.clone()),
         Value::Number(5),
         Value::text("ONLINE"),
         Value::bit(sql.is_read_only),
         Value::Number(if sql.no_snapshots { 0 } else { 1 }),
-        Value::bit(!sql.no_snapshots),
-        Value::text(collation.unwrap_or_else(|| "SQL_Latin1_General_CP1_CI_AS".into())),
+        Value::bit(!sql.no_versions),
+        Value::text("SQL_Latin1_General_CP1_CI_AS"),
         Value::Number(957),
     ])
 }

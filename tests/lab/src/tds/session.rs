@@ -144,11 +144,13 @@ impl Session {
                     return token::done(FAILED, 0, out);
                 }
                 self.facts.transactions = 1;
+                self.lab.counts().snapshots.0 += u64::from(*is_snapshot);
                 token::transaction(8, 1, out);
                 token::done(0, 0, out);
             }
             Request::End { kind, begins } => {
                 self.facts.transactions = i64::from(*begins);
+                self.lab.counts().snapshots.1 += u64::from(self.frozen.is_some());
                 self.frozen = self.frozen.take().map(|_| None);
                 token::transaction(*kind, 1, out);
                 if *begins {

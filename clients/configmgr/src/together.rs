@@ -1,0 +1,95 @@
+//! Small collections read together: one request for as many as one page holds, by the counts that the
+//! site itself gave. A collection that fills a page is read for itself, page by page.
+
+use url::Url;
+
+use crate::admin_service::AdminService;
+use crate::error::Error;
+use crate::query::Query;
+use crate::rows::Member;
+use crate::site::{DeviceScope, MemberRow};
+
+/// Ids as the terms of a filter.
+pub(crate) fn any_of(ids: &[String]) -> String {
+    let terms: Vec<String> = ids.iter().map(|id| format!("CollectionID eq '{id}'")).collect();
+    terms.join(" or ")
+}
+
+/// Ids in groups whose members together are fewer than a page has rows. What was never counted is alone.
+pub(crate) fn groups(
+    ids: &[String],
+    count: impl Fn(&str) -> Option<i64>,
+    page: usize,
+) -> Vec<&[String]> {
+    let page = i64::try_from(page).unwrap_or(i64::MAX);
+    let mut groups = Vec::new();
+    let mut rest = ids;
+    while !rest.is_empty() {
+        let mut members = 0_i64;
+        let fits = |id: &&String| {
+            members = members.saturating_add(count(id).unwrap_or(page));
+            members < page
+        };
+        let together = rest.iter().take(DeviceScope::MOST_IDS).take_while(fits).count().max(1);
+        let (group, after) = rest.split_at(together.min(rest.len()));
+        groups.push(group);
+        rest = after;
+    }
+    groups
+}
+
+impl AdminService {
+    /// The rows of a group in one answer, each collection's for itself; `None` when they may not be all.
+    /// They are held until the answer is whole: whoever takes them believes what it is given.
+    pub(crate) async fn group(
+        &self,
+        provider: &Url,
+        ids: &[String],
+    ) -> Result<Option<Vec<Vec<MemberRow<'static>>>>, Error> {
+        let query = Query {
+            class: "SMS_FullCollectionMembership",
+            options: vec![
+                ("$filter", any_of(ids)),
+                ("$select", Member::SELECT.to_owned()),
+                ("$top", self.page_size().to_string()),
+            ],
+        };
+        let mut found = vec![Vec::new(); ids.len()];
+        let mut is_ours = true;
+        let count = self
+            .rows(provider, &query, &mut |row| {
+                let row: Member<'_> = serde_json::from_slice(row)?;
+                let of = ids.iter().position(|id| row.collection.as_deref() == Some(id));
+                match of.and_then(|of| found.get_mut(of)) {
+                    Some(rows) => rows.push(row.into_row().into_owned()),
+                    None => is_ours = false,
+                }
+                Ok(())
+            })
+            .await?;
+        Ok((is_ours && count < self.page_size()).then_some(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn groups_hold_every_collection_once_and_fit_into_a_page(
+            counts in prop::collection::vec(prop::option::of(0_i64..60), 0..80),
+        ) {
+            let ids: Vec<String> = (0..counts.len()).map(|n| n.to_string()).collect();
+            let count = |id: &str| counts[id.parse::<usize>().unwrap()];
+            let groups = groups(&ids, count, 50);
+            prop_assert_eq!(groups.concat(), ids.clone());
+            for group in groups {
+                let members: i64 = group.iter().map(|id| count(id).unwrap_or(50)).sum();
+                prop_assert!(group.len() == 1 || members < 50);
+                prop_assert!((1..=DeviceScope::MOST_IDS).contains(&group.len()));
+            }
+        }
+    }
+}
