@@ -60,6 +60,7 @@ e2e: build kafka registry ## The real binary against the lab
 	CMSYNC_SOURCE=sql $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE)
 
 python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
+	@command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 	$(PYTHON) tests/clients/azure_ingestion.py
 	$(PYTHON) tests/clients/azure_saved_searches.py
 	$(PYTHON) tests/clients/azure_set_up.py
