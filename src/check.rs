@@ -131,7 +131,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
 }
 
 /// What is said of a clock that no producer, or no connection, starts with.
-fn clock_is_wrong(ahead: Option<i64>, server: &str) -> Option<String> {
+pub(crate) fn clock_is_wrong(ahead: Option<i64>, server: &str) -> Option<String> {
     let ahead = ahead.filter(|ahead| ahead.abs() > MAX_CLOCK_SKEW)?;
     Some(format!("this machine's clock is {ahead} s ahead of the {server}'s: set it right"))
 }

@@ -10,13 +10,14 @@ use cmsync_control::Desk;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::worker::while_owner;
-use cmsync_schemas::{Health, MAX_CLOCK_SKEW, topics};
+use cmsync_schemas::{Health, topics};
 use cmsync_uploader::groups::{GroupsWriter, Progress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use crate::check::clock_is_wrong;
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::connections::{self, WorkspaceSeq};
@@ -308,10 +309,6 @@ async fn check_clock(credential: &Credential, audience: &str, uploads: bool) -> 
     if let (Ok(Err(error)), true) = (asked, uploads) {
         tracing::warn!(%error, "no token yet");
     }
-    match credential.clock_skew() {
-        Some(ahead) if ahead.abs() > MAX_CLOCK_SKEW => Err(format!(
-            "this machine's clock is {ahead} s ahead of the token endpoint's: set it right, then restart"
-        )),
-        _ => Ok(()),
-    }
+    let wrong = clock_is_wrong(credential.clock_skew(), "token endpoint");
+    wrong.map_or(Ok(()), |text| Err(format!("{text}, then restart")))
 }

@@ -181,10 +181,7 @@ impl Connection {
         };
         let is_vanished = kept.state.held_vanished;
         let devices = kept.held_devices() & &kept.members;
-        let id = id.to_owned();
-        let is_complete = false;
-        let (finish, hold) = (None, None);
-        self.let_go(Candidate { id, devices, is_vanished, is_complete, finish, hold }).await
+        self.let_go(Candidate { devices, is_vanished, ..Candidate::vanished(id) }).await
     }
 
     /// Does what a person decided about a held removal; `*` stands for all.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cmsync_configmgr::{
-    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy,
-    MemberSink, Site,
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy, Site,
 };
 use tokio::time::Instant;
 
@@ -46,16 +45,8 @@ impl Site for Measured {
         self.during(self.site.collections()).await
     }
 
-    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
-        self.during(self.site.collection(id)).await
-    }
-
     async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
         self.during(self.site.collections_of(ids)).await
-    }
-
-    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
-        self.during(self.site.members(collection, sink)).await
     }
 
     fn together(&self) -> usize {

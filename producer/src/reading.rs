@@ -222,13 +222,11 @@ pub(crate) fn panicked() -> cmsync_configmgr::Error {
 impl Batch {
     /// Of one alone it is known whose failure it is.
     fn failed(&mut self, mut rest: Vec<Collection>, error: cmsync_configmgr::Error, of: usize) {
-        match rest.pop() {
-            Some(only) if of == 1 => self.done.push((only, Err(error))),
-            last => {
-                tracing::warn!(%error, collections = of, "a read of several collections failed; reading each");
-                self.left.extend(rest);
-                self.left.extend(last);
-            }
+        if of == 1 {
+            self.done.extend(rest.pop().map(|only| (only, Err(error))));
+        } else {
+            tracing::warn!(%error, collections = of, "a read of several collections failed; reading each");
+            self.left.append(&mut rest);
         }
     }
 }
@@ -371,19 +369,11 @@ mod tests {
             unreachable!("nobody asks")
         }
 
-        async fn collection(
+        async fn collections_of(
             &self,
-            id: &str,
-        ) -> Result<Option<Collection>, cmsync_configmgr::Error> {
-            Ok(Some(collection(id)))
-        }
-
-        async fn members(
-            &self,
-            _: &str,
-            _: &mut dyn cmsync_configmgr::MemberSink,
-        ) -> Result<(), cmsync_configmgr::Error> {
-            unreachable!("nobody asks")
+            ids: &[String],
+        ) -> Result<Vec<Collection>, cmsync_configmgr::Error> {
+            Ok(ids.iter().map(|id| collection(id)).collect())
         }
 
         async fn members_of(

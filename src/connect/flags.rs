@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cmsync_configmgr::is_collection_id;
 use toml::{Table, Value};
 
 /// Set up a connection: by questions on the terminal, or without any by answers given here.
@@ -99,9 +100,7 @@ pub(crate) fn selector(text: &str) -> Value {
     if text.starts_with('/') {
         return of("folder");
     }
-    let is_id =
-        text.len() == 8 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    if is_id { text.into() } else { of("name") }
+    if is_collection_id(text) { text.into() } else { of("name") }
 }
 
 impl ConnectArgs {

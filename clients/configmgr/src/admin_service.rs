@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,11 +18,11 @@ use url::Url;
 use crate::authentication::Authenticate;
 use crate::error::Error;
 use crate::load::{Limits, Load};
+use crate::members::One;
 use crate::query::{Query, answer, host};
 use crate::rows::{Admin, CollectionRow, Identification, LinkRow, SiteRow, System, SystemRole};
 use crate::site::{
-    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, MemberSink,
-    One, Site,
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Site,
 };
 use crate::together::{any_of, groups};
 
@@ -75,6 +75,10 @@ impl AdminService {
             has_evaluation_times: AtomicBool::new(true),
             has_resource_names: AtomicBool::new(true),
         }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, HashMap<String, i64>> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn page_size(&self) -> usize {
@@ -279,18 +283,8 @@ impl Site for AdminService {
         let all =
             failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))?;
         let counts = all.iter().map(|c| (c.id.clone(), c.member_count)).collect();
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner) = counts;
+        *self.counts() = counts;
         Ok(all)
-    }
-
-    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
-        let filter = format!("CollectionID eq '{id}'");
-        let found = failover!(self, provider => self.read_collections(provider, &filter))?;
-        Ok(found.into_iter().find(|c| c.id == id))
-    }
-
-    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
-        failover!(self, provider => self.read_members(provider, collection, sink))
     }
 
     fn together(&self) -> usize {
@@ -302,8 +296,11 @@ impl Site for AdminService {
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        let counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for ids in groups(collections, |id| counts.get(id).copied(), self.page_size()) {
+        let groups = {
+            let counts = self.counts();
+            groups(collections, |id| counts.get(id).copied(), self.page_size())
+        };
+        for ids in groups {
             // What goes wrong with a group goes wrong with one of it: each tells for itself.
             let group = match ids {
                 [_] => Ok(None),
@@ -317,8 +314,8 @@ impl Site for AdminService {
                 continue;
             }
             for id in ids {
-                sink.collection(id);
-                self.members(id, &mut One { id, sink }).await?;
+                let mut one = One { id, sink };
+                failover!(self, provider => self.read_members(provider, id, &mut one))?;
             }
         }
         Ok(())

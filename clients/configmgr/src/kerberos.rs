@@ -70,7 +70,7 @@ fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
     if is_address {
         return Err("Kerberos needs the server's full name instead of its address".into());
     }
-    let told = |error: libgssapi::error::Error| remedy(&error.to_string());
+    let told = |error: libgssapi::error::Error| remedy(&error.to_string(), "HTTP/<server>");
     let name = Name::new(principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL)).map_err(told)?;
     let mut mechanisms = OidSet::new();
     mechanisms.add(GSS_MECH_KRB5).map_err(told)?;
@@ -87,17 +87,16 @@ fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-/// The library's words with what to do.
-pub(crate) fn remedy(text: &str) -> String {
+/// The library's words with what to do, where a server signs in clients under this name.
+pub(crate) fn remedy(text: &str, service: &str) -> String {
+    let unknown =
+        format!("check the principal and its realm, and that {service} is registered (setspn)");
     let known = [
         (
             "find client principal",
             "neither keytab (`klist -k`) nor ticket cache (`klist`) holds this principal: check its spelling and realm; kinit gets a ticket",
         ),
-        (
-            "not found in Kerberos database",
-            "check the principal and its realm, and that HTTP/<server> is registered (setspn)",
-        ),
+        ("not found in Kerberos database", &*unknown),
         (
             "Cannot contact any KDC",
             "the realm's domain controllers cannot be reached: check the network and /etc/krb5.conf",

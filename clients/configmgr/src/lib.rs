@@ -24,7 +24,7 @@ pub use error::Error;
 #[cfg(feature = "kerberos")]
 pub use kerberos::Kerberos;
 pub use load::Limits;
-pub use selection::{Selection, Selector};
+pub use selection::{Selection, Selector, is_collection_id};
 pub use site::{
     Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link,
     MemberRow, MemberSink, Site, SiteInfo,

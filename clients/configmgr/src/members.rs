@@ -7,7 +7,23 @@ use crate::admin_service::AdminService;
 use crate::error::Error;
 use crate::query::Query;
 use crate::rows::Member;
-use crate::site::MemberSink;
+use crate::site::{CollectionsSink, MemberRow, MemberSink};
+
+/// Takes the rows of one collection for whoever takes those of several.
+pub(crate) struct One<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) sink: &'a mut dyn CollectionsSink,
+}
+
+impl MemberSink for One<'_> {
+    fn row(&mut self, row: &MemberRow<'_>) {
+        self.sink.row(row);
+    }
+
+    fn restart(&mut self) {
+        self.sink.collection(self.id);
+    }
+}
 
 impl AdminService {
     /// Every member, at one provider.

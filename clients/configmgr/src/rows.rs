@@ -7,6 +7,7 @@ use std::fmt;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use crate::selection::is_collection_id;
 use crate::site::{Collection, ConnectionPoint, DeviceRow, Link, MemberRow, SiteInfo, full_name};
 
 /// A number, whatever it is written as; -1 for null.
@@ -148,9 +149,7 @@ impl CollectionRow<'_> {
     /// The collection; `None` for a user collection or a row without a usable id.
     pub(crate) fn into_collection(self) -> Option<Collection> {
         let id = self.id?;
-        let is_id =
-            id.len() == 8 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-        if self.kind != 2 || !is_id {
+        if self.kind != 2 || !is_collection_id(&id) {
             return None;
         }
         let part =

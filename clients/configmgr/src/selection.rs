@@ -3,6 +3,12 @@
 use crate::Collection;
 use globset::{GlobBuilder, GlobMatcher};
 
+/// Whether a text is a collection's id: eight capital letters and digits.
+#[must_use]
+pub fn is_collection_id(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
 /// One entry of a connection's `collections`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selector {
@@ -35,12 +41,7 @@ impl Selection {
         let mut compiled = Vec::with_capacity(selectors.len());
         for (index, selector) in selectors.into_iter().enumerate() {
             let matcher = match &selector {
-                Selector::Id(id)
-                    if id.len() == 8
-                        && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) =>
-                {
-                    None
-                }
+                Selector::Id(id) if is_collection_id(id) => None,
                 Selector::Id(id) => {
                     return Err((
                         index,

@@ -200,19 +200,16 @@ pub trait CollectionsSink: Send {
     fn row(&mut self, row: &MemberRow<'_>);
 }
 
-/// One collection of several.
-pub(crate) struct One<'a> {
-    pub(crate) id: &'a str,
-    pub(crate) sink: &'a mut dyn CollectionsSink,
-}
+/// Takes the rows of the one collection that was asked for.
+struct Alone<'a>(&'a mut dyn MemberSink);
 
-impl MemberSink for One<'_> {
-    fn row(&mut self, row: &MemberRow<'_>) {
-        self.sink.row(row);
+impl CollectionsSink for Alone<'_> {
+    fn collection(&mut self, _: &str) {
+        self.0.restart();
     }
 
-    fn restart(&mut self) {
-        self.sink.collection(self.id);
+    fn row(&mut self, row: &MemberRow<'_>) {
+        self.0.row(row);
     }
 }
 
@@ -231,25 +228,22 @@ pub trait Site: Send + Sync {
     /// When the list did not come whole.
     async fn collections(&self) -> Result<Vec<Collection>, Error>;
 
-    /// One collection anew; `None` when it is not there.
-    ///
-    /// # Errors
-    /// When the site does not answer or refuses.
-    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error>;
-
-    /// Every member row of a collection, all from one provider.
+    /// Every member row of a collection.
     ///
     /// # Errors
     /// When the rows did not come whole; what the sink holds is then worthless.
-    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error>;
+    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
+        sink.restart();
+        self.members_of(&[collection.to_owned()], &mut Alone(sink)).await
+    }
 
     /// How many collections one read is best of; 1 where each is a read of its own.
     fn together(&self) -> usize {
         1
     }
 
-    /// Every member row of some collections, one collection after the other, in any order; those
-    /// without members may be passed over.
+    /// Every member row of some collections, one collection after the other, in any order, and those of
+    /// each from one provider; those without members may be passed over.
     ///
     /// # Errors
     /// When the rows did not come whole: those of collections that others followed are complete.
@@ -257,25 +251,13 @@ pub trait Site: Send + Sync {
         &self,
         collections: &[String],
         sink: &mut dyn CollectionsSink,
-    ) -> Result<(), Error> {
-        for id in collections {
-            sink.collection(id);
-            self.members(id, &mut One { id, sink }).await?;
-        }
-        Ok(())
-    }
+    ) -> Result<(), Error>;
 
     /// Some collections anew; those that are not there are missing.
     ///
     /// # Errors
     /// When the site does not answer or refuses.
-    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
-        let mut found = Vec::new();
-        for id in ids {
-            found.extend(self.collection(id).await?);
-        }
-        Ok(found)
-    }
+    async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error>;
 
     /// Devices, in order of id. An empty answer to [`DeviceScope::After`] is the end.
     ///

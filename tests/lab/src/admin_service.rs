@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::classes::{Cell, Class, Page};
 use crate::faults::Faults;
-use crate::filter::{self, Filter, Literal};
+use crate::filter::{self, Filter};
 use crate::world::World;
 
 /// What a request asks for.
@@ -85,9 +85,8 @@ fn fill(
 
 /// Where the rest of a collection's members is.
 fn next_link(ask: &Ask<'_>, filter: Option<&Filter>, last: Option<u32>) -> Vec<u8> {
-    let (Some(last), Some(Literal::Text(collection))) =
-        (last, filter.and_then(|f| f.equal_to("CollectionID")))
-    else {
+    let asked = filter.map(|f| f.one_of("CollectionID")).unwrap_or_default();
+    let (Some(last), [collection]) = (last, asked.as_slice()) else {
         return Vec::new();
     };
     let select = ask.options.get("$select").cloned().unwrap_or_default();
@@ -116,10 +115,7 @@ fn collections(world: &World, faults: &Faults, page: &mut Page<'_>) {
             continue;
         }
         let (changed, evaluated) = World::times(collection.version, id);
-        let mut count = collection.members.len();
-        if faults.half_counts && faults.half_members.get(id).is_some_and(|n| *n > 0) {
-            count /= 2;
-        }
+        let count = faults.counted(id, collection.members.len());
         page.row(&[
             Cell::Text(id),
             Cell::Number(i64::from(collection.kind)),
@@ -162,9 +158,7 @@ fn members_of(
 ) -> Option<u32> {
     let collection = world.collections.get(id).filter(|_| !world.hidden.contains(id))?;
     let rows = collection.frozen_rows.as_ref().unwrap_or(&collection.members);
-    let half = faults.half_members.get_mut(id).is_some_and(Faults::take);
-    let most = if half { rows.len() / 2 } else { rows.len() };
-    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let most = usize::try_from(faults.shown(id, rows.len())).unwrap_or(usize::MAX);
     let room = page.top - page.count;
     let mut ids: Vec<u32> = rows.iter().take(most).skip_while(|id| *id < from).take(room).collect();
     let last = ids.last().copied();
@@ -220,11 +214,7 @@ fn systems(world: &World, page: &mut Page<'_>, filter: Option<&Filter>) {
 }
 
 fn sites(world: &World, page: &mut Page<'_>) {
-    let top_kind = if world.plan.primaries.is_empty() { 2 } else { 4 };
-    let top = (world.plan.site.as_str(), world.reports_to.as_str(), top_kind);
-    let below =
-        world.plan.primaries.iter().map(|code| (code.as_str(), world.plan.site.as_str(), 2));
-    for (code, above, kind) in std::iter::once(top).chain(below) {
+    for (code, above, kind) in world.sites() {
         let name = format!("Site {code}");
         page.row(&[
             Cell::Text(above),

@@ -109,9 +109,7 @@ client_secret_file = "{secret}"
             secret = secret.display(),
         ))
     }
-}
 
-impl Lab {
     /// What a site's table says of where it is read.
     fn site(&self, directory: &Path) -> io::Result<String> {
         let Options { site_token, sql_user, sql_password, .. } = &self.options;

@@ -116,6 +116,18 @@ impl Faults {
         }
     }
 
+    /// How many of its rows a read of a collection's members shows.
+    pub(crate) fn shown(&mut self, collection: &str, rows: u64) -> u64 {
+        let is_half = self.half_members.get_mut(collection).is_some_and(Self::take);
+        if is_half { rows / 2 } else { rows }
+    }
+
+    /// What a collection's count says that it has.
+    pub(crate) fn counted(&self, collection: &str, rows: u64) -> u64 {
+        let is_half = self.half_members.get(collection).is_some_and(|reads| *reads > 0);
+        if self.half_counts && is_half { rows / 2 } else { rows }
+    }
+
     /// Takes one off a count; whether there was one.
     pub(crate) fn take(count: &mut u32) -> bool {
         let had = *count > 0;

@@ -151,15 +151,6 @@ impl Filter {
         Self::Compare(column.to_owned(), Operator::Equal, literal)
     }
 
-    /// What a column must be equal to for a row to pass, if the filter says so.
-    pub(crate) fn equal_to(&self, column: &str) -> Option<&Literal> {
-        match self {
-            Self::And(a, b) => a.equal_to(column).or_else(|| b.equal_to(column)),
-            Self::Compare(name, Operator::Equal, value) if name == column => Some(value),
-            _ => None,
-        }
-    }
-
     /// The texts of which a column must equal one for a row to pass, if the filter says nothing else.
     pub(crate) fn one_of(&self, column: &str) -> Vec<&str> {
         match self {

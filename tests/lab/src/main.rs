@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cmsync_lab::world::Plan;
-use cmsync_lab::{Lab, Options, Source};
+use cmsync_lab::{Lab, Options};
 
 /// A pretend hierarchy and a pretend Azure, over TLS on loopback.
 #[derive(Parser)]
@@ -44,9 +44,6 @@ struct Arguments {
     /// The site asks for Kerberos and lets this principal in, with the keys of `KRB5_KTNAME`.
     #[arg(long)]
     principal: Option<String>,
-    /// The written configuration reads the site database.
-    #[arg(long)]
-    sql: bool,
     /// Milliseconds before each answer to rows.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
@@ -71,7 +68,6 @@ async fn main() -> anyhow::Result<()> {
         rules: (1..=arguments.rules).map(|n| format!("dcr-{n:032x}")).collect(),
         port: arguments.port,
         principal: arguments.principal,
-        source: if arguments.sql { Source::Sql } else { Source::AdminService },
         ..Options::default()
     };
     let lab = Lab::start(options).await?;

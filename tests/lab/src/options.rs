@@ -55,8 +55,6 @@ pub struct Options {
     pub shape: Shape,
     /// Port to listen on; 0 takes a free one.
     pub port: u16,
-    /// Port of the site database; 0 takes a free one.
-    pub sql_port: u16,
     /// What configurations read.
     pub source: Source,
     /// Who may log in to the site database with a password.
@@ -85,7 +83,6 @@ impl Default for Options {
             is_bare: false,
             shape: Shape::Alone,
             port: 0,
-            sql_port: 0,
             source: Source::AdminService,
             sql_user: "cmsync_reader".into(),
             sql_password: "password-of-the-lab~1".into(),

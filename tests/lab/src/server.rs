@@ -84,7 +84,7 @@ impl Lab {
     pub async fn start(options: Options) -> io::Result<Arc<Self>> {
         let listener = TcpListener::bind(("127.0.0.1", options.port)).await?;
         let proxy = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let database = TcpListener::bind(("127.0.0.1", options.sql_port)).await?;
+        let database = TcpListener::bind(("127.0.0.1", 0)).await?;
         let (identity, ca_pem) = crate::tls::make();
         let lab = Arc::new(Self {
             address: listener.local_addr()?,

@@ -154,6 +154,15 @@ impl World {
         }
     }
 
+    /// Sites with the one above each and their kinds: 4 central, 2 primary.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = (&str, &str, i64)> {
+        let Plan { site, primaries, .. } = &self.plan;
+        let top_kind = if primaries.is_empty() { 2 } else { 4 };
+        let top = (site.as_str(), self.reports_to.as_str(), top_kind);
+        let below = primaries.iter().map(|code| (code.as_str(), site.as_str(), 2));
+        std::iter::once(top).chain(below)
+    }
+
     /// A device as the site knows it now.
     pub fn device(&self, id: u32) -> Device {
         if let Some(device) = self.changed.get(&id) {

@@ -75,8 +75,7 @@ pub(super) fn failure(error: &Error) -> Failure {
         }
         #[cfg(feature = "kerberos")]
         Error::Gssapi(message) => {
-            let text = crate::kerberos::remedy(message);
-            let text = text.replace("HTTP/<server>", "MSSQLSvc/<server>:<port>");
+            let text = crate::kerberos::remedy(message, "MSSQLSvc/<server>:<port>");
             Failure { text, is_transient: message.contains("contact any KDC") }
         }
         other => Failure { text: other.to_string(), is_transient: true },

@@ -25,8 +25,7 @@ use self::pool::{Isolation, Pool};
 pub use self::settings::{Encryption, Port, SqlLogin, SqlSettings};
 use crate::error::Error;
 use crate::site::{
-    Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, MemberRow, MemberSink, Site,
-    full_name,
+    Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, Site, full_name,
 };
 
 /// Views that every read needs, with the columns of each.
@@ -67,17 +66,6 @@ const NEEDED: [(&str, &[&str]); 6] = [
 /// Collections of one read: enough that what comes before its first row is of no account.
 const TOGETHER: usize = 64;
 
-/// Takes the rows of the one collection that was asked for.
-struct Alone<'a>(&'a mut dyn MemberSink);
-
-impl CollectionsSink for Alone<'_> {
-    fn collection(&mut self, _: &str) {}
-
-    fn row(&mut self, row: &MemberRow<'_>) {
-        self.0.row(row);
-    }
-}
-
 /// A site read through its database.
 pub struct SqlSite {
     pool: Pool,
@@ -102,10 +90,9 @@ impl SqlSite {
         &self,
         query: &str,
         parameters: &[&dyn ToSql],
-        convert: impl FnMut(tiberius::Row) -> Option<T> + Send,
+        mut convert: impl FnMut(tiberius::Row) -> Option<T> + Send,
     ) -> Result<Vec<T>, Error> {
         let mut found = Vec::new();
-        let mut convert = convert;
         let mut on_row = |row| found.extend(convert(row));
         self.pool.each(query, parameters, &mut on_row).await?;
         Ok(found)
@@ -116,12 +103,14 @@ impl SqlSite {
         let before = Instant::now();
         let session = self.all(queries::SESSION, &[], |row| {
             let mut cells = rows::Cells::of(row);
-            let (database, _, _) = (cells.text(), cells.text(), cells.number());
-            Some((database, cells.number()?))
+            // The account's own columns come first.
+            cells.text();
+            cells.number();
+            cells.number()
         });
         let session = session.await?.into_iter().next();
         let own = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        if let (Some((_, theirs)), Ok(own)) = (session, own)
+        if let (Some(theirs), Ok(own)) = (session, own)
             // An answer that was long on its way says little of a clock.
             && before.elapsed().as_secs() < 10
         {
@@ -192,26 +181,6 @@ impl SqlSite {
         })
     }
 
-    async fn read_collections(&self) -> Result<Vec<Collection>, Error> {
-        let rows = self.all(queries::COLLECTIONS, &[], |row| Some(rows::collection(row))).await?;
-        if !rows.is_empty() && rows.iter().all(Option::is_none) {
-            let text = "CollectionID of dbo.v_Collection is not the text of eight characters that it \
-                        should be";
-            return Err(self.answer(text));
-        }
-        let mut found: Vec<Collection> = rows.into_iter().flatten().collect();
-        let folders: HashMap<String, String> =
-            self.all(queries::FOLDERS, &[], rows::folder).await?.into_iter().collect();
-        for collection in &mut found {
-            if let Some(folder) = folders.get(&collection.id) {
-                collection.folder.clone_from(folder);
-            }
-        }
-        found.sort_by(|a, b| a.id.cmp(&b.id));
-        found.dedup_by(|a, b| a.id == b.id);
-        Ok(found)
-    }
-
     /// Devices with their full names, which another view has.
     async fn with_names(
         &self,
@@ -231,8 +200,7 @@ impl SqlSite {
         if is_page && let (Some(first), Some(last)) = (ids.iter().min(), ids.iter().max()) {
             self.pool.each(queries::NAMES_BETWEEN, &[first, last], &mut on_row).await?;
         } else {
-            let query = queries::with_list(queries::NAMES, ids.len());
-            let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+            let (query, parameters) = queries::with_list(queries::NAMES, &ids);
             self.pool.each(&query, &parameters, &mut on_row).await?;
         }
         let mut found: Vec<DeviceRow> = devices
@@ -276,17 +244,27 @@ impl Site for SqlSite {
     }
 
     async fn collections(&self) -> Result<Vec<Collection>, Error> {
-        self.read_collections().await
-    }
-
-    /// Without its folder, which is of no interest where one collection is looked at anew.
-    async fn collection(&self, id: &str) -> Result<Option<Collection>, Error> {
-        Ok(self.collections_of(&[id.to_owned()]).await?.into_iter().next())
+        let rows = self.all(queries::COLLECTIONS, &[], |row| Some(rows::collection(row))).await?;
+        if !rows.is_empty() && rows.iter().all(Option::is_none) {
+            let text = "CollectionID of dbo.v_Collection is not the text of eight characters that it \
+                        should be";
+            return Err(self.answer(text));
+        }
+        let mut found: Vec<Collection> = rows.into_iter().flatten().collect();
+        let folders: HashMap<String, String> =
+            self.all(queries::FOLDERS, &[], rows::folder).await?.into_iter().collect();
+        for collection in &mut found {
+            if let Some(folder) = folders.get(&collection.id) {
+                collection.folder.clone_from(folder);
+            }
+        }
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found.dedup_by(|a, b| a.id == b.id);
+        Ok(found)
     }
 
     async fn collections_of(&self, ids: &[String]) -> Result<Vec<Collection>, Error> {
-        let query = queries::with_list(queries::SOME_COLLECTIONS, ids.len());
-        let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+        let (query, parameters) = queries::with_list(queries::SOME_COLLECTIONS, ids);
         let mut found = self.all(&query, &parameters, rows::collection).await?;
         found.retain(|collection| ids.contains(&collection.id));
         Ok(found)
@@ -296,38 +274,34 @@ impl Site for SqlSite {
         TOGETHER
     }
 
-    async fn members(&self, collection: &str, sink: &mut dyn MemberSink) -> Result<(), Error> {
-        sink.restart();
-        self.members_of(&[collection.to_owned()], &mut Alone(sink)).await
-    }
-
     async fn members_of(
         &self,
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        let query = queries::with_list(queries::MEMBERS, collections.len());
-        let parameters: Vec<&dyn ToSql> = collections.iter().map(|id| id as &dyn ToSql).collect();
-        let (mut current, mut strange) = (String::new(), 0_u64);
-        // After a row that makes no sense nothing is announced, so that nothing counts as complete.
-        let mut on_row = |row| match rows::member(row).filter(|_| strange == 0) {
-            Some((of, member)) => {
-                if of != current && collections.iter().any(|wanted| *wanted == of) {
-                    sink.collection(&of);
-                    current = of.into_owned();
-                } else if of != current {
-                    strange += 1;
-                    return;
-                }
-                sink.row(&member);
+        let (query, parameters) = queries::with_list(queries::MEMBERS, collections);
+        let (mut current, mut is_strange) = (String::new(), false);
+        let mut on_row = |row| {
+            // After a row that makes no sense nothing is announced, so that nothing counts as complete.
+            if is_strange {
+                return;
             }
-            None => strange += 1,
+            match rows::member(row).filter(|(of, _)| collections.iter().any(|id| id == of)) {
+                Some((of, member)) => {
+                    if of != current {
+                        sink.collection(&of);
+                        current = of.into_owned();
+                    }
+                    sink.row(&member);
+                }
+                None => is_strange = true,
+            }
         };
         self.pool.each(&query, &parameters, &mut on_row).await?;
-        if strange > 0 {
-            return Err(self.answer(format!("{strange} rows of members make no sense")));
+        match is_strange {
+            true => Err(self.answer("a row of members makes no sense")),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {
@@ -337,8 +311,7 @@ impl Site for SqlSite {
                 self.all(queries::DEVICES_AFTER, &[id, &page], rows::device).await?
             }
             DeviceScope::Ids(ids) => {
-                let query = queries::with_list(queries::DEVICES, ids.len());
-                let parameters: Vec<&dyn ToSql> = ids.iter().map(|id| id as &dyn ToSql).collect();
+                let (query, parameters) = queries::with_list(queries::DEVICES, ids);
                 self.all(&query, &parameters, rows::device).await?
             }
         };
@@ -349,7 +322,6 @@ impl Site for SqlSite {
     async fn account(&self) -> Result<Option<String>, Error> {
         let found = self.all(queries::SESSION, &[], |row| {
             let mut cells = rows::Cells::of(row);
-            cells.text();
             let login = cells.text()?.into_owned();
             Some(format!("{login} db_datareader={:?}", cells.number()))
         });

@@ -6,12 +6,13 @@
 //! is created, and no hint reads what is not committed: rows that move while they are read without locks
 //! would look like members that were removed.
 
+use tiberius::ToSql;
+
 /// What the session is and how the database reads. [`sys.databases`]
 ///
 /// [`sys.databases`]: https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-databases-transact-sql
 pub const SESSION: &str = "\
-SELECT DB_NAME() AS DatabaseName, SUSER_SNAME() AS LoginName, \
-IS_ROLEMEMBER('db_datareader') AS IsReader, \
+SELECT SUSER_SNAME() AS LoginName, IS_ROLEMEMBER('db_datareader') AS IsReader, \
 DATEDIFF(second, '19700101', SYSUTCDATETIME()) AS Now";
 
 /// Whether a read sees one moment: read committed snapshot, or snapshot isolation, is on.
@@ -21,7 +22,7 @@ FROM sys.databases AS d WHERE d.database_id = DB_ID()";
 
 /// Which columns there are that the account may read.
 pub const COLUMNS: &str = "\
-SELECT c.TABLE_NAME, c.COLUMN_NAME, c.DATA_TYPE FROM INFORMATION_SCHEMA.COLUMNS AS c \
+SELECT c.TABLE_NAME, c.COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS AS c \
 WHERE c.TABLE_SCHEMA = 'dbo' AND c.TABLE_NAME IN ('v_Collection', 'v_Collections', \
 'v_FullCollectionMembership', 'v_R_System', 'v_RA_System_ResourceNames', 'v_Site', \
 'v_Identification', 'RCM_ReplicationLinkStatus')";
@@ -98,10 +99,14 @@ pub const ALL: [&str; 14] = [
     NAMES,
 ];
 
-/// A query with so many parameters in the place of its one `IN (@P1)`.
-pub(super) fn with_list(query: &str, count: usize) -> String {
-    let list: Vec<String> = (1..=count).map(|n| format!("@P{n}")).collect();
-    query.replace("IN (@P1)", &format!("IN ({})", list.join(", ")))
+/// A query with a parameter for each value in the place of its one `IN (@P1)`, and the parameters.
+pub(super) fn with_list<'a, T: ToSql>(
+    query: &str,
+    values: &'a [T],
+) -> (String, Vec<&'a dyn ToSql>) {
+    let list: Vec<String> = (1..=values.len()).map(|n| format!("@P{n}")).collect();
+    let query = query.replace("IN (@P1)", &format!("IN ({})", list.join(", ")));
+    (query, values.iter().map(|value| value as &dyn ToSql).collect())
 }
 
 #[cfg(test)]
@@ -120,6 +125,7 @@ mod tests {
 
     #[test]
     fn a_list_has_a_parameter_for_each_value() {
-        assert!(with_list(DEVICES, 3).contains("IN (@P1, @P2, @P3) ORDER BY"));
+        let (query, parameters) = with_list(DEVICES, &[1_i64, 2, 3]);
+        assert!(query.contains("IN (@P1, @P2, @P3) ORDER BY") && parameters.len() == 3);
     }
 }

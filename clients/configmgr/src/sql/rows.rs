@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use tiberius::{ColumnData, Row};
 
+use crate::selection::is_collection_id;
 use crate::site::{Collection, DeviceRow, Link, MemberRow, SiteInfo};
 
 /// A row's cells, in order.
@@ -52,15 +53,10 @@ impl Cells {
     }
 }
 
-/// Whether a text is a collection's id.
-pub(super) fn is_id(text: &str) -> bool {
-    text.len() == 8 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
-}
-
 /// A row of `v_Collection`, without its folder.
 pub(super) fn collection(row: Row) -> Option<Collection> {
     let mut cells = Cells::of(row);
-    let id = cells.text().filter(|id| is_id(id))?.into_owned();
+    let id = cells.text().filter(|id| is_collection_id(id))?.into_owned();
     let name = cells.text().map_or_else(|| id.clone(), Cow::into_owned);
     let member_count = cells.number().unwrap_or(0).max(0);
     Some(Collection { id, name, folder: "/".into(), member_count, token: cells.moment() })

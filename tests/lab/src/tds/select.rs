@@ -11,7 +11,6 @@ use super::token::{self, Failure};
 use super::trouble::{Trouble, trouble};
 use super::value::{Column, Kind, Value};
 use super::views::{self, Row, Rows};
-use crate::faults::Faults;
 use crate::server::Lab;
 use crate::world::World;
 
@@ -179,16 +178,8 @@ fn rows<'w>(
         "COLUMNS" => Box::new(columns_of_views(lab)),
         "databases" => Box::new(std::iter::once(own_database(lab, facts))),
         _ => {
-            let shown = Box::new(|id: &str, rows: u64| {
-                let half = lab.faults().half_members.get_mut(id).is_some_and(Faults::take);
-                usize::try_from(if half { rows / 2 } else { rows }).unwrap_or(usize::MAX)
-            });
-            let count = Box::new(|id: &str, rows: u64| {
-                let faults = lab.faults();
-                let half =
-                    faults.half_counts && faults.half_members.get(id).is_some_and(|n| *n > 0);
-                usize::try_from(if half { rows / 2 } else { rows }).unwrap_or(usize::MAX)
-            });
+            let shown = Box::new(|id: &str, rows: u64| lab.faults().shown(id, rows));
+            let count = Box::new(|id: &str, rows: u64| lab.faults().counted(id, rows));
             views::rows(view, world, bounds, (shown, count))
         }
     }
@@ -230,7 +221,6 @@ fn own_database<'w>(lab: &Lab, facts: &Facts) -> Row<'w> {
 
 fn passes(rest: &[&Term], scope: &Scope<'_>) -> Result<bool, Failure> {
     for term in rest {
-        // Conditions are not longer-lived than their rows here.
         if scope.is_true(term)? != Some(true) {
             return Ok(false);
         }

@@ -35,8 +35,8 @@ pub(super) enum Row<'w> {
 
 pub(super) type Rows<'w> = Box<dyn Iterator<Item = Row<'w>> + Send + 'w>;
 
-/// Whether and how far a collection's members are shown: `None` for all.
-pub(super) type Shown<'w> = Box<dyn Fn(&str, u64) -> usize + Send + 'w>;
+/// How many of a collection's members are shown, or counted.
+pub(super) type Shown<'w> = Box<dyn Fn(&str, u64) -> u64 + Send + 'w>;
 
 /// The rows of one of the site's own views. `count` gives what a collection's count is shown as.
 pub(super) fn rows<'w>(
@@ -57,7 +57,7 @@ pub(super) fn rows<'w>(
             let range = bounds.range();
             Box::new(collections(world, &bounds).flat_map(move |(id, collection)| {
                 let members = collection.frozen_rows.as_ref().unwrap_or(&collection.members);
-                let most = shown(id, members.len());
+                let most = usize::try_from(shown(id, members.len())).unwrap_or(usize::MAX);
                 let range = range.clone();
                 // What comes before the range counts as shown.
                 let before = match range.start.checked_sub(1) {
@@ -114,11 +114,7 @@ fn collections<'w>(
 }
 
 fn sites(world: &World) -> impl Iterator<Item = Row<'_>> + Send {
-    let top_kind = if world.plan.primaries.is_empty() { 2 } else { 4 };
-    let top = (world.plan.site.as_str(), world.reports_to.as_str(), top_kind);
-    let below =
-        world.plan.primaries.iter().map(|code| (code.as_str(), world.plan.site.as_str(), 2));
-    std::iter::once(top).chain(below).map(|(code, above, kind)| {
+    world.sites().map(|(code, above, kind)| {
         Row::Cells(vec![
             Value::text(code),
             Value::text(format!("Site {code}")),
