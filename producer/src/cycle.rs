@@ -177,12 +177,11 @@ impl Connection {
         &mut self,
         wanted: &BTreeMap<String, Collection>,
     ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
-        let mut waiting: VecDeque<Collection> =
-            wanted.values().filter(|c| self.is_dirty(c)).cloned().collect();
+        let dirty = wanted.values().filter(|c| self.is_dirty(c)).cloned().collect();
+        let mut waiting = reading::in_order(dirty);
         // What a read of several that failed had not come to.
         let mut alone = VecDeque::new();
-        // Few are spread over the reads that go on at once.
-        let together = self.site.together().min(waiting.len().div_ceil(READS));
+        let together = self.site.together();
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
@@ -190,8 +189,8 @@ impl Connection {
         loop {
             while reads.len() < READS
                 && failed_in_a_row < READS
-                && let Some(batch) = reading::next_batch(&mut alone, 1)
-                    .or_else(|| reading::next_batch(&mut waiting, together))
+                && let Some(batch) = reading::next_batch(&mut alone, (1, usize::MAX), READS)
+                    .or_else(|| reading::next_batch(&mut waiting, together, READS))
             {
                 let site: Arc<dyn Site> = Arc::<Measured>::clone(&self.site);
                 let read = reading::read(site, batch, Arc::clone(&self.devices));

@@ -70,6 +70,13 @@ impl Texts {
     }
 }
 
+/// Where the device before was found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Near {
+    id: u32,
+    from: usize,
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct DeviceTable {
@@ -103,8 +110,18 @@ impl DeviceTable {
     }
 
     /// A device's NetBIOS name and assigned site; the site is `None` before a membership row told it.
-    pub(crate) fn name_and_site(&self, id: u32) -> Option<(&str, Option<&str>)> {
-        let (chunk, entry) = self.entry(id)?;
+    /// Who asks in order of id, and gives the same `near` each time, is answered faster.
+    pub(crate) fn name_and_site(&self, id: u32, near: &mut Near) -> Option<(&str, Option<&str>)> {
+        let chunk = self.chunks.get(&(id >> CHUNK_BITS))?;
+        let is_behind = id > near.id && id >> CHUNK_BITS == near.id >> CHUNK_BITS;
+        near.from = if is_behind { near.from } else { 0 };
+        near.id = id;
+        let low = low_bits(id);
+        let entry = chunk.next_from(&mut near.from, low).or_else(|| {
+            // The table may have changed since the last time.
+            near.from = 0;
+            chunk.next_from(&mut near.from, low)
+        })?;
         Some((chunk.name(entry), self.texts.get(entry.site)))
     }
 
@@ -379,9 +396,9 @@ mod tests {
     fn a_site_that_is_known_to_be_none_is_told_from_one_not_known() {
         let mut table = DeviceTable::default();
         table.put(vec![Device { resource_id: 1, netbios_name: "A".into(), ..Device::default() }]);
-        assert_eq!(table.name_and_site(1), Some(("A", None)));
+        assert_eq!(table.name_and_site(1, &mut Near::default()), Some(("A", None)));
         table.put_sites(&BySite::from([(String::new(), RoaringBitmap::from([1]))]));
-        assert_eq!(table.name_and_site(1), Some(("A", Some(""))));
+        assert_eq!(table.name_and_site(1, &mut Near::default()), Some(("A", Some(""))));
         assert_eq!(table.get(1).and_then(|d| d.assigned_site), None);
     }
 }

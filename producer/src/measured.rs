@@ -49,7 +49,7 @@ impl Site for Measured {
         self.during(self.site.collections_of(ids)).await
     }
 
-    fn together(&self) -> usize {
+    fn together(&self) -> (usize, usize) {
         self.site.together()
     }
 

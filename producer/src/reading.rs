@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use cmsync_configmgr::{Collection, CollectionsSink, MemberRow, Site};
 use roaring::RoaringBitmap;
 
-use crate::devices::DeviceTable;
+use crate::devices::{DeviceTable, Near};
 use crate::state::RunState;
 
 /// Reads in a row that may disagree before one counts.
@@ -14,8 +14,6 @@ const PATIENCE: u32 = 3;
 /// Reads in a row that show less than is counted, of a collection that never stands still, before that is
 /// no chance.
 const LONG_PATIENCE: u32 = 10;
-/// Members of one read of several collections: what a fault costs, and what is held of it.
-const MOST_MEMBERS: i64 = 2_000_000;
 /// Longest name that a computer can have, as DNS counts.
 const MAX_NAME: usize = 255;
 
@@ -40,16 +38,48 @@ pub(crate) struct Reading {
 /// Devices by the code of their assigned site. There are few sites and many devices.
 pub(crate) type BySite = BTreeMap<String, RoaringBitmap>;
 
-struct Sink<'a> {
-    devices: &'a RwLock<DeviceTable>,
-    rows: RoaringBitmap,
-    computers: RoaringBitmap,
+/// Ids as they come, which mostly is in order: then they are added without a search for their place.
+#[derive(Default)]
+struct Ids {
+    set: RoaringBitmap,
+    new: Vec<u32>,
+}
+
+impl Ids {
+    const AT_ONCE: usize = 1_024;
+
+    fn add(&mut self, id: u32) {
+        self.new.push(id);
+        if self.new.len() == Self::AT_ONCE {
+            self.settle();
+        }
+    }
+
+    fn settle(&mut self) {
+        if self.set.append(self.new.iter().copied()).is_err() {
+            self.set.extend(&self.new);
+        }
+        self.new.clear();
+    }
+
+    fn into_set(mut self) -> RoaringBitmap {
+        self.settle();
+        self.set
+    }
+}
+
+#[derive(Default)]
+struct Sink {
+    near: Near,
+    rows: Ids,
+    /// Rows that are no computers.
+    others: RoaringBitmap,
     unknown: RoaringBitmap,
     renamed: Vec<(u32, String)>,
     sites: BySite,
 }
 
-impl Sink<'_> {
+impl Sink {
     fn note_site(&mut self, id: u32, site: &str) {
         if let Some(devices) = self.sites.get_mut(site) {
             devices.insert(id);
@@ -57,24 +87,19 @@ impl Sink<'_> {
             self.sites.insert(site.to_owned(), RoaringBitmap::from([id]));
         }
     }
-}
 
-impl Sink<'_> {
-    fn row(&mut self, row: &MemberRow<'_>) {
+    fn row(&mut self, devices: &DeviceTable, row: &MemberRow<'_>) {
         let Ok(id) = u32::try_from(row.resource_id) else {
             return;
         };
-        if !self.rows.insert(id) {
-            return;
-        }
+        self.rows.add(id);
         let is_system = matches!(row.resource_type, 5 | -1);
         if !is_system || row.is_retired {
+            self.others.insert(id);
             return;
         }
-        self.computers.insert(id);
         let site = row.assigned_site.as_deref().unwrap_or_default();
-        let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
-        match devices.name_and_site(id) {
+        match devices.name_and_site(id, &mut self.near) {
             None => {
                 self.unknown.insert(id);
                 self.note_site(id, site);
@@ -92,19 +117,6 @@ impl Sink<'_> {
     }
 }
 
-impl<'a> Sink<'a> {
-    fn new(devices: &'a RwLock<DeviceTable>) -> Self {
-        Self {
-            devices,
-            rows: RoaringBitmap::new(),
-            computers: RoaringBitmap::new(),
-            unknown: RoaringBitmap::new(),
-            renamed: Vec::new(),
-            sites: BySite::new(),
-        }
-    }
-}
-
 /// Whether a computer can have this name.
 pub(crate) fn is_computer_name(name: &str) -> bool {
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || r#"\/:*?"<>|,"#.contains(c);
@@ -115,8 +127,8 @@ pub(crate) fn is_computer_name(name: &str) -> bool {
 struct Sinks<'a> {
     devices: &'a RwLock<DeviceTable>,
     /// The collection whose rows come.
-    current: Option<(String, Sink<'a>)>,
-    complete: HashMap<String, Sink<'a>>,
+    current: Option<(String, Sink)>,
+    complete: HashMap<String, Sink>,
 }
 
 impl CollectionsSink for Sinks<'_> {
@@ -127,25 +139,43 @@ impl CollectionsSink for Sinks<'_> {
             self.complete.insert(before, sink);
         }
         self.complete.remove(id);
-        self.current = Some((id.to_owned(), Sink::new(self.devices)));
+        self.current = Some((id.to_owned(), Sink::default()));
     }
 
     fn row(&mut self, row: &MemberRow<'_>) {
+        self.rows(std::slice::from_ref(row));
+    }
+
+    fn rows(&mut self, rows: &[MemberRow<'_>]) {
         if let Some((_, sink)) = &mut self.current {
-            sink.row(row);
+            let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+            rows.iter().for_each(|row| sink.row(&devices, row));
         }
     }
 }
 
-/// The next collections that are read together: not more members than a read should be long.
+/// In the order in which collections are read: the largest first, so that the reads that go on at once
+/// end at about the same time.
+pub(crate) fn in_order(mut dirty: Vec<Collection>) -> VecDeque<Collection> {
+    dirty.sort_by_key(|collection| std::cmp::Reverse(collection.member_count));
+    dirty.into()
+}
+
+/// The next collections that are read together: so many, not more members than a read should have, and
+/// not more than a small share of those that wait, of which `reads` at once have something to do.
 pub(crate) fn next_batch(
     waiting: &mut VecDeque<Collection>,
-    together: usize,
+    (together, most): (usize, usize),
+    reads: usize,
 ) -> Option<Vec<Collection>> {
+    let left = waiting.iter().map(|collection| collection.member_count).sum::<i64>();
+    let share = left / i64::try_from(reads.saturating_mul(2)).unwrap_or(i64::MAX).max(1);
+    let most = i64::try_from(most).unwrap_or(i64::MAX).min(share);
+    let together = together.min(waiting.len().div_ceil(reads.max(1)));
     let mut batch = vec![waiting.pop_front()?];
     let mut members = batch.iter().map(|c| c.member_count).sum::<i64>();
     while batch.len() < together
-        && let Some(next) = waiting.pop_front_if(|next| members + next.member_count <= MOST_MEMBERS)
+        && let Some(next) = waiting.pop_front_if(|next| members + next.member_count <= most)
     {
         members += next.member_count;
         batch.push(next);
@@ -180,7 +210,7 @@ pub(crate) async fn read(
         match complete.remove(&before.id) {
             Some(sink) => read.push((before, sink)),
             // Where nothing failed, those that were passed over have no rows.
-            None if failure.is_none() => read.push((before, Sink::new(&devices))),
+            None if failure.is_none() => read.push((before, Sink::default())),
             None => rest.push(before),
         }
     }
@@ -198,7 +228,9 @@ pub(crate) async fn read(
                 found.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
             batch.done.extend(read.into_iter().map(|(before, sink)| {
                 let after = after.remove(&before.id);
-                let Sink { rows, computers, unknown, renamed, sites, .. } = sink;
+                let Sink { rows, others, unknown, renamed, sites, near: _ } = sink;
+                let rows = rows.into_set();
+                let computers = &rows - &others;
                 let kept = before.clone();
                 let reading =
                     Reading { before: kept, after, rows, computers, unknown, renamed, sites };
@@ -342,6 +374,43 @@ mod tests {
         let agrees = reading(5, (5, "a"), (5, "b"));
         assert_eq!(settle(&agrees, &mut run), Settled::No);
         assert_eq!(settle(&agrees, &mut run), Settled::WithReservations { is_short: false });
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ids_are_all_kept_in_whatever_order_they_come(
+            ids in proptest::collection::vec(0..100_000_u32, 0..5_000), is_sorted: bool,
+        ) {
+            let mut ids = ids;
+            if is_sorted {
+                ids.sort_unstable();
+            }
+            let mut kept = Ids::default();
+            ids.iter().for_each(|id| kept.add(*id));
+            proptest::prop_assert_eq!(kept.into_set(), ids.into_iter().collect());
+        }
+
+        #[test]
+        fn batches_hold_every_collection_once_the_largest_first_and_none_is_too_large(
+            counts in proptest::collection::vec(0_i64..5_000, 0..200),
+            (together, most, reads) in (1..70_usize, 0..20_000_usize, 1..9_usize),
+        ) {
+            let named = |(n, count): (usize, &i64)| {
+                Collection { member_count: *count, ..collection(&format!("PS1{n:05}")) }
+            };
+            let dirty: Vec<_> = counts.iter().enumerate().map(named).collect();
+            let mut waiting = in_order(dirty.clone());
+            let mut read = Vec::new();
+            while let Some(batch) = next_batch(&mut waiting, (together, most), reads) {
+                let members: i64 = batch.iter().map(|c| c.member_count).sum();
+                proptest::prop_assert!(batch.len() == 1 || members <= most as i64);
+                proptest::prop_assert!((1..=together).contains(&batch.len()));
+                read.extend(batch);
+            }
+            proptest::prop_assert!(read.is_sorted_by_key(|c| -c.member_count));
+            read.sort_by(|a, b| a.id.cmp(&b.id));
+            proptest::prop_assert_eq!(read, dirty);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use roaring::RoaringBitmap;
 use tokio::time::Instant;
 
 use crate::connection::Connection;
+use crate::devices::Near;
 use crate::error::Error;
 use crate::reading::{Reading, is_computer_name};
 
@@ -169,9 +170,12 @@ impl Connection {
                     late.push(Device { netbios_name: name.clone(), fqdn: None, ..device });
                 }
             }
-            without.extend(reading.computers.iter().filter(|id| !devices.has(*id)));
+            without.extend(reading.unknown.iter().filter(|id| !devices.has(*id)));
             let has_other = |id: u32, site: &str| {
-                devices.name_and_site(id).and_then(|(_, s)| s).is_some_and(|s| s != site)
+                devices
+                    .name_and_site(id, &mut Near::default())
+                    .and_then(|(_, s)| s)
+                    .is_some_and(|s| s != site)
             };
             let moved = |(site, ids): (&String, &RoaringBitmap)| {
                 ids.iter().filter(|id| has_other(*id, site)).collect::<RoaringBitmap>()

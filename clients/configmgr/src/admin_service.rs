@@ -4,9 +4,7 @@
 //! shorter than asked for; `$select` must name all key columns and no lazy one; pages go by key and
 //! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +22,7 @@ use crate::rows::{Admin, CollectionRow, Identification, LinkRow, SiteRow, System
 use crate::site::{
     Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Site,
 };
-use crate::together::{any_of, groups};
+use crate::together::{Counts, any_of};
 
 /// Most requests at one provider at once; the service is no high-throughput one.
 const MAX_REQUESTS: usize = 8;
@@ -53,8 +51,7 @@ pub struct AdminService {
     current: AtomicUsize,
     pub(crate) requests: Semaphore,
     pub(crate) load: Load,
-    /// Members of collections, as the last list counted them.
-    counts: Mutex<HashMap<String, i64>>,
+    counts: Counts,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
@@ -68,17 +65,13 @@ impl AdminService {
             client,
             authenticate,
             load: Load::new(settings.limits),
-            counts: Mutex::default(),
+            counts: Counts::default(),
             settings,
             current: AtomicUsize::new(0),
             requests: Semaphore::new(MAX_REQUESTS),
             has_evaluation_times: AtomicBool::new(true),
             has_resource_names: AtomicBool::new(true),
         }
-    }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<String, i64>> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn page_size(&self) -> usize {
@@ -282,13 +275,12 @@ impl Site for AdminService {
     async fn collections(&self) -> Result<Vec<Collection>, Error> {
         let all =
             failover!(self, provider => self.read_collections(provider, "CollectionType eq 2"))?;
-        let counts = all.iter().map(|c| (c.id.clone(), c.member_count)).collect();
-        *self.counts() = counts;
+        self.counts.note(&all);
         Ok(all)
     }
 
-    fn together(&self) -> usize {
-        TOGETHER
+    fn together(&self) -> (usize, usize) {
+        (TOGETHER, self.load.rows_at_once())
     }
 
     async fn members_of(
@@ -296,11 +288,7 @@ impl Site for AdminService {
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        let groups = {
-            let counts = self.counts();
-            groups(collections, |id| counts.get(id).copied(), self.page_size())
-        };
-        for ids in groups {
+        for ids in self.counts.groups(collections, DeviceScope::MOST_IDS, self.page_size()) {
             // What goes wrong with a group goes wrong with one of it: each tells for itself.
             let group = match ids {
                 [_] => Ok(None),

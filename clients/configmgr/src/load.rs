@@ -16,6 +16,12 @@ pub struct Limits {
     pub rows_per_second: u32,
 }
 
+/// Rows of one read: what a fault costs, and what is held of them.
+const MOST_ROWS: usize = 2_000_000;
+/// Seconds that one read is to take at most at the bound on rows: a query that stays open costs the site
+/// something even while nothing is taken.
+const LONGEST: usize = 30;
+
 /// What may come at once after a pause.
 const BURST: Duration = Duration::from_millis(250);
 
@@ -45,6 +51,7 @@ impl Pace {
 
 /// The bounds of one connection.
 pub(crate) struct Load {
+    limits: Limits,
     requests: Option<Pace>,
     rows: Option<Pace>,
     waited: AtomicU64,
@@ -53,9 +60,18 @@ pub(crate) struct Load {
 impl Load {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
+            limits,
             requests: Pace::new(limits.requests_per_second),
             rows: Pace::new(limits.rows_per_second),
             waited: AtomicU64::new(0),
+        }
+    }
+
+    /// Rows that one read should have at most.
+    pub(crate) fn rows_at_once(&self) -> usize {
+        match usize::try_from(self.limits.rows_per_second).unwrap_or(usize::MAX) {
+            0 => MOST_ROWS,
+            bound => bound.saturating_mul(LONGEST).min(MOST_ROWS),
         }
     }
 
@@ -121,7 +137,9 @@ mod tests {
         free.request().await;
         free.rows(1_000_000).await;
         assert_eq!(free.waited(), Duration::ZERO);
+        assert_eq!(free.rows_at_once(), MOST_ROWS);
         let bound = Load::new(Limits { requests_per_second: 0, rows_per_second: 100 });
+        assert_eq!(bound.rows_at_once(), 3_000);
         bound.rows(1).await;
         tokio::time::advance(Duration::from_secs(3_600)).await;
         let started = Instant::now();

@@ -198,6 +198,11 @@ pub trait CollectionsSink: Send {
 
     /// A row. Rows of a collection may come in any order and more than once.
     fn row(&mut self, row: &MemberRow<'_>);
+
+    /// Some rows, for who takes them faster together.
+    fn rows(&mut self, rows: &[MemberRow<'_>]) {
+        rows.iter().for_each(|row| self.row(row));
+    }
 }
 
 /// Takes the rows of the one collection that was asked for.
@@ -237,9 +242,10 @@ pub trait Site: Send + Sync {
         self.members_of(&[collection.to_owned()], &mut Alone(sink)).await
     }
 
-    /// How many collections one read is best of; 1 where each is a read of its own.
-    fn together(&self) -> usize {
-        1
+    /// How many collections one read is best of, and how many members they have together at most; 1
+    /// where each is a read of its own.
+    fn together(&self) -> (usize, usize) {
+        (1, usize::MAX)
     }
 
     /// Every member row of some collections, one collection after the other, in any order, and those of

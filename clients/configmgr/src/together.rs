@@ -1,13 +1,16 @@
 //! Small collections read together: one request for as many as one page holds, by the counts that the
 //! site itself gave. A collection that fills a page is read for itself, page by page.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
 use url::Url;
 
 use crate::admin_service::AdminService;
 use crate::error::Error;
 use crate::query::Query;
 use crate::rows::Member;
-use crate::site::{DeviceScope, MemberRow};
+use crate::site::{Collection, MemberRow};
 
 /// Ids as the terms of a filter.
 pub(crate) fn any_of(ids: &[String]) -> String {
@@ -15,27 +18,42 @@ pub(crate) fn any_of(ids: &[String]) -> String {
     terms.join(" or ")
 }
 
-/// Ids in groups whose members together are fewer than a page has rows. What was never counted is alone.
-pub(crate) fn groups(
-    ids: &[String],
-    count: impl Fn(&str) -> Option<i64>,
-    page: usize,
-) -> Vec<&[String]> {
-    let page = i64::try_from(page).unwrap_or(i64::MAX);
-    let mut groups = Vec::new();
-    let mut rest = ids;
-    while !rest.is_empty() {
-        let mut members = 0_i64;
-        let fits = |id: &&String| {
-            members = members.saturating_add(count(id).unwrap_or(page));
-            members < page
-        };
-        let together = rest.iter().take(DeviceScope::MOST_IDS).take_while(fits).count().max(1);
-        let (group, after) = rest.split_at(together.min(rest.len()));
-        groups.push(group);
-        rest = after;
+/// Members of collections, as the last list counted them.
+#[derive(Default)]
+pub(crate) struct Counts(Mutex<HashMap<String, i64>>);
+
+impl Counts {
+    /// Takes over what a list says.
+    pub(crate) fn note(&self, listed: &[Collection]) {
+        let counts = listed.iter().map(|c| (c.id.clone(), c.member_count)).collect();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
-    groups
+
+    /// Ids in groups of at most `most`, whose members together are fewer than `rows`. What was never
+    /// counted is alone.
+    pub(crate) fn groups<'a>(
+        &self,
+        ids: &'a [String],
+        most: usize,
+        rows: usize,
+    ) -> Vec<&'a [String]> {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let mut groups = Vec::new();
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let mut members = 0_i64;
+            let fits = |id: &&String| {
+                members = members.saturating_add(counts.get(*id).copied().unwrap_or(rows));
+                members < rows
+            };
+            let together = rest.iter().take(most).take_while(fits).count().max(1);
+            let (group, after) = rest.split_at(together.min(rest.len()));
+            groups.push(group);
+            rest = after;
+        }
+        groups
+    }
 }
 
 impl AdminService {
@@ -80,15 +98,18 @@ mod tests {
         #[test]
         fn groups_hold_every_collection_once_and_fit_into_a_page(
             counts in prop::collection::vec(prop::option::of(0_i64..60), 0..80),
+            most in 1..20_usize,
         ) {
             let ids: Vec<String> = (0..counts.len()).map(|n| n.to_string()).collect();
             let count = |id: &str| counts[id.parse::<usize>().unwrap()];
-            let groups = groups(&ids, count, 50);
+            let known = Counts::default();
+            known.0.lock().unwrap().extend(ids.iter().filter_map(|id| Some((id.clone(), count(id)?))));
+            let groups = known.groups(&ids, most, 50);
             prop_assert_eq!(groups.concat(), ids.clone());
             for group in groups {
                 let members: i64 = group.iter().map(|id| count(id).unwrap_or(50)).sum();
                 prop_assert!(group.len() == 1 || members < 50);
-                prop_assert!((1..=DeviceScope::MOST_IDS).contains(&group.len()));
+                prop_assert!((1..=most).contains(&group.len()));
             }
         }
     }

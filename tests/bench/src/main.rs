@@ -5,6 +5,8 @@ mod kafka;
 mod process;
 mod rig;
 mod rows;
+mod source;
+mod tds;
 
 use clap::Parser;
 use rows::Rows;
@@ -12,13 +14,19 @@ use rows::Rows;
 /// Measures cmsync; see docs/performance.md for what each row means.
 #[derive(Parser)]
 struct Arguments {
-    /// Measure only rows whose group begins so: `small`, `large`, `idle`, `delay`, `kafka`
+    /// Measure only rows whose group begins so: `small`, `large`, `large-sql`, `idle`, `delay`, `kafka`
     #[arg(long, default_value = "")]
     only: String,
+    /// Only reads all members from a lab's site database, as a client for SQL Server alone does
+    #[arg(long, hide = true)]
+    read_database: Option<std::path::PathBuf>,
 }
 
 fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
+    if let Some(directory) = arguments.read_database {
+        return tds::read_alone(&directory);
+    }
     let mut rows = Rows::create("target/bench.json")?;
     for (name, measure) in GROUPS {
         if name.starts_with(&arguments.only) {
@@ -29,11 +37,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 type Measure = fn(&mut Rows) -> anyhow::Result<()>;
-const GROUPS: [(&str, Measure); 8] = [
+const GROUPS: [(&str, Measure); 9] = [
     ("small", rig::small),
     ("idle", rig::idle),
     ("delay", rig::delay),
-    ("large", rig::large),
+    ("large", source::large),
+    ("large-sql", source::large_sql),
     ("kafka", kafka::small),
     ("kafka-take-over", kafka::take_over),
     ("kafka-uploaders", kafka::uploaders),

@@ -18,11 +18,7 @@ impl Process {
 
     /// CPU seconds so far, user and system.
     pub(crate) fn cpu(&self) -> anyhow::Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let after = stat.rsplit_once(") ").context("no stat")?.1;
-        let field = |n: usize| after.split(' ').nth(n).and_then(|f| f.parse::<f64>().ok());
-        // utime and stime are fields 14 and 15 of the line, 11 and 12 after the name and the state.
-        Ok((field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS)
+        cpu(self.child.id())
     }
 
     /// The largest resident size so far, in MiB.
@@ -42,6 +38,15 @@ impl Process {
         self.child.wait()?;
         Ok(())
     }
+}
+
+/// CPU seconds of a process so far, user and system.
+pub(crate) fn cpu(id: u32) -> anyhow::Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+    let after = stat.rsplit_once(") ").context("no stat")?.1;
+    let field = |n: usize| after.split(' ').nth(n).and_then(|f| f.parse::<f64>().ok());
+    // utime and stime are fields 14 and 15 of the line, 11 and 12 after the name and the state.
+    Ok((field(11).unwrap_or(0.0) + field(12).unwrap_or(0.0)) / TICKS)
 }
 
 impl Drop for Process {

@@ -17,8 +17,8 @@ pub(crate) const PORT: u16 = 19464;
 pub(crate) const FULL_BODIES: &str = "[uploader]\nmax_raw_body = \"16MiB\"\n";
 
 pub(crate) struct Rig {
-    lab: Process,
-    directory: tempfile::TempDir,
+    pub(crate) lab: Process,
+    pub(crate) directory: tempfile::TempDir,
     client: reqwest::blocking::Client,
     url: String,
 }
@@ -151,7 +151,14 @@ impl Rig {
         Ok(())
     }
 
-    fn queue(&self) -> PathBuf {
+    /// Changes members of so many collections at the site.
+    pub(crate) fn churn(&self, collections: u32) -> anyhow::Result<()> {
+        let url = format!("{}/lab/churn?collections={collections}", self.url);
+        anyhow::ensure!(self.client.get(url).send()?.status().is_success(), "no churn");
+        Ok(())
+    }
+
+    pub(crate) fn queue(&self) -> PathBuf {
         self.directory.path().join("queue")
     }
 }
@@ -204,7 +211,7 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
 }
 
 /// From an empty queue to everything delivered; gives records and peak memory.
-fn first_sync(rig: &Rig, rows: &mut Rows, name: &str) -> anyhow::Result<(f64, f64)> {
+pub(crate) fn first_sync(rig: &Rig, rows: &mut Rows, name: &str) -> anyhow::Result<(f64, f64)> {
     let started = Instant::now();
     let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
     let records = rig.first_poll()?;
@@ -283,28 +290,6 @@ fn uploader_alone(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()
         (0.9, Better::Lower),
     )?;
     process.stop()
-}
-
-/// 825,000 devices and 30 million memberships.
-pub(crate) fn large(rows: &mut Rows) -> anyhow::Result<()> {
-    let plan = Plan {
-        devices: 825_000,
-        collections: 400,
-        memberships: 30_000_000,
-        poll: 3_600,
-        extra: FULL_BODIES.to_owned(),
-        ..Plan::default()
-    };
-    let rig = Rig::start(&plan)?;
-    let (_, peak) = first_sync(&rig, rows, "first_sync.records_per_second.30m")?;
-    rows.add("embedded.peak_rss_mib.30m", peak, "MiB", (400.0, Better::Lower))?;
-    let size = std::fs::metadata(rig.queue().join("queue.redb"))?.len();
-    rows.add(
-        "embedded.queue_file_mib.30m",
-        size as f64 / 1_048_576.0,
-        "MiB",
-        (4_096.0, Better::Lower),
-    )
 }
 
 /// 5,000 collections in which nothing changes, polled every second.

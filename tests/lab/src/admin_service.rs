@@ -114,7 +114,7 @@ fn collections(world: &World, faults: &Faults, page: &mut Page<'_>) {
         if world.hidden.contains(id) {
             continue;
         }
-        let (changed, evaluated) = World::times(collection.version, id);
+        let (changed, evaluated) = World::times(id, collection);
         let count = faults.counted(id, collection.members.len());
         page.row(&[
             Cell::Text(id),

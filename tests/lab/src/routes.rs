@@ -102,6 +102,11 @@ async fn dispatch(
         ["lab", "report"] => Some((200, vec![], lab.report_json())),
         ["lab", "counts"] => Some((200, vec![], serde_json::to_string(&*lab.counts())?)),
         ["lab", "faults"] => Some((lab.set_faults(&body), vec![], String::new())),
+        ["lab", "churn"] => {
+            let collections = asked.strip_prefix("collections=").and_then(|n| n.parse().ok());
+            lab.churn_once(collections.unwrap_or(1));
+            Some((200, vec![], String::new()))
+        }
         ["lab", "stop-churn"] => {
             lab.stop_churn();
             Some((200, vec![], String::new()))

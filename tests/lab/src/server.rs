@@ -294,6 +294,12 @@ impl Lab {
         });
     }
 
+    /// Changes memberships of so many collections once.
+    pub(crate) fn churn_once(&self, collections: usize) {
+        let (mut churn, mut world) = (self.churn(), self.world());
+        churn.step(&mut world, collections);
+    }
+
     pub fn stop_churn(&self) {
         let _steps = self.churn();
         self.churning.store(false, Ordering::Relaxed);

@@ -78,6 +78,8 @@ pub struct Collection {
     pub members: Arc<RoaringBitmap>,
     /// Counts changes; the change times are made from it.
     pub version: u64,
+    /// The change that `LastMemberChangeTime` stays at, whatever the evaluations' own times say.
+    pub last_change: Option<u64>,
     /// Rows that the site still shows while count and times have moved on (replication lag).
     pub frozen_rows: Option<Arc<RoaringBitmap>>,
 }
@@ -102,7 +104,7 @@ impl Collection {
     fn new(name: &str, folder: &str, members: RoaringBitmap) -> Self {
         let (name, folder) = (name.to_owned(), folder.to_owned());
         let members = Arc::new(members);
-        Self { name, folder, kind: 2, members, version: 0, frozen_rows: None }
+        Self { name, folder, kind: 2, members, version: 0, last_change: None, frozen_rows: None }
     }
 }
 
@@ -299,10 +301,10 @@ impl World {
         self.collections.insert(id.into(), collection);
     }
 
-    /// The change times of a collection. They mix time bases as a real site's do: a reader may
-    /// compare them for equality only.
-    pub fn times(version: u64, id: &str) -> (String, String) {
-        let (shifted, base) = Self::seconds(version, id);
+    /// The change times of a collection: of its members, and of its full evaluation. They mix time bases
+    /// as a real site's do: a reader may compare them for equality only.
+    pub fn times(id: &str, collection: &Collection) -> (String, String) {
+        let (shifted, base) = Self::seconds(id, collection);
         let text = |seconds: i64, fraction: &str| {
             let time = jiff::Timestamp::from_second(seconds).expect("in range");
             format!("{}{fraction}Z", time.strftime("%Y-%m-%dT%H:%M:%S"))
@@ -311,8 +313,9 @@ impl World {
     }
 
     /// The same as seconds since 1970.
-    pub(crate) fn seconds(version: u64, id: &str) -> (i64, i64) {
-        let base = 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
-        (base + if id.ends_with(['1', '3', '5', '7']) { 5 * 3600 } else { 0 }, base)
+    pub(crate) fn seconds(id: &str, collection: &Collection) -> (i64, i64) {
+        let at = |version: u64| 1_753_000_000_i64 + i64::try_from(version).unwrap_or(0) * 60;
+        let shift = if id.ends_with(['1', '3', '5', '7']) { 5 * 3600 } else { 0 };
+        (at(collection.last_change.unwrap_or(collection.version)) + shift, at(collection.version))
     }
 }

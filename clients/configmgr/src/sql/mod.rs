@@ -8,6 +8,7 @@
 mod browser;
 mod connect;
 mod failure;
+mod members;
 mod pool;
 pub mod queries;
 mod rows;
@@ -27,6 +28,7 @@ use crate::error::Error;
 use crate::site::{
     Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, Site, full_name,
 };
+use crate::together::Counts;
 
 /// Views that every read needs, with the columns of each.
 const NEEDED: [(&str, &[&str]); 6] = [
@@ -34,7 +36,15 @@ const NEEDED: [(&str, &[&str]); 6] = [
         "v_Collection",
         &["CollectionID", "Name", "MemberCount", "LastMemberChangeTime", "CollectionType"],
     ),
-    ("v_Collections", &["SiteID", "ObjectPath"]),
+    (
+        "v_Collections",
+        &[
+            "SiteID",
+            "ObjectPath",
+            "FullEvaluationMemberChangeTime",
+            "IncrementalEvaluationMemberChangeTime",
+        ],
+    ),
     (
         "v_FullCollectionMembership",
         &[
@@ -70,6 +80,7 @@ const TOGETHER: usize = 64;
 pub struct SqlSite {
     pool: Pool,
     page_size: usize,
+    counts: Counts,
     /// Seconds that this machine's clock is ahead of the server's.
     clock_skew: Mutex<Option<i64>>,
 }
@@ -78,7 +89,12 @@ impl SqlSite {
     /// A reader of the database behind `settings`, with so many devices in one page.
     #[must_use]
     pub fn new(settings: SqlSettings, page_size: usize) -> Self {
-        Self { pool: Pool::new(settings), page_size, clock_skew: Mutex::new(None) }
+        Self {
+            pool: Pool::new(settings),
+            page_size,
+            counts: Counts::default(),
+            clock_skew: Mutex::new(None),
+        }
     }
 
     fn answer(&self, detail: impl Into<String>) -> Error {
@@ -218,6 +234,17 @@ impl SqlSite {
     }
 }
 
+/// Adds what the other view has of these collections. Both views are read one after the other: what
+/// changes in between shows as another token, which costs one more read.
+fn complete(found: &mut [Collection], evaluations: Vec<(String, rows::Evaluation)>) {
+    let evaluations: HashMap<String, rows::Evaluation> = evaluations.into_iter().collect();
+    for collection in found {
+        if let Some(evaluation) = evaluations.get(&collection.id) {
+            evaluation.complete(collection);
+        }
+    }
+}
+
 #[async_trait]
 impl Site for SqlSite {
     async fn hierarchy(&self) -> Result<Hierarchy, Error> {
@@ -251,15 +278,10 @@ impl Site for SqlSite {
             return Err(self.answer(text));
         }
         let mut found: Vec<Collection> = rows.into_iter().flatten().collect();
-        let folders: HashMap<String, String> =
-            self.all(queries::FOLDERS, &[], rows::folder).await?.into_iter().collect();
-        for collection in &mut found {
-            if let Some(folder) = folders.get(&collection.id) {
-                collection.folder.clone_from(folder);
-            }
-        }
+        complete(&mut found, self.all(queries::EVALUATIONS, &[], rows::evaluation).await?);
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found.dedup_by(|a, b| a.id == b.id);
+        self.counts.note(&found);
         Ok(found)
     }
 
@@ -267,11 +289,13 @@ impl Site for SqlSite {
         let (query, parameters) = queries::with_list(queries::SOME_COLLECTIONS, ids);
         let mut found = self.all(&query, &parameters, rows::collection).await?;
         found.retain(|collection| ids.contains(&collection.id));
+        let (query, parameters) = queries::with_list(queries::SOME_EVALUATIONS, ids);
+        complete(&mut found, self.all(&query, &parameters, rows::evaluation).await?);
         Ok(found)
     }
 
-    fn together(&self) -> usize {
-        TOGETHER
+    fn together(&self) -> (usize, usize) {
+        (TOGETHER, self.pool.rows_at_once())
     }
 
     async fn members_of(
@@ -279,29 +303,7 @@ impl Site for SqlSite {
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        let (query, parameters) = queries::with_list(queries::MEMBERS, collections);
-        let (mut current, mut is_strange) = (String::new(), false);
-        let mut on_row = |row| {
-            // After a row that makes no sense nothing is announced, so that nothing counts as complete.
-            if is_strange {
-                return;
-            }
-            match rows::member(row).filter(|(of, _)| collections.iter().any(|id| id == of)) {
-                Some((of, member)) => {
-                    if of != current {
-                        sink.collection(&of);
-                        current = of.into_owned();
-                    }
-                    sink.row(&member);
-                }
-                None => is_strange = true,
-            }
-        };
-        self.pool.each(&query, &parameters, &mut on_row).await?;
-        match is_strange {
-            true => Err(self.answer("a row of members makes no sense")),
-            false => Ok(()),
-        }
+        self.read_members(collections, sink).await
     }
 
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {

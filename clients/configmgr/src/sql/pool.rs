@@ -95,6 +95,10 @@ impl Pool {
         self.isolation.store(isolation as u8, Ordering::Relaxed);
     }
 
+    pub(super) fn rows_at_once(&self) -> usize {
+        self.load.rows_at_once()
+    }
+
     pub(super) fn waited(&self) -> Duration {
         self.load.waited()
     }

@@ -50,10 +50,24 @@ pub const SOME_COLLECTIONS: &str = "\
 SELECT c.CollectionID, c.Name, c.MemberCount, c.LastMemberChangeTime FROM dbo.v_Collection AS c \
 WHERE c.CollectionType = 2 AND c.CollectionID IN (@P1) ORDER BY c.CollectionID";
 
-/// Folders. In this view `CollectionID` is a number, and `SiteID` has the eight characters.
-pub const FOLDERS: &str = "SELECT c.SiteID, c.ObjectPath FROM dbo.v_Collections AS c";
+/// Folders, and when the full and the incremental evaluation last changed members. In this view
+/// `CollectionID` is a number, and `SiteID` has the eight characters.
+pub const EVALUATIONS: &str = "\
+SELECT c.SiteID, c.ObjectPath, c.FullEvaluationMemberChangeTime, \
+c.IncrementalEvaluationMemberChangeTime FROM dbo.v_Collections AS c";
 
-/// What is selected of members, before the collections' ids are filled in.
+/// The same of some collections.
+pub const SOME_EVALUATIONS: &str = "\
+SELECT c.SiteID, c.ObjectPath, c.FullEvaluationMemberChangeTime, \
+c.IncrementalEvaluationMemberChangeTime FROM dbo.v_Collections AS c WHERE c.SiteID IN (@P1)";
+
+/// Members of one collection behind a resource, so many.
+pub const MEMBERS_AFTER: &str = "\
+SELECT TOP (@P3) m.ResourceID, m.ResourceType, m.Name, m.SiteCode, m.IsObsolete, m.IsDecommissioned \
+FROM dbo.v_FullCollectionMembership AS m WHERE m.CollectionID = @P1 AND m.ResourceID > @P2 \
+ORDER BY m.ResourceID";
+
+/// Members of several collections, which are few.
 pub const MEMBERS: &str = "\
 SELECT m.CollectionID, m.ResourceID, m.ResourceType, m.Name, m.SiteCode, m.IsObsolete, \
 m.IsDecommissioned FROM dbo.v_FullCollectionMembership AS m WHERE m.CollectionID IN (@P1) \
@@ -82,7 +96,7 @@ SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
 WHERE n.ResourceID IN (@P1) ORDER BY n.ResourceID, n.Resource_Names0";
 
 /// All of them, in the order of docs/sql.md.
-pub const ALL: [&str; 14] = [
+pub const ALL: [&str; 16] = [
     SESSION,
     DATABASE,
     COLUMNS,
@@ -91,7 +105,9 @@ pub const ALL: [&str; 14] = [
     LINKS,
     COLLECTIONS,
     SOME_COLLECTIONS,
-    FOLDERS,
+    EVALUATIONS,
+    SOME_EVALUATIONS,
+    MEMBERS_AFTER,
     MEMBERS,
     DEVICES_AFTER,
     DEVICES,

@@ -43,6 +43,18 @@ impl Cells {
         self.text().map(Cow::into_owned).unwrap_or_default()
     }
 
+    /// What a row of `v_FullCollectionMembership` has behind its collection.
+    pub(super) fn member(mut self) -> Option<MemberRow<'static>> {
+        let resource_id = self.number()?;
+        let resource_type = self.number().unwrap_or(-1);
+        let name = self.text().unwrap_or_default();
+        let assigned_site = self.text();
+        let (obsolete, decommissioned) = (self.number(), self.number());
+        let is_retired = obsolete == Some(1) || decommissioned == Some(1);
+        let domain = None;
+        Some(MemberRow { resource_id, resource_type, name, domain, assigned_site, is_retired })
+    }
+
     /// A moment as one text to compare: in whatever base the site wrote it.
     fn moment(&mut self) -> String {
         match self.next() {
@@ -53,7 +65,7 @@ impl Cells {
     }
 }
 
-/// A row of `v_Collection`, without its folder.
+/// A row of `v_Collection`: what `v_Collections` has of it is not in it yet.
 pub(super) fn collection(row: Row) -> Option<Collection> {
     let mut cells = Cells::of(row);
     let id = cells.text().filter(|id| is_collection_id(id))?.into_owned();
@@ -62,26 +74,29 @@ pub(super) fn collection(row: Row) -> Option<Collection> {
     Some(Collection { id, name, folder: "/".into(), member_count, token: cells.moment() })
 }
 
-/// A row of `v_Collections`: the id of eight characters and the folder.
-pub(super) fn folder(row: Row) -> Option<(String, String)> {
-    let mut cells = Cells::of(row);
-    let id = cells.text()?.into_owned();
-    Some((id, cells.text()?.into_owned()))
+/// What `v_Collections` has of a collection.
+pub(super) struct Evaluation {
+    folder: Option<String>,
+    times: String,
 }
 
-/// A row of `v_FullCollectionMembership`, with its collection.
-pub(super) fn member(row: Row) -> Option<(Cow<'static, str>, MemberRow<'static>)> {
+impl Evaluation {
+    /// Completes a collection.
+    pub(super) fn complete(&self, collection: &mut Collection) {
+        if let Some(folder) = &self.folder {
+            collection.folder.clone_from(folder);
+        }
+        collection.token.push_str(&self.times);
+    }
+}
+
+/// A row of `v_Collections`: the id of eight characters, and what else it has.
+pub(super) fn evaluation(row: Row) -> Option<(String, Evaluation)> {
     let mut cells = Cells::of(row);
-    let collection = cells.text()?;
-    let resource_id = cells.number()?;
-    let resource_type = cells.number().unwrap_or(-1);
-    let name = cells.text().unwrap_or_default();
-    let assigned_site = cells.text();
-    let (obsolete, decommissioned) = (cells.number(), cells.number());
-    let is_retired = obsolete == Some(1) || decommissioned == Some(1);
-    let member =
-        MemberRow { resource_id, resource_type, name, domain: None, assigned_site, is_retired };
-    Some((collection, member))
+    let id = cells.text()?.into_owned();
+    let folder = cells.text().map(Cow::into_owned);
+    let times = format!("|{}|{}", cells.moment(), cells.moment());
+    Some((id, Evaluation { folder, times }))
 }
 
 /// A row of `v_R_System`, with its DNS domain; its full name comes from another view.

@@ -34,6 +34,23 @@ async fn survives(fault: impl Fn(&mut cmsync_lab::faults::Faults)) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_only_an_evaluations_time_tells_arrives() {
+    let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, SHORT).await;
+    rig.start();
+    rig.until_all_equal().await;
+    {
+        let mut world = rig.lab.world();
+        let collection = world.collection_mut("PS100001");
+        collection.last_change = Some(collection.version);
+        let gone: Vec<u32> = collection.members.iter().take(1).collect();
+        let new = (cmsync_lab::world::CLIENTS..).find(|id| !collection.members.contains(*id));
+        // The count stays as it was, and so does the time of the last change.
+        world.change_members("PS100001", &[new.unwrap()], &gone);
+    }
+    rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_cut_in_their_middle() {
     survives(|f| f.cut_answers = 4).await;
 }

@@ -72,12 +72,7 @@ pub(super) async fn run(
             Err(failure) => Ended::Failed(failure),
         });
     };
-    let is_in_order = select.order.len() <= view.order.len()
-        && select
-            .order
-            .iter()
-            .zip(view.order)
-            .all(|((own, descends), natural)| own.eq_ignore_ascii_case(natural) && !descends);
+    let is_in_order = is_in_order(select, view);
     let rows = match plan.outputs.as_slice() {
         [Output::Term(term, _)] if is_aggregate(term) => {
             aggregated(&plan, term, view, &context).map(|value| vec![vec![value]])
@@ -96,6 +91,20 @@ pub(super) async fn run(
         }
         Err(failure) => Ended::Failed(failure),
     })
+}
+
+/// Whether rows come in the order that is asked for by themselves.
+fn is_in_order(select: &Select, view: &View) -> bool {
+    let (bounds, _) = bounds(select.condition.as_ref(), view);
+    // Of one collection alone, rows are in order of what follows it.
+    let is_one = bounds.collections.is_some_and(|ids| ids.len() == 1) && view.order.len() > 1;
+    let is = |order: &[&str]| {
+        let mut pairs = select.order.iter().zip(order);
+        select.order.len() <= order.len()
+            && pairs
+                .all(|((own, descends), natural)| own.eq_ignore_ascii_case(natural) && !descends)
+    };
+    is(view.order) || (is_one && is(&view.order[1..]))
 }
 
 fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>, Failure> {

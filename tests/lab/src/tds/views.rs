@@ -175,7 +175,7 @@ fn in_collection<'a>(
     collection: &'a Collection,
     count: i64,
 ) -> Value<'a> {
-    let (changed, evaluated) = World::seconds(collection.version, id);
+    let (changed, evaluated) = World::seconds(id, collection);
     match index {
         0 => Value::text(id),
         1 => Value::text(collection.name.as_str()),
@@ -195,7 +195,7 @@ fn in_collections<'a>(
     collection: &'a Collection,
     count: i64,
 ) -> Value<'a> {
-    let (_, evaluated) = World::seconds(collection.version, id);
+    let (_, evaluated) = World::seconds(id, collection);
     match index {
         // Some number of its own: nothing may join it to the eight characters.
         0 => Value::Number(16_777_216 + i64::from(crc(id))),
