@@ -57,7 +57,7 @@ BY_SITE := site_faults:: guard:: life_of_a_group::
 e2e: build kafka registry ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST))
 	$(CARGO) test --locked --release -p cmsync-e2e
-	CMSYNC_SOURCE=sql $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE)
+	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done
 
 python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
 	@command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }

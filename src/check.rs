@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
+use cmsync_configmgr::Hierarchy;
 use cmsync_schemas::MAX_CLOCK_SKEW;
 use serde::Serialize;
 
@@ -70,6 +71,17 @@ pub(crate) async fn run(
 
 type Note<'a> = &'a mut dyn FnMut(&'static str, Result<String, String>);
 
+/// What is said of data that may be old.
+fn old_data(hierarchy: &Hierarchy, note: Note<'_>) {
+    for text in &hierarchy.notes {
+        note("replica", Ok(text.clone()));
+    }
+    for link in hierarchy.links.iter().filter(|link| link.is_failed()) {
+        let (child, at) = (&link.child, &link.site_data_at);
+        note("replication", Err(format!("the link from {child} has failed; its data is of {at}")));
+    }
+}
+
 async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     let site = connections::site(&connection.site)?;
     let hierarchy = match site.hierarchy().await {
@@ -92,10 +104,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
             )),
         },
     );
-    for link in hierarchy.links.iter().filter(|link| link.is_failed()) {
-        let (child, at) = (&link.child, &link.site_data_at);
-        note("replication", Err(format!("the link from {child} has failed; its data is of {at}")));
-    }
+    old_data(&hierarchy, note);
     let collections = match site.collections().await {
         Ok(collections) => collections,
         Err(error) => {

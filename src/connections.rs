@@ -16,7 +16,7 @@ use cmsync_uploader::groups::{InAzure, SavedSearches};
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::{Connection, Site, SiteIdentity, Source, Workspace};
+use crate::config::{self, Connection, Site, SiteIdentity, Source, Workspace};
 
 /// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
 /// for the workspace, what was set aside. The rest is for what is compacted.
@@ -95,13 +95,20 @@ impl Authenticate for FromEntra {
 /// The site behind a connection.
 pub(crate) fn site(site: &Site) -> Result<Arc<dyn cmsync_configmgr::Site>, cmsync_http::Error> {
     Ok(match &site.source {
-        Source::AdminService(service) => {
-            let client = Client::new("site", &service.http)?;
-            let authenticate = authenticate(&service.authentication)?;
-            Arc::new(AdminService::new(client, authenticate, service.settings.clone()))
+        Source::AdminService(service) => admin_service(service)?,
+        Source::Sql(sql) => {
+            let finder = sql.finder.as_ref().map(admin_service).transpose()?;
+            Arc::new(SqlSite::new(sql.settings.clone(), site.page_size, finder))
         }
-        Source::Sql(sql) => Arc::new(SqlSite::new(sql.settings.clone(), site.page_size)),
     })
+}
+
+fn admin_service(
+    service: &config::AdminService,
+) -> Result<Arc<dyn cmsync_configmgr::Site>, cmsync_http::Error> {
+    let client = Client::new("site", &service.http)?;
+    let authenticate = authenticate(&service.authentication)?;
+    Ok(Arc::new(AdminService::new(client, authenticate, service.settings.clone())))
 }
 
 /// Tokens for a workspace.

@@ -20,6 +20,7 @@ use crate::publish::Publisher;
 use crate::schedule;
 use crate::state::{Kept, Memory};
 use crate::sweep::Sweep;
+use crate::tracking::Look;
 
 /// Cycles that `--once` makes until everything has settled, at most.
 const ONCE_CYCLES: u32 = 5;
@@ -41,6 +42,8 @@ pub(crate) struct Connection {
     /// Members that have no system record, as of the last sweep.
     pub(crate) no_record: RoaringBitmap,
     pub(crate) sweep: Sweep,
+    /// Where the site's track of changes stands.
+    pub(crate) track: Look,
     /// When the hierarchy is looked at again.
     pub(crate) hierarchy_at: Option<Instant>,
     /// The site's answers show another time: nothing is published with this one.

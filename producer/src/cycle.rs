@@ -1,6 +1,6 @@
 //! One poll and all that it leads to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +19,12 @@ use crate::holds::{Candidate, SHORT};
 use crate::measured::Measured;
 use crate::publish::Finish;
 use crate::reading::{self, Batch, Reading, Settled};
-use crate::schedule;
 use crate::state::{Kept, RunState};
 use crate::waiting::WAITS;
+use crate::work::READS;
 
 /// The collection that holds every device; its absence says that rights changed.
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
-/// Collections read at once; the site's own limit on requests is the client's business.
-const READS: usize = 8;
 /// The hierarchy is looked at this often.
 const HIERARCHY_INTERVAL: Duration = Duration::from_secs(600);
 /// A collection whose reads never agree is read again after this at the latest.
@@ -49,6 +47,7 @@ impl Connection {
         self.former_warnings = std::mem::take(&mut self.warnings);
         self.note_rows(0);
         self.look_at_hierarchy().await?;
+        self.look_at_track().await;
         let listed = self.site.collections().await.inspect_err(|_| self.forget_agreement())?;
         self.first_sweep().await?;
         let missing: Vec<String> =
@@ -68,7 +67,11 @@ impl Connection {
         candidates.extend(read);
         self.judge(candidates, all_systems).await?;
         self.resend_owed().await?;
-        failure.map_or(Ok(()), |error| Err(error.into()))
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        self.keep_track();
+        Ok(())
     }
 
     /// After a list or a rights probe that failed, removals need two good polls again.
@@ -107,12 +110,15 @@ impl Connection {
                 link.child, link.site_data_at
             ));
         }
+        for note in &hierarchy.notes {
+            self.warn_once(note.clone());
+        }
         let failed_sites: Vec<_> = hierarchy.sites.iter().filter(|s| s.has_failed()).collect();
         for site in &failed_sites {
             self.warn_once(format!("site {} ({}) says that it has failed", site.code, site.name));
         }
         // While something is wrong it is looked at with every poll, so that the warning goes in time.
-        let is_well = failed.is_empty() && failed_sites.is_empty();
+        let is_well = failed.is_empty() && failed_sites.is_empty() && hierarchy.notes.is_empty();
         self.hierarchy_at = is_well.then(|| Instant::now() + HIERARCHY_INTERVAL);
         Ok(())
     }
@@ -157,19 +163,6 @@ impl Connection {
         Ok(())
     }
 
-    fn is_dirty(&self, collection: &Collection) -> bool {
-        let Some(kept) = self.memory.collections.get(&collection.id) else {
-            return false;
-        };
-        let (state, run, now) = (&kept.state, &kept.run, self.now());
-        let differs = state.token != collection.token || state.rows_read != collection.member_count;
-        let is_due =
-            schedule::is_due(&collection.id, state.last_read, now, self.options.reread_interval);
-        let is_first = state.rows_read < 0;
-        let waits = now < run.not_before;
-        (differs && !waits) || is_first || is_due || run.recheck || run.pending.is_some()
-    }
-
     /// Reads what is dirty, several at once, and publishes what each read adds; gives what would go,
     /// and the first read that failed. A collection that cannot be read holds up no other; a site of
     /// which nothing can be read is not asked for more.
@@ -177,11 +170,7 @@ impl Connection {
         &mut self,
         wanted: &BTreeMap<String, Collection>,
     ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
-        let dirty = wanted.values().filter(|c| self.is_dirty(c)).cloned().collect();
-        let mut waiting = reading::in_order(dirty);
-        // What a read of several that failed had not come to.
-        let mut alone = VecDeque::new();
-        let together = self.site.together();
+        let mut work = self.work(wanted);
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
@@ -189,11 +178,10 @@ impl Connection {
         loop {
             while reads.len() < READS
                 && failed_in_a_row < READS
-                && let Some(batch) = reading::next_batch(&mut alone, (1, usize::MAX), READS)
-                    .or_else(|| reading::next_batch(&mut waiting, together, READS))
+                && let Some(piece) = work.next()
             {
                 let site: Arc<dyn Site> = Arc::<Measured>::clone(&self.site);
-                let read = reading::read(site, batch, Arc::clone(&self.devices));
+                let read = piece.read(site, Arc::clone(&self.devices));
                 reads.spawn(read.in_current_span());
             }
             // What was read before waits for company and not for a slow read.
@@ -211,7 +199,7 @@ impl Connection {
                 failure.get_or_insert(reading::panicked());
                 continue;
             };
-            alone.extend(left);
+            work.again(left);
             for (collection, read) in done {
                 match read {
                     Ok(reading) => {
@@ -237,22 +225,24 @@ impl Connection {
 
     /// Publishes what a read adds; gives what it would take away.
     async fn take_reading(&mut self, reading: Reading) -> Result<Option<Candidate>, Error> {
-        self.metrics.rows_read.increment(reading.rows.len());
+        self.metrics.rows_read.increment(reading.read);
         let id = reading.before.id.clone();
         let computers = self.learn(&reading).await?;
-        let now = self.now();
+        let (now, version) = (self.now(), self.known_from());
         let Some(kept) = self.memory.collections.get_mut(&id) else {
             return Ok(None);
         };
         let settled = reading::settle(&reading, &mut kept.run);
+        let version = version.filter(|_| settled == Settled::Complete);
+        kept.run.known_as_of = version.map(|version| (version, computers.len()));
         kept.run.recheck = false;
         if settled != Settled::Complete {
             self.metrics.unsettled_reads.increment(1);
         }
         let finish = reading.after.as_ref().map(|after| Finish {
             token: after.token.clone(),
-            rows_read: i64::try_from(reading.rows.len()).unwrap_or(i64::MAX),
-            last_read: now,
+            rows_read: i64::try_from(reading.rows).unwrap_or(i64::MAX),
+            last_read: if reading.is_whole { now } else { kept.state.last_read },
         });
         let is_first = kept.state.rows_read < 0;
         if is_first {

@@ -21,7 +21,9 @@ mod snapshot;
 mod stage;
 mod state;
 mod sweep;
+mod tracking;
 mod waiting;
+mod work;
 
 pub use config::{ConnectionConfig, Options, StaticGroups};
 

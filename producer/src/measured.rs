@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cmsync_configmgr::{
     Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy, Site,
+    Track, Tracked,
 };
 use tokio::time::Instant;
 
@@ -24,6 +25,16 @@ impl Measured {
     /// Time of all answers; of two at once, that of both.
     pub(crate) fn spent(&self) -> Duration {
         Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    /// The site's track, of which only one that has one is asked.
+    fn asked(&self) -> Result<&dyn Tracked, Error> {
+        let none = || Error::Answer {
+            host: "site".to_owned(),
+            class: "changes".to_owned(),
+            detail: "it keeps no track".to_owned(),
+        };
+        self.site.tracked().ok_or_else(none)
     }
 
     async fn during<T>(&self, answer: impl Future<Output = T>) -> T {
@@ -65,6 +76,10 @@ impl Site for Measured {
         self.during(self.site.devices(scope)).await
     }
 
+    fn tracked(&self) -> Option<&dyn Tracked> {
+        self.site.tracked().map(|_| self as &dyn Tracked)
+    }
+
     fn clock_skew(&self) -> Option<i64> {
         self.site.clock_skew()
     }
@@ -79,5 +94,21 @@ impl Site for Measured {
 
     async fn account(&self) -> Result<Option<String>, Error> {
         self.during(self.site.account()).await
+    }
+}
+
+#[async_trait]
+impl Tracked for Measured {
+    async fn track(&self, since: Option<i64>) -> Result<Track, Error> {
+        self.during(self.asked()?.track(since)).await
+    }
+
+    async fn some_members(
+        &self,
+        collection: &str,
+        ids: &[i64],
+        sink: &mut dyn CollectionsSink,
+    ) -> Result<(), Error> {
+        self.during(self.asked()?.some_members(collection, ids, sink)).await
     }
 }

@@ -1,6 +1,6 @@
 //! One read of a collection's members, and whether it counts as complete.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use cmsync_configmgr::{Collection, CollectionsSink, MemberRow, Site};
@@ -23,8 +23,11 @@ pub(crate) struct Reading {
     pub(crate) before: Collection,
     /// The collection after the read; `None` when it was gone.
     pub(crate) after: Option<Collection>,
-    /// Rows of every type.
-    pub(crate) rows: RoaringBitmap,
+    /// How many rows there are, of every type.
+    pub(crate) rows: u64,
+    /// How many of them were read: not all where a site told which had changed.
+    pub(crate) read: u64,
+    pub(crate) is_whole: bool,
     /// Rows that may be computers.
     pub(crate) computers: RoaringBitmap,
     /// Computers that the table does not know.
@@ -80,6 +83,13 @@ struct Sink {
 }
 
 impl Sink {
+    fn into_found(self) -> Found {
+        let Self { rows, others, unknown, renamed, sites, near: _ } = self;
+        let rows = rows.into_set();
+        let computers = &rows - &others;
+        Found { rows, computers, unknown, renamed, sites }
+    }
+
     fn note_site(&mut self, id: u32, site: &str) {
         if let Some(devices) = self.sites.get_mut(site) {
             devices.insert(id);
@@ -117,6 +127,15 @@ impl Sink {
     }
 }
 
+/// What rows came to.
+pub(crate) struct Found {
+    pub(crate) rows: RoaringBitmap,
+    pub(crate) computers: RoaringBitmap,
+    pub(crate) unknown: RoaringBitmap,
+    pub(crate) renamed: Vec<(u32, String)>,
+    pub(crate) sites: BySite,
+}
+
 /// Whether a computer can have this name.
 pub(crate) fn is_computer_name(name: &str) -> bool {
     let forbidden = |c: char| c.is_control() || c.is_whitespace() || r#"\/:*?"<>|,"#.contains(c);
@@ -124,11 +143,22 @@ pub(crate) fn is_computer_name(name: &str) -> bool {
 }
 
 /// The rows of several collections, each for itself.
-struct Sinks<'a> {
+pub(crate) struct Sinks<'a> {
     devices: &'a RwLock<DeviceTable>,
     /// The collection whose rows come.
     current: Option<(String, Sink)>,
     complete: HashMap<String, Sink>,
+}
+
+impl<'a> Sinks<'a> {
+    pub(crate) fn new(devices: &'a RwLock<DeviceTable>) -> Self {
+        Self { devices, current: None, complete: HashMap::new() }
+    }
+
+    /// Of the one collection that was asked for.
+    pub(crate) fn only(self) -> Found {
+        self.current.map(|(_, sink)| sink).unwrap_or_default().into_found()
+    }
 }
 
 impl CollectionsSink for Sinks<'_> {
@@ -154,35 +184,6 @@ impl CollectionsSink for Sinks<'_> {
     }
 }
 
-/// In the order in which collections are read: the largest first, so that the reads that go on at once
-/// end at about the same time.
-pub(crate) fn in_order(mut dirty: Vec<Collection>) -> VecDeque<Collection> {
-    dirty.sort_by_key(|collection| std::cmp::Reverse(collection.member_count));
-    dirty.into()
-}
-
-/// The next collections that are read together: so many, not more members than a read should have, and
-/// not more than a small share of those that wait, of which `reads` at once have something to do.
-pub(crate) fn next_batch(
-    waiting: &mut VecDeque<Collection>,
-    (together, most): (usize, usize),
-    reads: usize,
-) -> Option<Vec<Collection>> {
-    let left = waiting.iter().map(|collection| collection.member_count).sum::<i64>();
-    let share = left / i64::try_from(reads.saturating_mul(2)).unwrap_or(i64::MAX).max(1);
-    let most = i64::try_from(most).unwrap_or(i64::MAX).min(share);
-    let together = together.min(waiting.len().div_ceil(reads.max(1)));
-    let mut batch = vec![waiting.pop_front()?];
-    let mut members = batch.iter().map(|c| c.member_count).sum::<i64>();
-    while batch.len() < together
-        && let Some(next) = waiting.pop_front_if(|next| members + next.member_count <= most)
-    {
-        members += next.member_count;
-        batch.push(next);
-    }
-    Some(batch)
-}
-
 /// What came of one read of several collections.
 pub(crate) struct Batch {
     /// Those that were read, and the one that cannot be.
@@ -199,7 +200,7 @@ pub(crate) async fn read(
     devices: Arc<RwLock<DeviceTable>>,
 ) -> Batch {
     let ids: Vec<String> = wanted.iter().map(|collection| collection.id.clone()).collect();
-    let mut sinks = Sinks { devices: &devices, current: None, complete: HashMap::new() };
+    let mut sinks = Sinks::new(&devices);
     let failure = site.members_of(&ids, &mut sinks).await.err();
     let Sinks { mut complete, current, .. } = sinks;
     if failure.is_none() {
@@ -228,12 +229,19 @@ pub(crate) async fn read(
                 found.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
             batch.done.extend(read.into_iter().map(|(before, sink)| {
                 let after = after.remove(&before.id);
-                let Sink { rows, others, unknown, renamed, sites, near: _ } = sink;
-                let rows = rows.into_set();
-                let computers = &rows - &others;
-                let kept = before.clone();
-                let reading =
-                    Reading { before: kept, after, rows, computers, unknown, renamed, sites };
+                let Found { rows, computers, unknown, renamed, sites } = sink.into_found();
+                let (rows, kept) = (rows.len(), before.clone());
+                let reading = Reading {
+                    before: kept,
+                    after,
+                    rows,
+                    read: rows,
+                    is_whole: true,
+                    computers,
+                    unknown,
+                    renamed,
+                    sites,
+                };
                 (before, Ok(reading))
             }));
         }
@@ -279,7 +287,7 @@ pub(crate) enum Settled {
 
 /// Judges a read and notes it for the next.
 pub(crate) fn settle(reading: &Reading, run: &mut RunState) -> Settled {
-    let rows = i64::try_from(reading.rows.len()).unwrap_or(i64::MAX);
+    let rows = i64::try_from(reading.rows).unwrap_or(i64::MAX);
     let Some(after) = &reading.after else {
         return Settled::No;
     };
@@ -325,7 +333,9 @@ mod tests {
         Reading {
             before: collection(before),
             after: Some(collection(after)),
-            rows: (0..rows).collect(),
+            rows: u64::from(rows),
+            read: u64::from(rows),
+            is_whole: true,
             computers: (0..rows).collect(),
             unknown: RoaringBitmap::new(),
             renamed: vec![],
@@ -388,28 +398,6 @@ mod tests {
             let mut kept = Ids::default();
             ids.iter().for_each(|id| kept.add(*id));
             proptest::prop_assert_eq!(kept.into_set(), ids.into_iter().collect());
-        }
-
-        #[test]
-        fn batches_hold_every_collection_once_the_largest_first_and_none_is_too_large(
-            counts in proptest::collection::vec(0_i64..5_000, 0..200),
-            (together, most, reads) in (1..70_usize, 0..20_000_usize, 1..9_usize),
-        ) {
-            let named = |(n, count): (usize, &i64)| {
-                Collection { member_count: *count, ..collection(&format!("PS1{n:05}")) }
-            };
-            let dirty: Vec<_> = counts.iter().enumerate().map(named).collect();
-            let mut waiting = in_order(dirty.clone());
-            let mut read = Vec::new();
-            while let Some(batch) = next_batch(&mut waiting, (together, most), reads) {
-                let members: i64 = batch.iter().map(|c| c.member_count).sum();
-                proptest::prop_assert!(batch.len() == 1 || members <= most as i64);
-                proptest::prop_assert!((1..=together).contains(&batch.len()));
-                read.extend(batch);
-            }
-            proptest::prop_assert!(read.is_sorted_by_key(|c| -c.member_count));
-            read.sort_by(|a, b| a.id.cmp(&b.id));
-            proptest::prop_assert_eq!(read, dirty);
         }
     }
 
@@ -497,7 +485,7 @@ mod tests {
             let wanted = all.map(collection).to_vec();
             let Batch { done, left } = read(Arc::new(Failing { at }), wanted, Arc::default()).await;
             let (complete, rest) = all.split_at(at);
-            assert!(done.iter().all(|(_, read)| read.as_ref().is_ok_and(|r| r.rows.len() == 1)));
+            assert!(done.iter().all(|(_, read)| read.as_ref().is_ok_and(|r| r.rows == 1)));
             assert_eq!(done.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>(), complete);
             assert_eq!(left.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), rest);
         }

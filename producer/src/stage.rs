@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::publish::Publisher;
 use crate::state::{self, Memory};
 use crate::sweep::Sweep;
+use crate::tracking::Look;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -281,6 +282,7 @@ impl Stage {
             asked: BTreeMap::new(),
             clock_is_wrong: false,
             no_record: RoaringBitmap::new(),
+            track: Look::default(),
             sweep: Sweep::new(context.options.device_sweep_interval),
             hierarchy_at: None,
             warnings: Vec::new(),

@@ -41,6 +41,8 @@ pub(crate) struct RunState {
     pub(crate) not_before: i64,
     /// How often in a row a read was taken for complete with reservations.
     pub(crate) reservations: u32,
+    /// The track's version as of which the members are those that the site has, and how many they were.
+    pub(crate) known_as_of: Option<(i64, u64)>,
     /// To be read at the next poll, whatever its token says.
     pub(crate) recheck: bool,
     /// Parts of the members that the state may hold.

@@ -194,9 +194,10 @@ impl Connection {
             self.publisher.commit_devices(&self.memory).await?;
         }
         self.no_record |= &without;
-        self.metrics
-            .not_computers
-            .increment(reading.rows.len() - reading.computers.len() + without.len());
+        if reading.is_whole {
+            let others = reading.rows - reading.computers.len() + without.len();
+            self.metrics.not_computers.increment(others);
+        }
         Ok(&reading.computers - &without)
     }
 

@@ -212,9 +212,25 @@ pub(super) fn site(
     let (path, written) = (format!("{connection}.site"), &whole.site);
     let path = path.as_str();
     if written.sql.is_some() {
-        let sql = super::sql::check(checker, path, written)?;
+        let mut sql = super::sql::check(checker, path, written)?;
+        if sql.settings.server.is_empty() || sql.settings.database.is_empty() {
+            sql.finder = Some(admin_service(checker, connection, whole, page_size)?);
+        }
         return Some(Site { source: Source::Sql(Box::new(sql)), page_size });
     }
+    let service = admin_service(checker, connection, whole, page_size)?;
+    Some(Site { source: Source::AdminService(Box::new(service)), page_size })
+}
+
+/// How an administration service is reached.
+fn admin_service(
+    checker: &mut Checker,
+    connection: &str,
+    whole: &raw::Connection,
+    page_size: usize,
+) -> Option<AdminService> {
+    let (path, written) = (format!("{connection}.site"), &whole.site);
+    let path = path.as_str();
     checker.require(!written.admin_service.is_empty(), &format!("{path}.admin_service"), "is empty: give the URL of the administration service, for example https://cm01.contoso.com/AdminService");
     let mut providers = Vec::new();
     for (index, text) in written.admin_service.iter().enumerate() {
@@ -230,8 +246,7 @@ pub(super) fn site(
     let account = written.account.clone();
     let settings =
         cmsync_configmgr::Settings { providers, page_size, account, limits: written.limits() };
-    let service = AdminService { http, settings, authentication };
-    Some(Site { source: Source::AdminService(Box::new(service)), page_size })
+    Some(AdminService { http, settings, authentication })
 }
 
 pub(super) fn endpoints(

@@ -149,10 +149,14 @@ impl Site {
             }
             Source::Sql(sql) => {
                 let SqlSettings { server, port, database, .. } = &sql.settings;
-                vec![match port {
-                    Port::Number(port) => format!("{server},{port} {database}"),
-                    Port::Instance(instance) => format!("{server}\\{instance} {database}"),
-                }]
+                let port = match port {
+                    None => String::new(),
+                    Some(Port::Number(port)) => format!(",{port}"),
+                    Some(Port::Instance(instance)) => format!("\\{instance}"),
+                };
+                let of = sql.finder.iter().flat_map(|service| &service.settings.providers);
+                let of: String = of.map(|url| format!(" (as {url} says)")).collect();
+                vec![format!("{server}{port} {database}{of}").trim().to_owned()]
             }
         }
     }

@@ -250,6 +250,8 @@ pub(crate) struct Sql {
     pub(crate) encryption: Encryption,
     /// Reads from a secondary replica of an availability group.
     pub(crate) read_only: bool,
+    /// Reads changed members alone, by the track that the database keeps for its replication.
+    pub(crate) change_tracking: bool,
     /// Connections at once.
     pub(crate) connections: usize,
 }
@@ -265,6 +267,7 @@ impl Default for Sql {
             password_file: None,
             encryption: Encryption::Required,
             read_only: false,
+            change_tracking: false,
             connections: 4,
         }
     }

@@ -3,10 +3,8 @@
 use cmsync_configmgr::{Encryption, Port, SqlLogin, SqlSettings};
 
 use super::checker::Checker;
-use super::{raw, site_identity};
+use super::{AdminService, raw, site_identity};
 
-/// SQL Server's, where neither port nor instance is given.
-const DEFAULT_PORT: u16 = 1433;
 /// More than a database needs to be kept busy with.
 const MOST_CONNECTIONS: usize = 8;
 
@@ -15,20 +13,15 @@ const MOST_CONNECTIONS: usize = 8;
 pub(crate) struct Sql {
     pub(crate) settings: SqlSettings,
     pub(crate) account: Option<raw::Kerberos>,
+    /// What tells where the database is, where that is not written.
+    pub(crate) finder: Option<AdminService>,
 }
 
 /// The database of a site that has one.
 pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Option<Sql> {
     let written = site.sql.as_ref()?;
     let at = format!("{path}.sql");
-    let is_name = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_control());
-    let message = "is missing: give the database server's full name, for example sql01.contoso.com";
-    checker.require(is_name(&written.server), &format!("{at}.server"), message);
-    let is_host = |text: &str| !text.contains(['\\', ',', ';', '/', ' ']);
-    let message = "must be a name alone: write `port` and `instance` beside it";
-    checker.require(is_host(&written.server), &format!("{at}.server"), message);
-    let message = "must be the site database's name, CM_<site code>";
-    checker.require(is_name(&written.database), &format!("{at}.database"), message);
+    check_place(checker, &at, site, written);
     let within = (1..=MOST_CONNECTIONS).contains(&written.connections);
     let message = format!("must lie between 1 and {MOST_CONNECTIONS}");
     checker.require(within, &format!("{at}.connections"), &message);
@@ -37,8 +30,8 @@ pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Opti
             checker.wrong(&format!("{at}.instance"), "is not used beside `port`: give one of them");
             return None;
         }
-        (None, Some(instance)) => Port::Instance(instance.clone()),
-        (port, None) => Port::Number(port.unwrap_or(DEFAULT_PORT)),
+        (None, Some(instance)) => Some(Port::Instance(instance.clone())),
+        (port, None) => port.map(Port::Number),
     };
     if written.encryption == Encryption::None {
         let is_loopback = matches!(written.server.as_str(), "localhost" | "127.0.0.1" | "::1");
@@ -56,13 +49,30 @@ pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Opti
             encryption: written.encryption,
             ca_file: site.ca_file.clone(),
             read_only: written.read_only,
+            change_tracking: written.change_tracking,
             connections: written.connections,
             limits: site.limits(),
             connect_timeout: site.connect_timeout,
             read_timeout: site.read_timeout,
         },
         account,
+        finder: None,
     })
+}
+
+/// Server and database, or what tells them.
+fn check_place(checker: &mut Checker, at: &str, site: &raw::Site, written: &raw::Sql) {
+    let is_name = |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_control());
+    let message = "is missing: give the database server's full name, for example sql01.contoso.com, or the \
+                   `admin_service` that tells it";
+    let is_asked_for = !site.admin_service.is_empty();
+    let is_given = |text: &str| is_name(text) || (text.is_empty() && is_asked_for);
+    checker.require(is_given(&written.server), &format!("{at}.server"), message);
+    let is_host = |text: &str| !text.contains(['\\', ',', ';', '/', ' ']);
+    let message = "must be a name alone: write `port` and `instance` beside it";
+    checker.require(is_host(&written.server), &format!("{at}.server"), message);
+    let message = "must be the site database's name, CM_<site code>";
+    checker.require(is_given(&written.database), &format!("{at}.database"), message);
 }
 
 /// A login of SQL Server's own, or the site's Kerberos account.

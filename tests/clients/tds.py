@@ -11,12 +11,15 @@ import urllib.parse
 
 import pymssql
 import pytds
+import requests
 
 import lab
 
 USER, PASSWORD, DATABASE = "cmsync_reader", "password-of-the-lab~1", "CM_CAS"
 GUIDE = pathlib.Path(__file__).resolve().parents[2] / "docs/sql.md"
 DEVICES, MEMBERSHIPS = 60_000, 200_000
+# A collection and one of its members.
+SOME = []
 
 
 def queries():
@@ -26,6 +29,10 @@ def queries():
 
 def parameters(query):
     """What cmsync would give, by what the parameters are compared with."""
+    if "CHANGETABLE" in query:
+        return (0, 25)
+    if "m.CollectionID = @P1" in query:
+        return (SOME[0], SOME[1] - 1 if "TOP" in query else SOME[1], 25)
     if "CollectionID" in query or "SiteID" in query:
         return ("PS100001",)
     if "TOP (@P2)" in query:
@@ -66,7 +73,9 @@ def refused(connect, number):
 
 
 def main():
-    with lab.running(DEVICES, 12, MEMBERSHIPS) as (_, authority, tokens):
+    with lab.running(DEVICES, 12, MEMBERSHIPS) as (url, authority, tokens):
+        requests.post(f"{url}/lab/faults", json={"tracks_from": 0, "lag": 7}, verify=authority).raise_for_status()
+        requests.get(f"{url}/lab/churn?collections=3", verify=authority).raise_for_status()
         port = int((tokens.directory / "lab-sql").read_text())
 
         def freetds(password=PASSWORD, database=DATABASE, encryption="require"):
@@ -78,7 +87,8 @@ def main():
 
         one, other = freetds(), python_tds()
         asked = queries()
-        assert len(asked) == 14, len(asked)
+        assert len(asked) == 20, len(asked)
+        SOME.extend(run(one, next(q for q in asked if "m.CollectionID IN" in q))[0][:2])
         for query in asked:
             rows = run(one, query)
             assert rows or "RCM_" in query, query
@@ -87,12 +97,12 @@ def main():
         counts = [len(run(one, query)) for query in asked]
         for encryption in ("true", "strict", "disable"):
             assert with_go(port, authority, tokens.directory, asked, encryption) == counts, encryption
-        members = run(one, next(q for q in asked if "v_FullCollectionMembership AS" in q))
+        members = run(one, next(q for q in asked if "m.CollectionID IN" in q))
         assert members == sorted(members) and {type(v) for v in members[0][:4]} == {str, int}, members[:2]
         collections = run(one, next(q for q in asked if "v_Collection AS" in q))
         assert isinstance(collections[0][3], datetime.datetime), collections[0]
         folders = run(other, next(q for q in asked if "v_Collections AS" in q))
-        assert {path is None or path.startswith("/") for _, path in folders} == {True}, folders
+        assert {path is None or path.startswith("/") for _, path, _, _ in folders} == {True}, folders
 
         everything = "SELECT m.CollectionID, m.ResourceID, m.Name, m.SiteCode FROM dbo.v_FullCollectionMembership AS m"
         for connection in (one, other):

@@ -18,9 +18,11 @@ use crate::error::Error;
 use crate::load::{Limits, Load};
 use crate::members::One;
 use crate::query::{Query, answer, host};
-use crate::rows::{Admin, CollectionRow, Identification, LinkRow, SiteRow, System, SystemRole};
+use crate::rows::{
+    Admin, CollectionRow, Identification, LinkRow, SiteDefinition, SiteRow, System, SystemRole,
+};
 use crate::site::{
-    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Site,
+    Collection, CollectionsSink, ConnectionPoint, Database, DeviceRow, DeviceScope, Hierarchy, Site,
 };
 use crate::together::{Counts, any_of};
 
@@ -149,16 +151,19 @@ impl AdminService {
         }
     }
 
-    async fn read_hierarchy(&self, provider: &Url) -> Result<Hierarchy, Error> {
+    async fn read_identification(&self, provider: &Url) -> Result<String, Error> {
         let query = Query { class: "SMS_Identification", options: vec![] };
         let this = self
             .collect(provider, &query, |row| {
                 serde_json::from_slice::<Identification<'_>>(row).map(|i| i.site.map(String::from))
             })
             .await?;
-        let this_site = this.into_iter().next();
-        let this_site = this_site
-            .ok_or_else(|| answer(&host(provider), "SMS_Identification", "no site code"))?;
+        let own = this.into_iter().next();
+        own.ok_or_else(|| answer(&host(provider), "SMS_Identification", "no site code"))
+    }
+
+    async fn read_hierarchy(&self, provider: &Url) -> Result<Hierarchy, Error> {
+        let this_site = self.read_identification(provider).await?;
         let query =
             Query { class: "SMS_Site", options: vec![("$select", SiteRow::SELECT.to_owned())] };
         let sites = self
@@ -182,7 +187,7 @@ impl AdminService {
             }
             other => other?,
         };
-        Ok(Hierarchy { this_site, sites, links })
+        Ok(Hierarchy { this_site, sites, links, notes: Vec::new() })
     }
 
     async fn read_devices(&self, provider: &Url, filter: &str) -> Result<Vec<DeviceRow>, Error> {
@@ -223,6 +228,17 @@ impl AdminService {
         let query = Query { class: "SMS_SCI_SysResUse", options: vec![("$filter", filter)] };
         let rows = self.collect(provider, &query, |row| {
             serde_json::from_slice::<SystemRole>(row).map(|r| Some(r.into_connection_point()))
+        });
+        Ok(rows.await?.into_iter().next())
+    }
+
+    /// Its properties are lazy: the rows are read whole.
+    async fn read_database(&self, provider: &Url) -> Result<Option<Database>, Error> {
+        let own = self.read_identification(provider).await?;
+        let query = Query { class: "SMS_SCI_SiteDefinition", options: vec![] };
+        let rows = self.collect(provider, &query, |row| {
+            let row: SiteDefinition = serde_json::from_slice(row)?;
+            Ok(row.is_of(&own).then(|| row.into_database()).flatten())
         });
         Ok(rows.await?.into_iter().next())
     }
@@ -335,6 +351,10 @@ impl Site for AdminService {
             Err(Error::Denied { .. } | Error::Query { .. } | Error::NoProvider { .. }) => Ok(None),
             other => other,
         }
+    }
+
+    async fn database(&self) -> Result<Option<Database>, Error> {
+        failover!(self, provider => self.read_database(provider))
     }
 
     async fn account(&self) -> Result<Option<String>, Error> {

@@ -17,6 +17,7 @@ mod site;
 mod split;
 mod sql;
 mod together;
+mod track;
 
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
@@ -26,7 +27,8 @@ pub use kerberos::Kerberos;
 pub use load::Limits;
 pub use selection::{Selection, Selector, is_collection_id};
 pub use site::{
-    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Hierarchy, Link,
-    MemberRow, MemberSink, Site, SiteInfo,
+    Collection, CollectionsSink, ConnectionPoint, Database, DeviceRow, DeviceScope, Hierarchy,
+    Link, MemberRow, MemberSink, Site, SiteInfo,
 };
 pub use sql::{Encryption, Port, SqlLogin, SqlSettings, SqlSite, queries};
+pub use track::{Changed, Track, Tracked};

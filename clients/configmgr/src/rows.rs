@@ -8,7 +8,9 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::selection::is_collection_id;
-use crate::site::{Collection, ConnectionPoint, DeviceRow, Link, MemberRow, SiteInfo, full_name};
+use crate::site::{
+    Collection, ConnectionPoint, Database, DeviceRow, Link, MemberRow, SiteInfo, full_name,
+};
 
 /// A number, whatever it is written as; -1 for null.
 fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
@@ -300,6 +302,45 @@ struct Property {
     property_name: String,
     #[serde(default)]
     value: Option<i64>,
+    #[serde(default)]
+    value1: Option<String>,
+}
+
+/// A site's own definition (`SMS_SCI_SiteDefinition`).
+#[derive(Deserialize)]
+pub(crate) struct SiteDefinition {
+    #[serde(rename = "SiteCode", default)]
+    site: String,
+    #[serde(rename = "SQLServerName", default)]
+    server: String,
+    #[serde(rename = "SQLDatabaseName", default)]
+    database: String,
+    #[serde(rename = "Props", default)]
+    props: Option<Vec<Property>>,
+}
+
+impl SiteDefinition {
+    pub(crate) fn is_of(&self, site: &str) -> bool {
+        self.site.eq_ignore_ascii_case(site)
+    }
+
+    /// The name of a named instance stands before that of the database.
+    pub(crate) fn into_database(self) -> Option<Database> {
+        let property = |name: &str| {
+            let mut props = self.props.iter().flatten();
+            props.find(|p| p.property_name.eq_ignore_ascii_case(name))
+        };
+        let full = property("SQLServerFQDN").and_then(|p| p.value1.clone());
+        let server = full.filter(|name| !name.is_empty()).unwrap_or_else(|| self.server.clone());
+        let port = property("SQLServicePort").and_then(|p| u16::try_from(p.value?).ok());
+        let (instance, name) = match self.database.split_once('\\') {
+            Some((instance, name)) => (Some(instance.to_owned()), name.to_owned()),
+            None => (None, self.database.clone()),
+        };
+        let port = port.filter(|port| *port > 0);
+        let is_known = !server.is_empty() && !name.is_empty();
+        is_known.then_some(Database { server, port, instance, name })
+    }
 }
 
 impl SystemRole {

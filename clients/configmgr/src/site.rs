@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::Error;
+use crate::track::Tracked;
 
 /// A site of the hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +54,19 @@ impl Link {
     }
 }
 
+/// Where a site's database is, as the site says it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Database {
+    /// The server's full name.
+    pub server: String,
+    /// Its port, where the site knows it.
+    pub port: Option<u16>,
+    /// The instance, where it is a named one.
+    pub instance: Option<String>,
+    /// The database's name.
+    pub name: String,
+}
+
 /// The hierarchy as one of its sites shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hierarchy {
@@ -62,6 +76,8 @@ pub struct Hierarchy {
     pub sites: Vec<SiteInfo>,
     /// Replication links; empty where they cannot be read.
     pub links: Vec<Link>,
+    /// What an administrator should know of how the site is read.
+    pub notes: Vec<String>,
 }
 
 impl Hierarchy {
@@ -271,6 +287,11 @@ pub trait Site: Send + Sync {
     /// When the rows did not come whole.
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error>;
 
+    /// The same site where it keeps track of what changes, and that is to be used.
+    fn tracked(&self) -> Option<&dyn Tracked> {
+        None
+    }
+
     /// Seconds that this machine's clock is ahead of the site's, where its answers tell.
     fn clock_skew(&self) -> Option<i64> {
         None
@@ -286,6 +307,14 @@ pub trait Site: Send + Sync {
     /// # Errors
     /// When the site does not answer.
     async fn connection_point(&self) -> Result<Option<ConnectionPoint>, Error> {
+        Ok(None)
+    }
+
+    /// Where the site's database is; `None` where the site does not say it.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    async fn database(&self) -> Result<Option<Database>, Error> {
         Ok(None)
     }
 

@@ -77,6 +77,7 @@ fn fill(
         "ReportingSiteCode" => sites(world, page),
         "LinkStatus" => links(world, page),
         "AdminID" => admins(faults, page),
+        "Props" => definition(world, faults, page),
         "NetworkOSPath" => system_roles(world, faults, page),
         _ => page.row(&[Cell::Number(1), Cell::Text(&world.plan.site)]),
     }
@@ -263,6 +264,17 @@ fn system_roles(world: &World, faults: &Faults, page: &mut Page<'_>) {
         Cell::Text("SMS Dmp Connector"),
         Cell::Text(&world.plan.site),
     ]);
+}
+
+/// Where the site database is. As on a real server, its port is among the embedded properties.
+fn definition(world: &World, faults: &Faults, page: &mut Page<'_>) {
+    let (site, port) = (&world.plan.site, faults.sql_port);
+    let props = serde_json::json!([
+        {"PropertyName": "SQLServicePort", "Value": port, "Value1": "", "Value2": ""},
+        {"PropertyName": "SQLServerFQDN", "Value": 0, "Value1": "localhost", "Value2": ""},
+    ]);
+    let database = format!("CM_{site}");
+    page.row(&[Cell::Json(&props), Cell::Text(site), Cell::Text(&database), Cell::Text("SQL01")]);
 }
 
 pub(crate) fn error(status: u16, message: &str) -> Reply {

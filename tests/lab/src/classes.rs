@@ -103,6 +103,12 @@ pub(crate) const SYSTEM_ROLE: Class = Class {
     lazy: &["Props"],
 };
 
+pub(crate) const DEFINITION: Class = Class {
+    columns: &["Props", "SiteCode", "SQLDatabaseName", "SQLServerName"],
+    keys: &["SiteCode"],
+    lazy: &["Props"],
+};
+
 impl Class {
     /// The class of a name, in any casing.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
@@ -114,6 +120,7 @@ impl Class {
             "sms_replicationlinksummary" => &LINK,
             "sms_admin" => &ADMIN,
             "sms_sci_sysresuse" => &SYSTEM_ROLE,
+            "sms_sci_sitedefinition" => &DEFINITION,
             "sms_identification" => &IDENTIFICATION,
             _ => return None,
         })

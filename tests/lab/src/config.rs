@@ -113,10 +113,11 @@ client_secret_file = "{secret}"
     /// What a site's table says of where it is read.
     fn site(&self, directory: &Path) -> io::Result<String> {
         let Options { site_token, sql_user, sql_password, .. } = &self.options;
-        if self.options.source == Source::Sql {
+        if self.options.source != Source::AdminService {
+            let tracks = self.options.source == Source::Tracked;
             let password = write(directory, "sql-password", sql_password)?;
             return Ok(format!(
-                "sql = {{ server = \"localhost\", port = {}, database = \"{}\", user = \"{sql_user}\", password_file = \"{}\" }}\n",
+                "sql = {{ server = \"localhost\", port = {}, database = \"{}\", user = \"{sql_user}\", password_file = \"{}\", change_tracking = {tracks} }}\n",
                 self.sql_address.port(),
                 self.database(),
                 password.display()

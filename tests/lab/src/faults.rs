@@ -72,6 +72,8 @@ pub struct Faults {
     pub behind: i64,
     /// Time that an ingestion request takes.
     pub latency: Duration,
+    /// Where the administration service says that the database listens.
+    pub sql_port: u16,
     /// What goes wrong in the site database alone.
     pub sql: SqlFaults,
 }
@@ -81,6 +83,10 @@ pub struct Faults {
 pub struct SqlFaults {
     /// Queries that fail, with a number of `sys.messages`: 1205 is a deadlock.
     pub errors: (u32, u32),
+    /// Reads of members that break off after 2,500 rows.
+    pub cut_members: u32,
+    /// Reads of members that stand still after 2,500 rows, and for how long.
+    pub stalled_members: (u32, Duration),
     /// The server speaks no TLS.
     pub no_tls: bool,
     /// Views that the account may not read.
@@ -97,6 +103,10 @@ pub struct SqlFaults {
     pub is_secondary: bool,
     /// It is being restored.
     pub is_restoring: bool,
+    /// Change tracking is on, and the oldest version that is kept.
+    pub tracks_from: Option<i64>,
+    /// Seconds that it is behind its primary replica, where the account may see that.
+    pub lag: Option<i64>,
     /// Readers are sent to another server.
     pub route_to: Option<(String, u16)>,
 }
@@ -110,6 +120,12 @@ impl Faults {
         }
         if let Some(count) = number("throttle_next") {
             self.throttle_next = (count, 0);
+        }
+        if let Some(oldest) = wanted["tracks_from"].as_i64() {
+            self.sql.tracks_from = Some(oldest);
+        }
+        if let Some(lag) = wanted["lag"].as_i64() {
+            self.sql.lag = Some(lag);
         }
         if let Some(limit) = number("body_limit") {
             self.body_limit = (limit > 0).then_some(limit as usize);

@@ -10,13 +10,16 @@ use crate::world::Plan;
 pub enum Source {
     AdminService,
     Sql,
+    /// The same, with change tracking on and used.
+    Tracked,
 }
 
 impl Source {
-    /// By its name in the environment: `sql`, or nothing.
+    /// By its name in the environment: `sql`, `tracked`, or nothing.
     pub fn named(variable: &str) -> Self {
         match std::env::var(variable).as_deref() {
             Ok("sql") => Self::Sql,
+            Ok("tracked") => Self::Tracked,
             _ => Self::AdminService,
         }
     }

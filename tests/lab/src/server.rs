@@ -18,7 +18,7 @@ use crate::churn::{Churn, percentile};
 use crate::directory::Directory;
 use crate::faults::{Counts, Faults};
 use crate::hosts::{Service, Shape, service_of};
-use crate::options::Options;
+use crate::options::{Options, Source};
 use crate::workspace::{Report, Workspace};
 use crate::world::World;
 
@@ -49,6 +49,8 @@ pub struct Lab {
     directory: Mutex<Directory>,
     proxy: SocketAddr,
     hung: tokio::sync::Notify,
+    /// Connections to the database end with it once they are idle.
+    pub(crate) closing: tokio::sync::watch::Sender<()>,
     pub(crate) tokens: Mutex<HashMap<String, (String, String)>>,
     pub(crate) next_token: AtomicU64,
 }
@@ -101,10 +103,15 @@ impl Lab {
             directory: Mutex::new(Directory::new(&options)),
             proxy: proxy.local_addr()?,
             hung: tokio::sync::Notify::new(),
+            closing: tokio::sync::watch::Sender::new(()),
             tokens: Mutex::default(),
             next_token: AtomicU64::new(1),
             options,
         });
+        lab.faults().sql_port = lab.sql_address.port();
+        if lab.options.source == Source::Tracked {
+            lab.faults().sql.tracks_from = Some(0);
+        }
         *lab.resources() = lab.furnish();
         let acceptor = TlsAcceptor::from(Arc::new(identity.server(rustls::ALL_VERSIONS)));
         tokio::spawn(crate::tds::serve(Arc::clone(&lab), database, identity));
@@ -292,6 +299,11 @@ impl Lab {
                 }
             }
         });
+    }
+
+    /// Closes connections to the database as a firewall does that finds them idle.
+    pub fn close_database(&self) {
+        self.closing.send_replace(());
     }
 
     /// Changes memberships of so many collections once.

@@ -98,6 +98,8 @@ pub struct World {
     /// The site above, once there is one.
     pub reports_to: String,
     pub rng: SmallRng,
+    /// Every change of a membership: collection, resource, whether it was added. Its version is its place.
+    pub(crate) changes: Arc<Vec<(Arc<str>, u32, bool)>>,
 }
 
 impl Collection {
@@ -153,6 +155,7 @@ impl World {
             link_states,
             reports_to: String::new(),
             rng,
+            changes: Arc::default(),
         }
     }
 
@@ -240,13 +243,26 @@ impl World {
 
     /// Adds or takes away members; the change times move.
     pub fn change_members(&mut self, collection: &str, add: &[u32], remove: &[u32]) {
-        let found = self.collection_mut(collection);
+        let found = self.collections.get_mut(collection).expect("collection exists");
         let members = Arc::make_mut(&mut found.members);
-        members.extend(add);
-        for id in remove {
-            members.remove(*id);
-        }
+        let changes = Arc::make_mut(&mut self.changes);
+        let collection: Arc<str> = collection.into();
+        let added = add.iter().filter(|id| members.insert(**id));
+        changes.extend(added.map(|id| (Arc::clone(&collection), *id, true)));
+        let removed = remove.iter().filter(|id| members.remove(**id));
+        changes.extend(removed.map(|id| (Arc::clone(&collection), *id, false)));
         found.version += 1;
+    }
+
+    /// Members that changed since a version, and whether each was and is one.
+    pub(crate) fn changes_since(&self, version: i64) -> BTreeMap<(&str, u32), (bool, bool)> {
+        let from = usize::try_from(version).unwrap_or(0).min(self.changes.len());
+        let mut changed = BTreeMap::new();
+        for (collection, id, is_added) in &self.changes[from..] {
+            let entry = changed.entry((collection.as_ref(), *id)).or_insert((!is_added, false));
+            entry.1 = *is_added;
+        }
+        changed
     }
 
     /// Shows the rows of now from here on whatever happens, until [`World::thaw`].
@@ -286,13 +302,10 @@ impl World {
         self.set_device(new, device);
         self.devices.remove(old);
         self.devices.insert(new);
-        for collection in self.collections.values_mut() {
-            if collection.members.contains(old) {
-                let members = Arc::make_mut(&mut collection.members);
-                members.remove(old);
-                members.insert(new);
-                collection.version += 1;
-            }
+        let holds = |(id, c): (&String, &Collection)| c.members.contains(old).then(|| id.clone());
+        let holders: Vec<String> = self.collections.iter().filter_map(holds).collect();
+        for collection in holders {
+            self.change_members(&collection, &[new], &[old]);
         }
     }
 

@@ -18,6 +18,8 @@ pub(super) type Session = Client<Compat<TcpStream>>;
 
 /// Packets as large as a server takes them; it answers with the size that it agrees to.
 const PACKET: u32 = 32_767;
+/// SQL Server's.
+const DEFAULT_PORT: u16 = 1433;
 /// Servers that send readers on: a listener to a replica, and that once more.
 const MOST_HOPS: usize = 3;
 
@@ -70,8 +72,9 @@ async fn log_in(config: Config, socket: TcpStream) -> tiberius::Result<Session> 
 /// Where the settings lead at first.
 async fn listener(settings: &SqlSettings) -> Result<Place, Failure> {
     let port = match &settings.port {
-        Port::Number(port) => *port,
-        Port::Instance(instance) => browser::port(&settings.server, BROWSER_PORT, instance)
+        None => DEFAULT_PORT,
+        Some(Port::Number(port)) => *port,
+        Some(Port::Instance(instance)) => browser::port(&settings.server, BROWSER_PORT, instance)
             .await
             .map_err(|text| Failure { text, is_transient: true })?,
     };

@@ -12,7 +12,7 @@ const FEW: usize = 5_000;
 const MOST_FAULTS: u32 = 3;
 
 /// Hands rows on, some at a time.
-struct Buffer<'a> {
+pub(super) struct Buffer<'a> {
     sink: &'a mut dyn CollectionsSink,
     rows: Vec<MemberRow<'static>>,
 }
@@ -20,18 +20,18 @@ struct Buffer<'a> {
 impl<'a> Buffer<'a> {
     const AT_ONCE: usize = 256;
 
-    fn new(sink: &'a mut dyn CollectionsSink) -> Self {
+    pub(super) fn new(sink: &'a mut dyn CollectionsSink) -> Self {
         Self { sink, rows: Vec::with_capacity(Self::AT_ONCE) }
     }
 
-    fn row(&mut self, row: MemberRow<'static>) {
+    pub(super) fn row(&mut self, row: MemberRow<'static>) {
         self.rows.push(row);
         if self.rows.len() == Self::AT_ONCE {
             self.flush();
         }
     }
 
-    fn flush(&mut self) {
+    pub(super) fn flush(&mut self) {
         self.sink.rows(&self.rows);
         self.rows.clear();
     }
@@ -135,7 +135,7 @@ impl SqlSite {
         if is_strange { Err(self.strange_member()) } else { Ok(()) }
     }
 
-    fn strange_member(&self) -> Error {
+    pub(super) fn strange_member(&self) -> Error {
         self.answer("a row of members makes no sense, or stands out of order")
     }
 }

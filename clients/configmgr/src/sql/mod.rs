@@ -13,9 +13,10 @@ mod pool;
 pub mod queries;
 mod rows;
 mod settings;
+mod track;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,7 @@ use crate::site::{
     Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, Site, full_name,
 };
 use crate::together::Counts;
+use crate::track::Tracked;
 
 /// Views that every read needs, with the columns of each.
 const NEEDED: [(&str, &[&str]); 6] = [
@@ -73,6 +75,8 @@ const NEEDED: [(&str, &[&str]); 6] = [
     ("v_Site", &["SiteCode", "SiteName", "ReportingSiteCode", "Type", "Status", "Version"]),
 ];
 
+/// Seconds that a replica may be behind without a word.
+const LITTLE_LAG: i64 = 60;
 /// Collections of one read: enough that what comes before its first row is of no account.
 const TOGETHER: usize = 64;
 
@@ -86,11 +90,12 @@ pub struct SqlSite {
 }
 
 impl SqlSite {
-    /// A reader of the database behind `settings`, with so many devices in one page.
+    /// A reader of the database behind `settings`, with so many devices in one page. What the settings do
+    /// not say of where it is, `finder` is asked for.
     #[must_use]
-    pub fn new(settings: SqlSettings, page_size: usize) -> Self {
+    pub fn new(settings: SqlSettings, page_size: usize, finder: Option<Arc<dyn Site>>) -> Self {
         Self {
-            pool: Pool::new(settings),
+            pool: Pool::new(settings, finder),
             page_size,
             counts: Counts::default(),
             clock_skew: Mutex::new(None),
@@ -149,6 +154,26 @@ impl SqlSite {
         self.check_columns().await
     }
 
+    /// What is to be said of how far a replica is behind.
+    async fn lag(&self) -> Result<Option<String>, Error> {
+        if !self.pool.settings().read_only {
+            return Ok(None);
+        }
+        let lag = self.all(queries::LAG, &[], |row| rows::Cells::of(row).number()).await;
+        Ok(match lag.as_deref() {
+            Ok([seconds]) if *seconds > LITTLE_LAG => Some(format!(
+                "the replica that is read is {seconds} s behind: its last transaction is so old"
+            )),
+            Ok(_) => None,
+            Err(error) if error.is_transient() => return lag.map(|_| None),
+            Err(_) => Some(
+                "how far the replica that is read is behind cannot be seen: GRANT VIEW SERVER STATE \
+                 TO [the account] on each replica"
+                    .to_owned(),
+            ),
+        })
+    }
+
     /// Names the first view or column that is not there, or that the account may not read.
     async fn check_columns(&self) -> Result<(), Error> {
         let mut found: HashMap<String, HashSet<String>> = HashMap::new();
@@ -189,7 +214,8 @@ impl SqlSite {
         if let [own] = own.as_slice() {
             return Ok(own.clone());
         }
-        let database = &self.pool.settings().database;
+        let settings = self.pool.settings();
+        let database = &settings.database;
         let named = database.get(..3).filter(|start| start.eq_ignore_ascii_case("CM_"));
         let code = named.and_then(|_| database.get(3..)).map(str::to_ascii_uppercase);
         code.filter(|code| codes.contains(code.as_str())).ok_or_else(|| {
@@ -259,7 +285,12 @@ impl Site for SqlSite {
         links.retain(|link| link.parent == this_site);
         links.sort_by(|a, b| a.child.cmp(&b.child));
         links.dedup_by(|a, b| a.child == b.child);
-        Ok(Hierarchy { this_site, sites, links })
+        let notes = self.lag().await?.into_iter().collect();
+        Ok(Hierarchy { this_site, sites, links, notes })
+    }
+
+    fn tracked(&self) -> Option<&dyn Tracked> {
+        self.pool.settings().change_tracking.then_some(self)
     }
 
     fn clock_skew(&self) -> Option<i64> {

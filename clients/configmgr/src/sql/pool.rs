@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tiberius::{IsolationLevel, QueryItem, Row, ToSql};
@@ -15,6 +15,7 @@ use super::failure::{Failure, SNAPSHOTS_ARE_OFF, failure};
 use super::settings::SqlSettings;
 use crate::error::Error;
 use crate::load::Load;
+use crate::site::Site;
 
 /// How a query sees rows that others change meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +47,11 @@ struct Idle {
 
 /// The connections to one database.
 pub(super) struct Pool {
-    settings: SqlSettings,
+    given: Arc<SqlSettings>,
+    /// The site, where it is asked for its database.
+    finder: Option<Arc<dyn Site>>,
+    /// What is given, with what the site said.
+    found: Mutex<Option<Arc<SqlSettings>>>,
     idle: Mutex<Idle>,
     permits: Semaphore,
     load: Load,
@@ -54,11 +59,37 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(settings: SqlSettings) -> Self {
-        let permits = Semaphore::new(settings.connections.max(1));
-        let isolation = AtomicU8::new(Isolation::Locks as u8);
-        let load = Load::new(settings.limits);
-        Self { settings, idle: Mutex::default(), permits, load, isolation }
+    pub(super) fn new(given: SqlSettings, finder: Option<Arc<dyn Site>>) -> Self {
+        Self {
+            finder,
+            found: Mutex::default(),
+            idle: Mutex::default(),
+            permits: Semaphore::new(given.connections.max(1)),
+            load: Load::new(given.limits),
+            isolation: AtomicU8::new(Isolation::Locks as u8),
+            given: Arc::new(given),
+        }
+    }
+
+    fn found(&self) -> MutexGuard<'_, Option<Arc<SqlSettings>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the database is, and how it is read.
+    async fn locate(&self) -> Result<Arc<SqlSettings>, Error> {
+        let known = self.found().clone();
+        let (None, Some(finder)) = (&known, &self.finder) else {
+            return Ok(known.unwrap_or_else(|| Arc::clone(&self.given)));
+        };
+        let database = finder.database().await?.ok_or_else(|| {
+            let text = "the administration service does not say where it is: give `server` and \
+                        `database`";
+            self.error(text.into(), false)
+        })?;
+        let settings = Arc::new(self.given.with(database));
+        tracing::info!(server = settings.server, database = settings.database, "site database");
+        *self.found() = Some(Arc::clone(&settings));
+        Ok(settings)
     }
 
     fn idle(&self) -> MutexGuard<'_, Idle> {
@@ -75,20 +106,23 @@ impl Pool {
     /// A new connection, to where the others are; where that place is gone, to another for all.
     async fn connect(&self) -> Result<Session, Error> {
         let told = |failure: Failure| self.error(failure.text, failure.is_transient);
+        let settings = self.locate().await?;
         let known = self.idle().place.clone();
         if known.is_some() {
-            if let Ok((session, _)) = connect(&self.settings, known).await {
+            if let Ok((session, _)) = connect(&settings, known).await {
                 return Ok(session);
             }
             *self.idle() = Idle::default();
         }
-        let (session, place) = connect(&self.settings, None).await.map_err(told)?;
+        let connected = connect(&settings, None).await.map_err(told);
+        // It may have moved: the site is asked again.
+        let (session, place) = connected.inspect_err(|_| *self.found() = None)?;
         self.idle().place = Some(place);
         Ok(session)
     }
 
-    pub(super) fn settings(&self) -> &SqlSettings {
-        &self.settings
+    pub(super) fn settings(&self) -> Arc<SqlSettings> {
+        self.found().clone().unwrap_or_else(|| Arc::clone(&self.given))
     }
 
     pub(super) fn set_isolation(&self, isolation: Isolation) {
@@ -104,7 +138,8 @@ impl Pool {
     }
 
     pub(super) fn error(&self, detail: String, is_transient: bool) -> Error {
-        let SqlSettings { server, database, .. } = &self.settings;
+        let settings = self.settings();
+        let SqlSettings { server, database, .. } = settings.as_ref();
         Error::Database { server: server.clone(), database: database.clone(), detail, is_transient }
     }
 

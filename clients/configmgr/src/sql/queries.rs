@@ -20,6 +20,14 @@ pub const DATABASE: &str = "\
 SELECT d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_read_only \
 FROM sys.databases AS d WHERE d.database_id = DB_ID()";
 
+/// How far a secondary replica is behind, at most: the age of the last transaction that it has.
+/// [sys.dm_hadr_database_replica_states]
+///
+/// [sys.dm_hadr_database_replica_states]: https://learn.microsoft.com/sql/relational-databases/system-dynamic-management-views/sys-dm-hadr-database-replica-states-transact-sql
+pub const LAG: &str = "\
+SELECT DATEDIFF(second, r.last_commit_time, SYSDATETIME()) AS Behind \
+FROM sys.dm_hadr_database_replica_states AS r WHERE r.database_id = DB_ID() AND r.is_local = 1";
+
 /// Which columns there are that the account may read.
 pub const COLUMNS: &str = "\
 SELECT c.TABLE_NAME, c.COLUMN_NAME FROM INFORMATION_SCHEMA.COLUMNS AS c \
@@ -73,6 +81,25 @@ SELECT m.CollectionID, m.ResourceID, m.ResourceType, m.Name, m.SiteCode, m.IsObs
 m.IsDecommissioned FROM dbo.v_FullCollectionMembership AS m WHERE m.CollectionID IN (@P1) \
 ORDER BY m.CollectionID, m.ResourceID";
 
+/// Some members of one collection.
+pub const SOME_MEMBERS: &str = "\
+SELECT m.ResourceID, m.ResourceType, m.Name, m.SiteCode, m.IsObsolete, m.IsDecommissioned \
+FROM dbo.v_FullCollectionMembership AS m WHERE m.CollectionID = @P1 AND m.ResourceID IN (@P2) \
+ORDER BY m.ResourceID";
+
+/// Where change tracking stands: the version of now, and the oldest that can be asked for.
+/// [Change tracking functions]
+///
+/// [Change tracking functions]: https://learn.microsoft.com/sql/relational-databases/system-functions/change-tracking-functions-transact-sql
+pub const TRACK: &str = "\
+SELECT CHANGE_TRACKING_CURRENT_VERSION() AS Now, \
+CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID('dbo.CollectionMembers')) AS Oldest";
+
+/// Memberships that changed since a version, so many at most.
+pub const CHANGES: &str = "\
+SELECT TOP (@P2) t.SiteID, t.MachineID, t.SYS_CHANGE_OPERATION \
+FROM CHANGETABLE(CHANGES dbo.CollectionMembers, @P1) AS t";
+
 /// One page of devices, in order.
 pub const DEVICES_AFTER: &str = "\
 SELECT TOP (@P2) s.ResourceID, s.Name0, s.Netbios_Name0, s.Full_Domain_Name0, \
@@ -96,9 +123,10 @@ SELECT n.ResourceID, n.Resource_Names0 FROM dbo.v_RA_System_ResourceNames AS n \
 WHERE n.ResourceID IN (@P1) ORDER BY n.ResourceID, n.Resource_Names0";
 
 /// All of them, in the order of docs/sql.md.
-pub const ALL: [&str; 16] = [
+pub const ALL: [&str; 20] = [
     SESSION,
     DATABASE,
+    LAG,
     COLUMNS,
     IDENTIFICATION,
     SITES,
@@ -109,20 +137,34 @@ pub const ALL: [&str; 16] = [
     SOME_EVALUATIONS,
     MEMBERS_AFTER,
     MEMBERS,
+    SOME_MEMBERS,
+    TRACK,
+    CHANGES,
     DEVICES_AFTER,
     DEVICES,
     NAMES_BETWEEN,
     NAMES,
 ];
 
-/// A query with a parameter for each value in the place of its one `IN (@P1)`, and the parameters.
+/// A query with a parameter for each value in the place of its one list, and the parameters.
 pub(super) fn with_list<'a, T: ToSql>(
     query: &str,
     values: &'a [T],
 ) -> (String, Vec<&'a dyn ToSql>) {
-    let list: Vec<String> = (1..=values.len()).map(|n| format!("@P{n}")).collect();
-    let query = query.replace("IN (@P1)", &format!("IN ({})", list.join(", ")));
-    (query, values.iter().map(|value| value as &dyn ToSql).collect())
+    with_list_after(&[], query, values)
+}
+
+/// The same of a query with other parameters before the list.
+pub(super) fn with_list_after<'a, T: ToSql>(
+    before: &[&'a dyn ToSql],
+    query: &str,
+    values: &'a [T],
+) -> (String, Vec<&'a dyn ToSql>) {
+    let first = before.len() + 1;
+    let list: Vec<String> = (first..first + values.len()).map(|n| format!("@P{n}")).collect();
+    let query = query.replace(&format!("IN (@P{first})"), &format!("IN ({})", list.join(", ")));
+    let values = values.iter().map(|value| value as &dyn ToSql);
+    (query, before.iter().copied().chain(values).collect())
 }
 
 #[cfg(test)]
@@ -143,5 +185,7 @@ mod tests {
     fn a_list_has_a_parameter_for_each_value() {
         let (query, parameters) = with_list(DEVICES, &[1_i64, 2, 3]);
         assert!(query.contains("IN (@P1, @P2, @P3) ORDER BY") && parameters.len() == 3);
+        let (query, parameters) = with_list_after(&[&"PS100001"], SOME_MEMBERS, &[1_i64, 2]);
+        assert!(query.contains("= @P1 AND m.ResourceID IN (@P2, @P3)") && parameters.len() == 3);
     }
 }

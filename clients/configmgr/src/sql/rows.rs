@@ -6,6 +6,7 @@ use tiberius::{ColumnData, Row};
 
 use crate::selection::is_collection_id;
 use crate::site::{Collection, DeviceRow, Link, MemberRow, SiteInfo};
+use crate::track::Changed;
 
 /// A row's cells, in order.
 pub(super) struct Cells(<Row as IntoIterator>::IntoIter);
@@ -97,6 +98,19 @@ pub(super) fn evaluation(row: Row) -> Option<(String, Evaluation)> {
     let folder = cells.text().map(Cow::into_owned);
     let times = format!("|{}|{}", cells.moment(), cells.moment());
     Some((id, Evaluation { folder, times }))
+}
+
+/// A row of `CHANGETABLE`: collection, resource, and how its membership changed.
+pub(super) fn change(row: Row) -> Option<(String, i64, Changed)> {
+    let mut cells = Cells::of(row);
+    let collection = cells.text()?.into_owned();
+    let id = cells.number()?;
+    let changed = match cells.text()?.trim_end() {
+        "I" => Changed::Added,
+        "D" => Changed::Removed,
+        _ => Changed::Otherwise,
+    };
+    Some((collection, id, changed))
 }
 
 /// A row of `v_R_System`, with its DNS domain; its full name comes from another view.

@@ -7,15 +7,17 @@ use cmsync_http::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::load::Limits;
+use crate::site::Database;
 
 /// Where the site database is, and how it is read.
 #[derive(Debug, Clone)]
 pub struct SqlSettings {
-    /// The server's full name, or that of an availability group's listener.
+    /// The server's full name, or that of an availability group's listener; empty where the site is asked
+    /// for it.
     pub server: String,
-    /// Its port, or how it is found.
-    pub port: Port,
-    /// `CM_<site code>`.
+    /// Its port, or how it is found; 1433 where nobody says it.
+    pub port: Option<Port>,
+    /// `CM_<site code>`; empty where the site is asked for it.
     pub database: String,
     /// Who logs in.
     pub login: SqlLogin,
@@ -25,6 +27,8 @@ pub struct SqlSettings {
     pub ca_file: Option<PathBuf>,
     /// Reads from a secondary replica where there is one (`ApplicationIntent=ReadOnly`).
     pub read_only: bool,
+    /// Reads changed members alone where the database keeps track of them.
+    pub change_tracking: bool,
     /// Connections at once, at most.
     pub connections: usize,
     /// How much is asked for.
@@ -33,6 +37,23 @@ pub struct SqlSettings {
     pub connect_timeout: Duration,
     /// Longest silence within an answer.
     pub read_timeout: Duration,
+}
+
+impl SqlSettings {
+    /// The same, with what the site says where nothing is given.
+    pub(super) fn with(&self, found: Database) -> Self {
+        let or = |given: &str, found: String| match given {
+            "" => found,
+            given => given.to_owned(),
+        };
+        let known = found.port.map(Port::Number).or(found.instance.map(Port::Instance));
+        Self {
+            server: or(&self.server, found.server),
+            port: self.port.clone().or(known),
+            database: or(&self.database, found.name),
+            ..self.clone()
+        }
+    }
 }
 
 /// A port.

@@ -123,7 +123,9 @@ async fn a_refused_token_says_who_must_do_what_and_a_new_one_counts_at_once() {
     let mut rig = Rig::new(small()).await;
     let (file, told) = match rig.lab.options.source {
         Source::AdminService => ("site-token", ["401", "bearer_token_file"]),
-        Source::Sql => ("sql-password", ["18456", "check the login's name and password"]),
+        Source::Sql | Source::Tracked => {
+            ("sql-password", ["18456", "check the login's name and password"])
+        }
     };
     let token = rig.directory.path().join(file);
     let good = std::fs::read_to_string(&token).unwrap();

@@ -1,7 +1,11 @@
 //! The site database as a source: the same records as the administration service gives, clear words for
 //! databases that cannot be read, and reads that end well whatever the database does meanwhile.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use cmsync_lab::workspace::{MarkerRow, MemberRow};
+use cmsync_lab::world::Plan;
 use cmsync_lab::{Options, Source};
 
 use crate::rig::{Rig, listening, metric, options, small};
@@ -154,6 +158,104 @@ async fn with_versions_snapshots_or_locks_it_reads_the_same_and_a_deadlock_is_re
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn with_change_tracking_what_changed_is_read_alone_and_a_gap_is_read_in_full() {
+    let options = Options { source: Source::Tracked, ..options(small()) };
+    let mut rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
+    let (config, port) = listening(&rig.config);
+    rig.config = config;
+    rig.start();
+    rig.until_all_equal().await;
+    let lab = Arc::clone(&rig.lab);
+    let looks = || lab.counts().site.get("CHANGETABLE").copied().unwrap_or(0);
+    let read = || metric(port, "cmsync_producer_rows_read_total");
+    // A poll learns the version, the next goes by it.
+    rig.until(|| (looks() > 0).then_some(())).await;
+    let change = || {
+        let mut world = lab.world();
+        let gone: Vec<u32> = world.collections["SMS00001"].members.iter().skip(9).take(2).collect();
+        world.change_members("SMS00001", &[], &gone);
+        world.collections["SMS00001"].members.len() as f64
+    };
+    let before = read();
+    change();
+    rig.until_all_equal().await;
+    assert_eq!(read(), before, "of members that went there are no rows");
+    // The version that is known is older than what is kept; then tracking is switched off.
+    for oldest in [Some(i64::MAX), None] {
+        let before = read();
+        lab.faults().sql.tracks_from = oldest;
+        let members = change();
+        rig.until_all_equal().await;
+        assert!(read() - before >= members, "{oldest:?} is not read in full");
+    }
+    let status = rig.run(&["status"]).await;
+    let told = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(told.contains("change tracking is not on") && told.contains("GRANT VIEW"), "{told}");
+    lab.faults().sql.tracks_from = Some(0);
+    let before = looks();
+    rig.until(|| (looks() > before).then_some(())).await;
+    change();
+    rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_that_stops_goes_on_from_there_and_closed_connections_are_opened_again() {
+    let plan = Plan { devices: 6_000, collections: 4, memberships: 6_000, ..Plan::default() };
+    let options = Options { source: Source::Sql, ..options(plan) };
+    let mut rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let quick = "[connections.lab.site]\nread_timeout = \"2s\"";
+    std::fs::write(&rig.config, text.replace("[connections.lab.site]", quick)).unwrap();
+    rig.start();
+    rig.until_all_equal().await;
+    let lab = Arc::clone(&rig.lab);
+    let stall = Duration::from_secs(8);
+    for (cut, stalled) in [(2, (0, stall)), (0, (1, stall)), (1, (1, stall))] {
+        lab.close_database();
+        {
+            let sql = &mut lab.faults().sql;
+            (sql.cut_members, sql.stalled_members) = (cut, stalled);
+        }
+        let first = lab.world().collections["SMS00001"].members.min().unwrap();
+        lab.world().change_members("SMS00001", &[], &[first]);
+        rig.until_all_equal().await;
+        let sql = &lab.faults().sql;
+        assert_eq!((sql.cut_members, sql.stalled_members.0), (0, 0));
+    }
+    let log = rig.log();
+    let times = log.matches("going on where a read of members stopped").count();
+    assert_eq!(times, 5, "{log}");
+    assert!(!log.contains("failed"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_administration_service_tells_where_the_database_is() {
+    let options = Options { source: Source::AdminService, ..options(small()) };
+    let rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
+    let password = rig.directory.path().join("sql-password");
+    std::fs::write(&password, &rig.lab.options.sql_password).unwrap();
+    let user = &rig.lab.options.sql_user;
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    let with_sql = |sql: &str| {
+        let site = format!("[connections.lab.site]\nsql = {{ {sql} }}");
+        std::fs::write(&rig.config, text.replace("[connections.lab.site]", &site)).unwrap();
+    };
+    with_sql(&format!("user = \"{user}\", password_file = \"{}\"", password.display()));
+    let right = std::mem::replace(&mut rig.lab.faults().sql_port, 1);
+    let told = refused(&rig).await;
+    assert!(told.contains("localhost:1 cannot be reached") && told.contains("CM_CAS"), "{told}");
+    rig.lab.faults().sql_port = right;
+    let output = rig.once().await;
+    assert!(output.status.success(), "{}", crate::rig::stderr(&output));
+    assert!(rig.report().equal && rig.lab.counts().site["v_Collections"] > 0);
+    // Where nobody tells it, it must be written.
+    let told = std::fs::read_to_string(&rig.config).unwrap().replace("admin_service", "# ");
+    std::fs::write(&rig.config, told).unwrap();
+    let output = rig.run(&["check"]).await;
+    assert!(crate::rig::stderr(&output).contains("sql.server: is missing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works() {
     let secondary = cmsync_lab::Lab::start(sql()).await.unwrap();
     secondary.faults().sql.is_secondary = true;
@@ -166,6 +268,17 @@ async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works(
     rig.lab.faults().sql.route_to = Some(("localhost".into(), secondary.sql_address.port()));
     std::fs::write(&rig.config, edit("read_only = true")).unwrap();
     assert!(rig.once().await.status.success());
+    // How far it is behind is said, where that can be seen.
+    for (lag, told, is_told) in [
+        (None, "GRANT VIEW SERVER STATE", true),
+        (Some(300), "is 300 s behind", true),
+        (Some(5), "behind", false),
+    ] {
+        secondary.faults().sql.lag = lag;
+        let output = rig.run(&["check"]).await;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && text.contains(told) == is_told, "{text}");
+    }
     assert!(secondary.counts().site["SMS_FullCollectionMembership"] > 0);
     assert_eq!(rig.lab.counts().site.get("SMS_FullCollectionMembership"), None);
     std::fs::write(&rig.config, edit("encryption = \"strict\"")).unwrap();

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::schema::View;
-use super::sql::{Comparison, Term};
+use super::sql::{Comparison, Select, Term};
 use super::token::Failure;
 use super::value::{Kind, Value};
 use super::views::{Bounds, Row};
@@ -23,20 +23,24 @@ pub(super) struct Facts {
     /// The account's role, where a fault gives it another.
     pub(super) role: String,
     pub(super) hides_account: bool,
+    /// The version of change tracking, where it is on, and the oldest that is kept.
+    pub(super) track: Option<(i64, i64)>,
 }
 
 impl Facts {
     pub(super) fn new(lab: &Lab, login: String, database: String) -> Self {
         let (denied, role) = (BTreeSet::new(), String::new());
-        let facts =
-            Self { database, login, now: 0, transactions: 0, denied, role, hides_account: false };
+        let (now, transactions, hides_account, track) = (0, 0, false, None);
+        let facts = Self { database, login, now, transactions, denied, role, hides_account, track };
         facts.now(lab)
     }
 
     /// The same at this moment.
     pub(super) fn now(&self, lab: &Lab) -> Self {
+        let version = i64::try_from(lab.world().changes.len()).unwrap_or(i64::MAX);
         let faults = lab.faults();
         Self {
+            track: faults.sql.tracks_from.map(|oldest| (version, oldest)),
             now: jiff::Timestamp::now().as_second() - faults.behind,
             denied: faults.sql.denied.iter().cloned().collect(),
             role: faults.role.clone(),
@@ -135,7 +139,19 @@ impl<'a> Scope<'a> {
                 let view = text(0).rsplit('.').next().unwrap_or_default().trim_matches(['[', ']']);
                 Value::bit(!facts.denied.contains(view))
             }
-            "datediff" => Value::Number(facts.now),
+            // In seconds, from 1970 or from a column to now.
+            "datediff" => match arguments.get(1).map(|from| self.value(from)).transpose()? {
+                Some(from @ Value::Time(..)) => Value::Number(facts.now - from.seconds()),
+                _ => Value::Number(facts.now),
+            },
+            // Of the one table that may be tracked.
+            "object_id" => Value::Number(1),
+            "change_tracking_current_version" => {
+                facts.track.map_or(Value::Null, |(version, _)| Value::Number(version))
+            }
+            "change_tracking_min_valid_version" => {
+                facts.track.map_or(Value::Null, |(_, oldest)| Value::Number(oldest))
+            }
             "@@spid" => Value::Number(51),
             "@@trancount" => Value::Number(facts.transactions),
             "@@version" => Value::text("Microsoft SQL Server 2022 (a pretend one)"),
@@ -193,6 +209,7 @@ pub(super) fn kind_of(term: &Term, view: Option<&View>) -> Result<Kind, Failure>
                 Some(first) => kind_of(first, view)?,
                 None => Kind::Int,
             },
+            name if name.starts_with("change_tracking") => Kind::BigInt,
             _ => Kind::Int,
         },
         _ => Kind::Int,
@@ -200,9 +217,9 @@ pub(super) fn kind_of(term: &Term, view: Option<&View>) -> Result<Kind, Failure>
 }
 
 /// What a condition says of collections and resources, and what is left to look at row by row.
-pub(super) fn bounds<'t>(condition: Option<&'t Term>, view: &View) -> (Bounds, Vec<&'t Term>) {
-    let (mut bounds, mut rest) = (Bounds::default(), Vec::new());
-    let mut terms: Vec<&Term> = condition.into_iter().collect();
+pub(super) fn bounds<'t>(select: &'t Select, view: &View) -> (Bounds, Vec<&'t Term>) {
+    let (mut bounds, mut rest) = (Bounds { since: select.since, ..Bounds::default() }, Vec::new());
+    let mut terms: Vec<&Term> = select.condition.iter().collect();
     let collection = if view.name == "v_Collections" { "SiteID" } else { "CollectionID" };
     while let Some(term) = terms.pop() {
         match term {

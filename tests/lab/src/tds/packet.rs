@@ -123,9 +123,11 @@ impl<'a> Answer<'a> {
         self.io.flush().await
     }
 
-    /// Half of what was to come, and no end.
-    pub(super) async fn cut(mut self) -> io::Result<()> {
-        self.flush().await?;
+    /// What there is, and no end.
+    pub(super) async fn cut(self) -> io::Result<()> {
+        let mut out = Vec::new();
+        frame(ANSWER, &self.payload, self.size, false, &mut out);
+        self.io.write_all(&out).await?;
         self.io.flush().await
     }
 }

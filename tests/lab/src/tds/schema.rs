@@ -170,10 +170,33 @@ pub(super) const OWN: [&View; 8] = [
     &LINK_STATUS,
 ];
 
+/// The replicas of availability groups, of which a secondary shows its own.
+pub(super) const REPLICAS: View = View {
+    schema: "sys",
+    name: "dm_hadr_database_replica_states",
+    columns: &[("database_id", Int), ("is_local", Bit), ("last_commit_time", DateTime)],
+    order: &[],
+    class: "dm_hadr_database_replica_states",
+};
+
+/// Changed memberships, where change tracking is on. No name leads to it.
+pub(super) const CHANGES: View = View {
+    schema: "dbo",
+    name: "CHANGETABLE",
+    columns: &[
+        ("SYS_CHANGE_VERSION", BigInt),
+        ("SYS_CHANGE_OPERATION", NVarChar(1)),
+        ("SiteID", ID),
+        ("MachineID", Int),
+    ],
+    order: &[],
+    class: "CHANGETABLE",
+};
+
 impl View {
     /// The view of a name, in any casing.
     pub(super) fn find(schema: &str, name: &str) -> Option<&'static Self> {
-        let all = OWN.into_iter().chain([&COLUMNS, &DATABASES]);
+        let all = OWN.into_iter().chain([&COLUMNS, &DATABASES, &CHANGES, &REPLICAS]);
         let is = |view: &&View| {
             view.schema.eq_ignore_ascii_case(schema) && view.name.eq_ignore_ascii_case(name)
         };

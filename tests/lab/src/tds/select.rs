@@ -8,7 +8,7 @@ use super::packet::Answer;
 use super::schema::{self, View};
 use super::sql::{Select, Term};
 use super::token::{self, Failure};
-use super::trouble::{Trouble, trouble};
+use super::trouble::{BREAK, Trouble, breaks, trouble};
 use super::value::{Column, Kind, Value};
 use super::views::{self, Row, Rows};
 use crate::server::Lab;
@@ -95,7 +95,7 @@ pub(super) async fn run(
 
 /// Whether rows come in the order that is asked for by themselves.
 fn is_in_order(select: &Select, view: &View) -> bool {
-    let (bounds, _) = bounds(select.condition.as_ref(), view);
+    let (bounds, _) = bounds(select, view);
     // Of one collection alone, rows are in order of what follows it.
     let is_one = bounds.collections.is_some_and(|ids| ids.len() == 1) && view.order.len() > 1;
     let is = |order: &[&str]| {
@@ -119,6 +119,14 @@ fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>,
     });
     let view = found
         .ok_or_else(|| Failure::new(208, 16, format!("Invalid object name '{schema}.{name}'.")))?;
+    if view.name == schema::CHANGES.name && faults.sql.tracks_from.is_none() {
+        let text = "Change tracking is not enabled on table 'dbo.CollectionMembers'.";
+        return Err(Failure::new(22_105, 16, text));
+    }
+    if view.name == schema::REPLICAS.name && faults.sql.lag.is_none() {
+        let text = "VIEW SERVER STATE permission was denied on object 'server', database 'master'.";
+        return Err(Failure::new(300, 14, text));
+    }
     if faults.sql.denied.contains(view.name) {
         let text = format!(
             "The SELECT permission was denied on the object '{name}', database '{}', schema '{schema}'.",
@@ -186,6 +194,11 @@ fn rows<'w>(
     match view.name {
         "COLUMNS" => Box::new(columns_of_views(lab)),
         "databases" => Box::new(std::iter::once(own_database(lab, facts))),
+        "dm_hadr_database_replica_states" => {
+            let lag = lab.faults().sql.lag.unwrap_or(0);
+            let at = Value::time(facts.now - lag, 0);
+            Box::new(std::iter::once(Row::Cells(vec![Value::Number(5), Value::bit(true), at])))
+        }
         _ => {
             let shown = Box::new(|id: &str, rows: u64| lab.faults().shown(id, rows));
             let count = Box::new(|id: &str, rows: u64| lab.faults().counted(id, rows));
@@ -244,7 +257,7 @@ fn aggregated(
     view: &'static View,
     context: &Context<'_>,
 ) -> Result<Value<'static>, Failure> {
-    let (bounds, rest) = bounds(plan.select.condition.as_ref(), view);
+    let (bounds, rest) = bounds(plan.select, view);
     let (name, argument) = match term {
         Term::Call(name, arguments) => (name.as_str(), arguments.first()),
         _ => ("count", None),
@@ -283,7 +296,7 @@ fn gathered(
     context: &Context<'_>,
 ) -> Result<Vec<Vec<Value<'static>>>, Failure> {
     let select = plan.select;
-    let (bounds, rest) = bounds(select.condition.as_ref(), view);
+    let (bounds, rest) = bounds(select, view);
     let mut found: Vec<(Vec<Value<'static>>, Vec<Value<'static>>)> = Vec::new();
     for row in rows(view, bounds, (context.lab, &context.world), context.facts) {
         let scope = Scope { facts: context.facts, row: Some((&row, view)) };
@@ -324,7 +337,7 @@ async fn stream(
     trouble: Trouble,
     answer: &mut Answer<'_>,
 ) -> io::Result<Ended> {
-    let (bounds, rest) = bounds(plan.select.condition.as_ref(), view);
+    let (bounds, rest) = bounds(plan.select, view);
     let most = plan.select.top.unwrap_or(u64::MAX);
     let mut sent = 0;
     let world = Arc::clone(&context.world);
@@ -363,6 +376,9 @@ async fn stream(
         sent += 1;
         if trouble.is_cut && sent == 3 {
             break;
+        }
+        if sent == BREAK && breaks(view, context.lab, answer).await? {
+            return Ok(Ended::Cut);
         }
         if answer.is_full() {
             answer.flush().await?;

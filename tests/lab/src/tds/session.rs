@@ -80,7 +80,13 @@ impl Session {
         });
         let mut inbox = Inbox { messages, next: None };
         let mut outcome = Ok(true);
-        while let (Ok(true), Some(message)) = (&outcome, inbox.next().await) {
+        let mut closing = self.lab.closing.subscribe();
+        while matches!(outcome, Ok(true)) {
+            let message = tokio::select! {
+                message = inbox.next() => message,
+                _ = closing.changed() => break,
+            };
+            let Some(message) = message else { break };
             outcome = if message.kind == ATTENTION {
                 let mut out = Vec::new();
                 token::done(CANCELLED, 0, &mut out);

@@ -37,6 +37,8 @@ pub(super) struct Select {
     pub(super) order: Vec<(String, bool)>,
     pub(super) top: Option<u64>,
     pub(super) is_distinct: bool,
+    /// The version after which changes are asked for.
+    pub(super) since: i64,
 }
 
 /// An expression.
@@ -115,8 +117,35 @@ fn statement(text: &str, parameters: &Parameters) -> Result<Statement, Failure> 
     })
 }
 
+/// `CHANGETABLE(CHANGES …, version)`, which the parser does not know, as the name of a view; and the
+/// version.
+fn without_changes(text: &str, parameters: &Parameters) -> Result<(String, i64), Failure> {
+    const START: &str = "changetable(changes ";
+    let Some(from) = text.to_ascii_lowercase().find(START) else {
+        return Ok((text.to_owned(), 0));
+    };
+    let (before, rest) = text.split_at(from);
+    let (inner, after) = rest
+        .get(START.len()..)
+        .unwrap_or_default()
+        .split_once(')')
+        .ok_or_else(|| syntax("CHANGETABLE"))?;
+    let (table, version) = inner.split_once(',').ok_or_else(|| syntax("CHANGETABLE"))?;
+    if table.trim() != "dbo.CollectionMembers" {
+        let text = format!("Change tracking is not enabled on table '{}'.", table.trim());
+        return Err(Failure::new(22_105, 16, text));
+    }
+    let version = version.trim();
+    let version = match parameters.get(&version.to_lowercase()) {
+        Some(Value::Number(version)) => *version,
+        _ => version.parse().map_err(|_| syntax("CHANGETABLE"))?,
+    };
+    Ok((format!("{before}dbo.CHANGETABLE{after}"), version))
+}
+
 fn select(text: &str, parameters: &Parameters) -> Result<Select, Failure> {
-    let parsed = Parser::parse_sql(&MsSqlDialect {}, text).map_err(syntax)?;
+    let (text, since) = without_changes(text, parameters)?;
+    let parsed = Parser::parse_sql(&MsSqlDialect {}, &text).map_err(syntax)?;
     let [ast::Statement::Query(query)] = parsed.as_slice() else {
         return Err(unsupported(text));
     };
@@ -124,7 +153,7 @@ fn select(text: &str, parameters: &Parameters) -> Result<Select, Failure> {
         return Err(unsupported(text));
     };
     let term = |expr: &Expr| term(expr, parameters);
-    let mut result = Select { is_distinct: select.distinct.is_some(), ..Select::default() };
+    let mut result = Select { is_distinct: select.distinct.is_some(), since, ..Select::default() };
     match select.from.as_slice() {
         [] => {}
         [from] if from.joins.is_empty() => result.from = Some(view(&from.relation)?),

@@ -1,12 +1,17 @@
 //! What goes wrong with a query, because the lab was asked to let it.
 
 use std::collections::HashSet;
+use std::io;
 
 use super::evaluate::Facts;
+use super::packet::Answer;
 use super::schema::{self, View};
 use super::token::Failure;
 use crate::faults::Faults;
 use crate::server::Lab;
+
+/// Rows of members after which a fault strikes.
+pub(super) const BREAK: u64 = 2_500;
 
 /// What goes wrong with a query, as the lab's faults say.
 pub(super) struct Trouble {
@@ -42,6 +47,24 @@ pub(super) async fn trouble(view: Option<&View>, lab: &Lab, facts: &Facts) -> Tr
         tokio::time::sleep(stall).await;
     }
     trouble
+}
+
+/// Whether a read of members is cut here; it may also stand still for a while.
+pub(super) async fn breaks(view: &View, lab: &Lab, answer: &mut Answer<'_>) -> io::Result<bool> {
+    if view.name != schema::MEMBERSHIP.name {
+        return Ok(false);
+    }
+    let (is_cut, stall) = {
+        let sql = &mut lab.faults().sql;
+        let is_cut = Faults::take(&mut sql.cut_members);
+        let stalls = !is_cut && Faults::take(&mut sql.stalled_members.0);
+        (is_cut, stalls.then_some(sql.stalled_members.1))
+    };
+    if let Some(stall) = stall {
+        answer.flush().await?;
+        tokio::time::sleep(stall).await;
+    }
+    Ok(is_cut)
 }
 
 /// What a database says where an administration service would answer with this status.

@@ -54,6 +54,14 @@ impl<'a> Value<'a> {
         Self::Time(i32::try_from(days).expect("a date"), within * 300 + thousandths * 3 / 10)
     }
 
+    /// A moment's seconds since 1970.
+    pub(super) fn seconds(&self) -> i64 {
+        match self {
+            Self::Time(days, ticks) => i64::from(days - 25_567) * 86_400 + i64::from(ticks / 300),
+            _ => 0,
+        }
+    }
+
     pub(super) fn into_owned(self) -> Value<'static> {
         match self {
             Self::Null => Value::Null,

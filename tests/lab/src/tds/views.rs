@@ -14,6 +14,8 @@ pub(super) struct Bounds {
     pub(super) collections: Option<BTreeSet<String>>,
     /// These resources, both included.
     pub(super) resources: Option<(i64, i64)>,
+    /// Changes after this version.
+    pub(super) since: i64,
 }
 
 impl Bounds {
@@ -81,6 +83,7 @@ pub(super) fn rows<'w>(
             });
             Box::new(known.map(|(id, device)| Row::System(id, device)))
         }
+        "CHANGETABLE" => Box::new(changes(world, bounds.since)),
         "v_Site" => Box::new(sites(world)),
         "v_Identification" => {
             let code = world.plan.site.as_str();
@@ -111,6 +114,21 @@ fn collections<'w>(
             Box::new(found.filter_map(visible).collect::<Vec<_>>().into_iter())
         }
     }
+}
+
+/// One row for each membership that changed, all its changes taken together. One that came and went is
+/// shown as gone, as the server does.
+fn changes(world: &World, since: i64) -> impl Iterator<Item = Row<'_>> + Send {
+    let version = i64::try_from(world.changes.len()).unwrap_or(i64::MAX);
+    world.changes_since(since).into_iter().map(move |((collection, id), (was, is))| {
+        let operation = match (was, is) {
+            (false, true) => "I",
+            (true, true) => "U",
+            (_, false) => "D",
+        };
+        let (collection, operation) = (Value::text(collection), Value::text(operation));
+        Row::Cells(vec![Value::Number(version), operation, collection, Value::Number(id.into())])
+    })
 }
 
 fn sites(world: &World) -> impl Iterator<Item = Row<'_>> + Send {

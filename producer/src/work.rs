@@ -1,0 +1,164 @@
+//! What a poll has to read, in which order, and how much at once.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, RwLock};
+
+use cmsync_configmgr::{Collection, Site};
+
+use crate::connection::Connection;
+use crate::devices::DeviceTable;
+use crate::reading::{self, Batch};
+use crate::schedule;
+use crate::tracking::{self, Known};
+
+/// Reads that go on at once; the site's own limit on requests is the client's business.
+pub(crate) const READS: usize = 8;
+
+/// Collections that wait to be read.
+pub(crate) struct Work {
+    /// Those of which what changed is enough.
+    known: Vec<Known>,
+    /// What a read of several that failed had not come to.
+    alone: VecDeque<Collection>,
+    /// The largest first, so that reads that go on at once end at about the same time.
+    waiting: VecDeque<Collection>,
+    /// How many collections, and how many members, one read should have.
+    together: (usize, usize),
+}
+
+/// One read.
+pub(crate) enum Piece {
+    Changes(Known),
+    Whole(Vec<Collection>),
+}
+
+impl Work {
+    pub(crate) fn new(
+        known: Vec<Known>,
+        mut dirty: Vec<Collection>,
+        together: (usize, usize),
+    ) -> Self {
+        dirty.sort_by_key(|collection| Reverse(collection.member_count));
+        Self { known, alone: VecDeque::new(), waiting: dirty.into(), together }
+    }
+
+    /// Collections that are read again, each for itself.
+    pub(crate) fn again(&mut self, left: Vec<Collection>) {
+        self.alone.extend(left);
+    }
+
+    /// What is read next.
+    pub(crate) fn next(&mut self) -> Option<Piece> {
+        if let Some(known) = self.known.pop() {
+            return Some(Piece::Changes(known));
+        }
+        if let Some(one) = self.alone.pop_front() {
+            return Some(Piece::Whole(vec![one]));
+        }
+        self.batch().map(Piece::Whole)
+    }
+
+    /// Collections that are read together: no more members than a read should have, and a small share of
+    /// those that wait, of which all reads have something to do.
+    fn batch(&mut self) -> Option<Vec<Collection>> {
+        let (together, most) = self.together;
+        let reads = i64::try_from(READS).unwrap_or(i64::MAX);
+        let left = self.waiting.iter().map(|collection| collection.member_count).sum::<i64>();
+        let most = i64::try_from(most).unwrap_or(i64::MAX).min(left / (2 * reads));
+        let together = together.min(self.waiting.len().div_ceil(READS));
+        let mut batch = vec![self.waiting.pop_front()?];
+        let mut members = batch.iter().map(|c| c.member_count).sum::<i64>();
+        while batch.len() < together
+            && let Some(next) =
+                self.waiting.pop_front_if(|next| members + next.member_count <= most)
+        {
+            members += next.member_count;
+            batch.push(next);
+        }
+        Some(batch)
+    }
+}
+
+impl Piece {
+    pub(crate) async fn read(
+        self,
+        site: Arc<dyn Site>,
+        devices: Arc<RwLock<DeviceTable>>,
+    ) -> Batch {
+        match self {
+            Self::Changes(known) => tracking::read(site, known, devices).await,
+            Self::Whole(collections) => reading::read(site, collections, devices).await,
+        }
+    }
+}
+
+impl Connection {
+    /// What has to be read of the collections that are wanted.
+    pub(crate) fn work(&self, wanted: &BTreeMap<String, Collection>) -> Work {
+        let (mut known, mut dirty) = (Vec::new(), Vec::new());
+        for collection in wanted.values().filter(|c| self.is_dirty(c)) {
+            match self.known(collection) {
+                Some(changes) => known.push(changes),
+                None => dirty.push(collection.clone()),
+            }
+        }
+        Work::new(known, dirty, self.site.together())
+    }
+
+    fn is_dirty(&self, collection: &Collection) -> bool {
+        let Some(kept) = self.memory.collections.get(&collection.id) else {
+            return false;
+        };
+        let (state, run, now) = (&kept.state, &kept.run, self.now());
+        let differs = state.token != collection.token || state.rows_read != collection.member_count;
+        let waits = now < run.not_before;
+        let differs =
+            (differs && !waits) || (run.known_as_of.is_some() && self.has_changes(&collection.id));
+        differs || run.recheck || run.pending.is_some() || self.is_due(collection)
+    }
+
+    /// Whether a collection is to be read in full, whatever its token says.
+    pub(crate) fn is_due(&self, collection: &Collection) -> bool {
+        let state = self.memory.collections.get(&collection.id).map(|kept| &kept.state);
+        let interval = self.options.reread_interval;
+        state.is_none_or(|state| {
+            let is_due = schedule::is_due(&collection.id, state.last_read, self.now(), interval);
+            state.rows_read < 0 || is_due
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn batches_hold_every_collection_once_the_largest_first_and_none_is_too_large(
+            counts in prop::collection::vec(0_i64..5_000, 0..200),
+            (together, most) in (1..70_usize, 0..20_000_usize),
+        ) {
+            let named = |(n, count): (usize, &i64)| Collection {
+                id: format!("PS1{n:05}"),
+                name: String::new(),
+                folder: "/".into(),
+                member_count: *count,
+                token: String::new(),
+            };
+            let dirty: Vec<_> = counts.iter().enumerate().map(named).collect();
+            let mut work = Work::new(Vec::new(), dirty.clone(), (together, most));
+            let mut read = Vec::new();
+            while let Some(Piece::Whole(batch)) = work.next() {
+                let members: i64 = batch.iter().map(|c| c.member_count).sum();
+                prop_assert!(batch.len() == 1 || members <= most as i64);
+                prop_assert!((1..=together).contains(&batch.len()));
+                read.extend(batch);
+            }
+            prop_assert!(read.is_sorted_by_key(|c| Reverse(c.member_count)));
+            read.sort_by(|a, b| a.id.cmp(&b.id));
+            prop_assert_eq!(read, dirty);
+        }
+    }
+}
