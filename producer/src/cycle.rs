@@ -195,11 +195,12 @@ impl Connection {
             let Some(done) = done else {
                 break;
             };
-            let Ok(Batch { done, left }) = done else {
+            let Ok(Batch { done, left, each }) = done else {
                 failure.get_or_insert(reading::panicked());
                 continue;
             };
             work.again(left);
+            work.without_pass(each);
             for (collection, read) in done {
                 match read {
                     Ok(reading) => {

@@ -14,6 +14,7 @@ mod holds;
 mod measured;
 mod metrics;
 mod orders;
+mod pass;
 mod publish;
 mod reading;
 mod schedule;

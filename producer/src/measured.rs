@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cmsync_configmgr::{
-    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy, Site,
-    Track, Tracked,
+    Collection, CollectionsSink, ConnectionPoint, DeviceRow, DeviceScope, Error, Hierarchy,
+    PassSink, Passes, Site, Track, Tracked,
 };
 use tokio::time::Instant;
 
@@ -29,12 +29,7 @@ impl Measured {
 
     /// The site's track, of which only one that has one is asked.
     fn asked(&self) -> Result<&dyn Tracked, Error> {
-        let none = || Error::Answer {
-            host: "site".to_owned(),
-            class: "changes".to_owned(),
-            detail: "it keeps no track".to_owned(),
-        };
-        self.site.tracked().ok_or_else(none)
+        self.site.tracked().ok_or_else(|| cannot("changes"))
     }
 
     async fn during<T>(&self, answer: impl Future<Output = T>) -> T {
@@ -76,6 +71,10 @@ impl Site for Measured {
         self.during(self.site.devices(scope)).await
     }
 
+    fn passes(&self) -> Option<&dyn Passes> {
+        self.site.passes().map(|_| self as &dyn Passes)
+    }
+
     fn tracked(&self) -> Option<&dyn Tracked> {
         self.site.tracked().map(|_| self as &dyn Tracked)
     }
@@ -95,6 +94,28 @@ impl Site for Measured {
     async fn account(&self) -> Result<Option<String>, Error> {
         self.during(self.site.account()).await
     }
+}
+
+#[async_trait]
+impl Passes for Measured {
+    fn pays(&self, wanted: &[String]) -> Option<usize> {
+        self.site.passes().and_then(|passes| passes.pays(wanted))
+    }
+
+    async fn members_between(
+        &self,
+        range: (i64, i64),
+        sink: &mut dyn PassSink,
+    ) -> Result<(), Error> {
+        let passes = self.site.passes().ok_or_else(|| cannot("passes"))?;
+        self.during(passes.members_between(range, sink)).await
+    }
+}
+
+/// Of a site that was asked for what it said that it cannot do.
+fn cannot(what: &str) -> Error {
+    let (host, class) = ("site".to_owned(), what.to_owned());
+    Error::Answer { host, class, detail: "it has none".to_owned() }
 }
 
 #[async_trait]

@@ -72,7 +72,7 @@ impl Ids {
 }
 
 #[derive(Default)]
-struct Sink {
+pub(crate) struct Sink {
     near: Near,
     rows: Ids,
     /// Rows that are no computers.
@@ -83,7 +83,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn into_found(self) -> Found {
+    pub(crate) fn into_found(self) -> Found {
         let Self { rows, others, unknown, renamed, sites, near: _ } = self;
         let rows = rows.into_set();
         let computers = &rows - &others;
@@ -98,7 +98,7 @@ impl Sink {
         }
     }
 
-    fn row(&mut self, devices: &DeviceTable, row: &MemberRow<'_>) {
+    pub(crate) fn row(&mut self, devices: &DeviceTable, row: &MemberRow<'_>) {
         let Ok(id) = u32::try_from(row.resource_id) else {
             return;
         };
@@ -128,12 +128,26 @@ impl Sink {
 }
 
 /// What rows came to.
+#[derive(Default)]
 pub(crate) struct Found {
     pub(crate) rows: RoaringBitmap,
     pub(crate) computers: RoaringBitmap,
     pub(crate) unknown: RoaringBitmap,
     pub(crate) renamed: Vec<(u32, String)>,
     pub(crate) sites: BySite,
+}
+
+impl Found {
+    /// Takes over what other rows of the same collection came to.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.rows |= other.rows;
+        self.computers |= other.computers;
+        self.unknown |= other.unknown;
+        self.renamed.extend(other.renamed);
+        for (site, devices) in other.sites {
+            *self.sites.entry(site).or_default() |= devices;
+        }
+    }
 }
 
 /// Whether a computer can have this name.
@@ -185,12 +199,15 @@ impl CollectionsSink for Sinks<'_> {
 }
 
 /// What came of one read of several collections.
+#[derive(Default)]
 pub(crate) struct Batch {
     /// Those that were read, and the one that cannot be.
     pub(crate) done: Vec<(Collection, Result<Reading, cmsync_configmgr::Error>)>,
     /// Those that a failed read had not finished with. Which of them is to blame is not known: each is
     /// read for itself next.
     pub(crate) left: Vec<Collection>,
+    /// Those of a pass over all members that failed: they are read without it.
+    pub(crate) each: Vec<Collection>,
 }
 
 /// Reads collections, and their counts and tokens after it.
@@ -215,7 +232,7 @@ pub(crate) async fn read(
             None => rest.push(before),
         }
     }
-    let mut batch = Batch { done: Vec::new(), left: Vec::new() };
+    let mut batch = Batch::default();
     if let Some(error) = failure {
         batch.failed(rest, error, ids.len());
     }
@@ -224,26 +241,9 @@ pub(crate) async fn read(
         return batch;
     }
     match site.collections_of(&ids).await {
-        Ok(found) => {
-            let mut after: HashMap<String, Collection> =
-                found.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
-            batch.done.extend(read.into_iter().map(|(before, sink)| {
-                let after = after.remove(&before.id);
-                let Found { rows, computers, unknown, renamed, sites } = sink.into_found();
-                let (rows, kept) = (rows.len(), before.clone());
-                let reading = Reading {
-                    before: kept,
-                    after,
-                    rows,
-                    read: rows,
-                    is_whole: true,
-                    computers,
-                    unknown,
-                    renamed,
-                    sites,
-                };
-                (before, Ok(reading))
-            }));
+        Ok(after) => {
+            let read = read.into_iter().map(|(before, sink)| (before, sink.into_found()));
+            batch.conclude(read, after);
         }
         Err(error) => {
             let count = read.len();
@@ -260,6 +260,33 @@ pub(crate) fn panicked() -> cmsync_configmgr::Error {
 }
 
 impl Batch {
+    /// Takes whole reads, with what the site says of their collections after them.
+    pub(crate) fn conclude(
+        &mut self,
+        read: impl Iterator<Item = (Collection, Found)>,
+        after: Vec<Collection>,
+    ) {
+        let mut after: HashMap<String, Collection> =
+            after.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
+        self.done.extend(read.map(|(before, found)| {
+            let after = after.remove(&before.id);
+            let Found { rows, computers, unknown, renamed, sites } = found;
+            let (rows, kept) = (rows.len(), before.clone());
+            let reading = Reading {
+                before: kept,
+                after,
+                rows,
+                read: rows,
+                is_whole: true,
+                computers,
+                unknown,
+                renamed,
+                sites,
+            };
+            (before, Ok(reading))
+        }));
+    }
+
     /// Of one alone it is known whose failure it is.
     fn failed(&mut self, mut rest: Vec<Collection>, error: cmsync_configmgr::Error, of: usize) {
         if of == 1 {
@@ -483,7 +510,8 @@ mod tests {
         let all = ["A", "B", "C", "D"];
         for at in 0..5 {
             let wanted = all.map(collection).to_vec();
-            let Batch { done, left } = read(Arc::new(Failing { at }), wanted, Arc::default()).await;
+            let Batch { done, left, .. } =
+                read(Arc::new(Failing { at }), wanted, Arc::default()).await;
             let (complete, rest) = all.split_at(at);
             assert!(done.iter().all(|(_, read)| read.as_ref().is_ok_and(|r| r.rows == 1)));
             assert_eq!(done.iter().map(|(c, _)| c.id.as_str()).collect::<Vec<_>>(), complete);

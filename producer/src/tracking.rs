@@ -101,7 +101,7 @@ pub(crate) async fn read(
     devices: Arc<RwLock<DeviceTable>>,
 ) -> Batch {
     match read_changes(site.as_ref(), &known, &devices).await {
-        Some(reading) => Batch { done: vec![(known.collection, Ok(reading))], left: Vec::new() },
+        Some(reading) => Batch { done: vec![(known.collection, Ok(reading))], ..Batch::default() },
         None => reading::read(site, vec![known.collection], devices).await,
     }
 }

@@ -8,6 +8,7 @@ use cmsync_configmgr::{Collection, Site};
 
 use crate::connection::Connection;
 use crate::devices::DeviceTable;
+use crate::pass;
 use crate::reading::{self, Batch};
 use crate::schedule;
 use crate::tracking::{self, Known};
@@ -23,6 +24,8 @@ pub(crate) struct Work {
     alone: VecDeque<Collection>,
     /// The largest first, so that reads that go on at once end at about the same time.
     waiting: VecDeque<Collection>,
+    /// Those that are read in one pass, and how many requests it takes.
+    pass: Option<(Vec<Collection>, usize)>,
     /// How many collections, and how many members, one read should have.
     together: (usize, usize),
 }
@@ -31,6 +34,7 @@ pub(crate) struct Work {
 pub(crate) enum Piece {
     Changes(Known),
     Whole(Vec<Collection>),
+    Pass((Vec<Collection>, usize)),
 }
 
 impl Work {
@@ -40,7 +44,19 @@ impl Work {
         together: (usize, usize),
     ) -> Self {
         dirty.sort_by_key(|collection| Reverse(collection.member_count));
-        Self { known, alone: VecDeque::new(), waiting: dirty.into(), together }
+        let (alone, pass) = (VecDeque::new(), None);
+        Self { known, alone, waiting: dirty.into(), pass, together }
+    }
+
+    /// The same, with one pass in the place of reads of several.
+    fn in_one_pass(mut self, requests: usize) -> Self {
+        self.pass = Some((std::mem::take(&mut self.waiting).into(), requests));
+        self
+    }
+
+    /// Collections of a pass that failed.
+    pub(crate) fn without_pass(&mut self, each: Vec<Collection>) {
+        self.waiting.extend(each);
     }
 
     /// Collections that are read again, each for itself.
@@ -55,6 +71,9 @@ impl Work {
         }
         if let Some(one) = self.alone.pop_front() {
             return Some(Piece::Whole(vec![one]));
+        }
+        if let Some(pass) = self.pass.take() {
+            return Some(Piece::Pass(pass));
         }
         self.batch().map(Piece::Whole)
     }
@@ -89,6 +108,7 @@ impl Piece {
         match self {
             Self::Changes(known) => tracking::read(site, known, devices).await,
             Self::Whole(collections) => reading::read(site, collections, devices).await,
+            Self::Pass(pass) => pass::read(site, pass, devices).await,
         }
     }
 }
@@ -103,7 +123,13 @@ impl Connection {
                 None => dirty.push(collection.clone()),
             }
         }
-        Work::new(known, dirty, self.site.together())
+        let ids: Vec<String> = dirty.iter().map(|collection| collection.id.clone()).collect();
+        let pass = self.site.passes().and_then(|passes| passes.pays(&ids));
+        let work = Work::new(known, dirty, self.site.together());
+        match pass {
+            Some(requests) => work.in_one_pass(requests),
+            None => work,
+        }
     }
 
     fn is_dirty(&self, collection: &Collection) -> bool {

@@ -17,6 +17,7 @@ use crate::authentication::Authenticate;
 use crate::error::Error;
 use crate::load::{Limits, Load};
 use crate::members::One;
+use crate::pass::Passes;
 use crate::query::{Query, answer, host};
 use crate::rows::{
     Admin, CollectionRow, Identification, LinkRow, SiteDefinition, SiteRow, System, SystemRole,
@@ -53,7 +54,7 @@ pub struct AdminService {
     current: AtomicUsize,
     pub(crate) requests: Semaphore,
     pub(crate) load: Load,
-    counts: Counts,
+    pub(crate) counts: Counts,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
@@ -82,7 +83,7 @@ impl AdminService {
 
     /// The provider to read from at the `attempt`th attempt of a read: the one that answered last,
     /// then the others.
-    fn provider(&self, attempt: usize) -> Result<(usize, &Url), Error> {
+    pub(crate) fn provider(&self, attempt: usize) -> Result<(usize, &Url), Error> {
         let count = self.settings.providers.len().max(1);
         let index = (self.current.load(Ordering::Relaxed) + attempt) % count;
         let provider = self.settings.providers.get(index);
@@ -278,6 +279,10 @@ macro_rules! failover {
 impl Site for AdminService {
     async fn hierarchy(&self) -> Result<Hierarchy, Error> {
         failover!(self, provider => self.read_hierarchy(provider))
+    }
+
+    fn passes(&self) -> Option<&dyn Passes> {
+        Some(self)
     }
 
     fn clock_skew(&self) -> Option<i64> {

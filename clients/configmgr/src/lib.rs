@@ -10,6 +10,7 @@ mod error;
 mod kerberos;
 mod load;
 mod members;
+mod pass;
 mod query;
 mod rows;
 mod selection;
@@ -25,6 +26,7 @@ pub use error::Error;
 #[cfg(feature = "kerberos")]
 pub use kerberos::Kerberos;
 pub use load::Limits;
+pub use pass::{PassSink, Passes};
 pub use selection::{Selection, Selector, is_collection_id};
 pub use site::{
     Collection, CollectionsSink, ConnectionPoint, Database, DeviceRow, DeviceScope, Hierarchy,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::Error;
+use crate::pass::Passes;
 use crate::track::Tracked;
 
 /// A site of the hierarchy.
@@ -286,6 +287,11 @@ pub trait Site: Send + Sync {
     /// # Errors
     /// When the rows did not come whole.
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error>;
+
+    /// The same site where it can be read in one pass.
+    fn passes(&self) -> Option<&dyn Passes> {
+        None
+    }
 
     /// The same site where it keeps track of what changes, and that is to be used.
     fn tracked(&self) -> Option<&dyn Tracked> {

@@ -29,6 +29,25 @@ impl Counts {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = counts;
     }
 
+    /// Members of all collections together.
+    pub(crate) fn total(&self) -> usize {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        usize::try_from(counts.values().sum::<i64>()).unwrap_or(usize::MAX)
+    }
+
+    /// How many requests, and how many rows, reads of these collections come to, so many at a time.
+    pub(crate) fn cost(&self, ids: &[String], most: usize, page: usize) -> (usize, usize) {
+        let groups = self.groups(ids, most, page);
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = |ids: &[String]| {
+            let members = ids.iter().filter_map(|id| counts.get(id)).sum::<i64>();
+            usize::try_from(members).unwrap_or(0)
+        };
+        let requests: usize = groups.iter().map(|ids| rows(ids) / page.max(1) + 1).sum();
+        // Their counts are asked for again after it.
+        (requests + ids.len().div_ceil(most.max(1)), rows(ids))
+    }
+
     /// Ids in groups of at most `most`, whose members together are fewer than `rows`. What was never
     /// counted is alone.
     pub(crate) fn groups<'a>(

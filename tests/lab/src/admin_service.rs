@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use roaring::RoaringBitmap;
+
 use crate::classes::{Cell, Class, Page};
 use crate::faults::Faults;
 use crate::filter::{self, Filter};
@@ -33,23 +35,29 @@ pub(crate) fn answer(world: &mut World, faults: &mut Faults, ask: &Ask<'_>) -> R
         Err(detail) => return error(400, &detail),
     };
     let asked = filter.as_ref().map(|f| f.one_of("CollectionID")).unwrap_or_default();
-    if class.keys.len() == 2 && asked.iter().any(|id| faults.unreadable.contains(*id)) {
+    // A query that names no collection reads all of them.
+    let fails = match asked.as_slice() {
+        [] => !faults.unreadable.is_empty(),
+        asked => asked.iter().any(|id| faults.unreadable.contains(*id)),
+    };
+    if class.keys.len() == 2 && fails {
         return error(500, "The query failed.");
     }
     let selected = match ask.options.get("$select").map(|s| select(class, s)).transpose() {
         Ok(selected) => selected,
         Err(detail) => return error(400, &detail),
     };
-    let top = ask.options.get("$top").and_then(|t| t.parse().ok()).unwrap_or(usize::MAX);
-    let top = top.min(faults.link_pages.unwrap_or(usize::MAX));
+    let number = |name: &str| ask.options.get(name).and_then(|n| n.parse::<usize>().ok());
+    let (wanted, skip) = (number("$top").unwrap_or(usize::MAX), number("$skip").unwrap_or(0));
+    let top = wanted.min(faults.link_pages.unwrap_or(usize::MAX));
     let body =
         format!("{{\"@odata.context\":\"{}/wmi/$metadata#{class_name}\",\"value\":[", ask.base);
-    let mut page =
-        Page { class, selected, filter: filter.as_ref(), top, count: 0, body: body.into_bytes() };
-    let last = fill(world, faults, &mut page, filter.as_ref());
+    let (filtered, body) = (filter.as_ref(), body.into_bytes());
+    let mut page = Page { class, selected, filter: filtered, top, count: 0, skip, body };
+    fill(world, faults, &mut page, filter.as_ref());
     page.body.push(b']');
-    if faults.link_pages.is_some() && page.is_full() {
-        page.body.extend(next_link(ask, filter.as_ref(), last));
+    if page.is_full() && top < wanted {
+        page.body.extend(next_link(ask, wanted - top, skip + top));
     }
     page.body.push(b'}');
     (200, true, page.body)
@@ -63,16 +71,11 @@ fn by_key(asked: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Writes the rows of a page; gives the last member's id.
-fn fill(
-    world: &World,
-    faults: &mut Faults,
-    page: &mut Page<'_>,
-    filter: Option<&Filter>,
-) -> Option<u32> {
+/// Writes the rows of a page.
+fn fill(world: &World, faults: &mut Faults, page: &mut Page<'_>, filter: Option<&Filter>) {
     match page.class.columns[0] {
         "CollectionID" if page.class.keys.len() == 1 => collections(world, faults, page),
-        "CollectionID" => return members(world, faults, page, filter),
+        "CollectionID" => members(world, faults, page, filter),
         "Client" => systems(world, page, filter),
         "ReportingSiteCode" => sites(world, page),
         "LinkStatus" => links(world, page),
@@ -81,20 +84,19 @@ fn fill(
         "NetworkOSPath" => system_roles(world, faults, page),
         _ => page.row(&[Cell::Number(1), Cell::Text(&world.plan.site)]),
     }
-    None
 }
 
-/// Where the rest of a collection's members is.
-fn next_link(ask: &Ask<'_>, filter: Option<&Filter>, last: Option<u32>) -> Vec<u8> {
-    let asked = filter.map(|f| f.one_of("CollectionID")).unwrap_or_default();
-    let (Some(last), [collection]) = (last, asked.as_slice()) else {
-        return Vec::new();
-    };
-    let select = ask.options.get("$select").cloned().unwrap_or_default();
-    let next = format!(
-        "{}/wmi/{}?$filter=CollectionID%20eq%20%27{collection}%27%20and%20ResourceID%20gt%20{last}&$select={select}&$orderby=ResourceID",
-        ask.base, ask.class
-    );
+/// Where the rest of an answer is: so many rows behind as many.
+fn next_link(ask: &Ask<'_>, left: usize, skip: usize) -> Vec<u8> {
+    let mut next = format!("{}/wmi/{}?$skip={skip}", ask.base, ask.class);
+    for (name, value) in &ask.options {
+        let value = value.replace(' ', "%20").replace('\'', "%27");
+        match name.as_str() {
+            "$top" => next.push_str(&format!("&$top={left}")),
+            "$skip" => {}
+            _ => next.push_str(&format!("&{name}={value}")),
+        }
+    }
     format!(",\"@odata.nextLink\":\"{next}\"").into_bytes()
 }
 
@@ -133,56 +135,98 @@ fn collections(world: &World, faults: &Faults, page: &mut Page<'_>) {
     }
 }
 
-/// Writes membership rows, collection by collection; gives the last id written.
-fn members(
-    world: &World,
-    faults: &mut Faults,
-    page: &mut Page<'_>,
-    filter: Option<&Filter>,
-) -> Option<u32> {
-    let filter = filter?;
-    let from = u32::try_from(filter.above("ResourceID").unwrap_or(-1) + 1).ok()?;
+/// Writes membership rows: those of the collections that are named, one after the other, or of all in
+/// order of the resource.
+fn members(world: &World, faults: &mut Faults, page: &mut Page<'_>, filter: Option<&Filter>) {
+    let Some(filter) = filter else { return };
+    let above = filter.above("ResourceID").unwrap_or(-1) + 1;
+    let up_to = filter.up_to("ResourceID").unwrap_or(i64::from(u32::MAX));
+    let within = |n: i64| u32::try_from(n.clamp(0, i64::from(u32::MAX))).unwrap_or(0);
+    let (named, range) = (filter.one_of("CollectionID"), (within(above), within(up_to)));
+    let room = page.top.saturating_add(page.skip);
+    let mut rows = if named.is_empty() {
+        by_resource(world, faults, range, room)
+    } else {
+        let mut rows = Vec::new();
+        for id in named {
+            let left = room.saturating_sub(rows.len());
+            rows.extend(members_of(world, faults, (id, range), left));
+        }
+        rows
+    };
+    rows.drain(..page.skip.min(rows.len()));
+    page.skip = 0;
+    if faults.unordered {
+        rows.reverse();
+    }
+    // They are those that the filter lets through.
     let checked = page.filter.take();
-    let mut last = None;
-    for id in filter.one_of("CollectionID") {
-        last = members_of(world, faults, page, (id, from)).or(last);
+    for (collection, member) in rows {
+        member_row(world, page, collection, member);
     }
     page.filter = checked;
-    last
 }
 
-fn members_of(
-    world: &World,
+/// A collection's rows, as far as they are shown.
+fn shown<'w>(
+    world: &'w World,
     faults: &mut Faults,
-    page: &mut Page<'_>,
-    (id, from): (&str, u32),
-) -> Option<u32> {
-    let collection = world.collections.get(id).filter(|_| !world.hidden.contains(id))?;
+    id: &str,
+) -> Option<(&'w str, &'w RoaringBitmap, u64)> {
+    let (id, collection) =
+        world.collections.get_key_value(id).filter(|(id, _)| !world.hidden.contains(*id))?;
     let rows = collection.frozen_rows.as_ref().unwrap_or(&collection.members);
-    let most = usize::try_from(faults.shown(id, rows.len())).unwrap_or(usize::MAX);
-    let room = page.top - page.count;
-    let mut ids: Vec<u32> = rows.iter().take(most).skip_while(|id| *id < from).take(room).collect();
-    let last = ids.last().copied();
-    if faults.unordered {
-        ids.reverse();
-    }
-    for member in ids {
-        let device = world.device(member);
-        page.row(&[
-            Cell::Text(id),
-            Cell::Text(&device.domain),
-            Cell::Bool(device.has_record && member < crate::world::DISCOVERED),
-            Cell::Bool(false),
-            Cell::Maybe(None),
-            Cell::Bool(device.is_retired),
-            Cell::Text(&device.name),
-            Cell::Number(i64::from(member)),
-            Cell::Number(i64::from(device.resource_type)),
-            Cell::Maybe(device.site.as_deref()),
-            Cell::Maybe(None),
-        ]);
-    }
-    last
+    Some((id, rows, faults.shown(id, rows.len())))
+}
+
+fn members_of<'w>(
+    world: &'w World,
+    faults: &mut Faults,
+    (id, (from, to)): (&str, (u32, u32)),
+    room: usize,
+) -> Vec<(&'w str, u32)> {
+    let Some((id, rows, most)) = shown(world, faults, id) else {
+        return Vec::new();
+    };
+    let before = from.checked_sub(1).map_or(0, |below| rows.rank(below));
+    let most = usize::try_from(most.saturating_sub(before)).unwrap_or(usize::MAX);
+    rows.range(from..=to).take(most.min(room)).map(|member| (id, member)).collect()
+}
+
+fn by_resource<'w>(
+    world: &'w World,
+    faults: &mut Faults,
+    (from, to): (u32, u32),
+    room: usize,
+) -> Vec<(&'w str, u32)> {
+    let shown: Vec<_> =
+        world.collections.keys().filter_map(|id| shown(world, faults, id)).collect();
+    let all = shown.iter().fold(RoaringBitmap::new(), |all, (_, rows, _)| all | *rows);
+    let of = |member: u32| {
+        let holds = move |(_, rows, most): &&(&str, &RoaringBitmap, u64)| {
+            rows.contains(member) && rows.rank(member) <= *most
+        };
+        shown.iter().filter(holds).map(move |(id, _, _)| (*id, member))
+    };
+    let found: Vec<_> = all.range(from..=to).flat_map(of).take(room).collect();
+    found
+}
+
+fn member_row(world: &World, page: &mut Page<'_>, collection: &str, member: u32) {
+    let device = world.device(member);
+    page.row(&[
+        Cell::Text(collection),
+        Cell::Text(&device.domain),
+        Cell::Bool(device.has_record && member < crate::world::DISCOVERED),
+        Cell::Bool(false),
+        Cell::Maybe(None),
+        Cell::Bool(device.is_retired),
+        Cell::Text(&device.name),
+        Cell::Number(i64::from(member)),
+        Cell::Number(i64::from(device.resource_type)),
+        Cell::Maybe(device.site.as_deref()),
+        Cell::Maybe(None),
+    ]);
 }
 
 fn systems(world: &World, page: &mut Page<'_>, filter: Option<&Filter>) {

@@ -134,6 +134,8 @@ pub(crate) struct Page<'a> {
     pub(crate) filter: Option<&'a Filter>,
     pub(crate) top: usize,
     pub(crate) count: usize,
+    /// Rows that a former page showed.
+    pub(crate) skip: usize,
     pub(crate) body: Vec<u8>,
 }
 
@@ -155,6 +157,10 @@ impl Page<'_> {
             }
         };
         if self.is_full() || self.filter.is_some_and(|f| !f.passes(&literal)) {
+            return;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
             return;
         }
         self.body.extend_from_slice(if self.count == 0 { b"{" } else { b",{" });

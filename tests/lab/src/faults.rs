@@ -107,6 +107,8 @@ pub struct SqlFaults {
     pub tracks_from: Option<i64>,
     /// Seconds that it is behind its primary replica, where the account may see that.
     pub lag: Option<i64>,
+    /// The collation tells capitals from small letters, in names of views and columns too.
+    pub is_case_sensitive: bool,
     /// Readers are sent to another server.
     pub route_to: Option<(String, u16)>,
 }

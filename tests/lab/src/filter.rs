@@ -173,6 +173,19 @@ impl Filter {
         }
     }
 
+    /// What a column must not exceed for a row to pass, if the filter says so.
+    pub(crate) fn up_to(&self, column: &str) -> Option<i64> {
+        match self {
+            Self::And(a, b) => a.up_to(column).or_else(|| b.up_to(column)),
+            Self::Compare(name, Operator::LessOrEqual, Literal::Number(value))
+                if name == column =>
+            {
+                Some(*value)
+            }
+            _ => None,
+        }
+    }
+
     /// Above what a column must lie for a row to pass, if the filter says so.
     pub(crate) fn above(&self, column: &str) -> Option<i64> {
         match self {

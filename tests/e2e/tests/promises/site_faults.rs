@@ -51,6 +51,41 @@ async fn a_change_that_only_an_evaluations_time_tells_arrives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_small_collections_are_read_in_one_pass_and_each_where_that_fails() {
+    let plan = cmsync_lab::world::Plan { collections: 90, ..small() };
+    let mut rig = Rig::new(plan).await;
+    rig.start();
+    rig.until_all_equal().await;
+    let lab = std::sync::Arc::clone(&rig.lab);
+    let asked = || lab.counts().site["SMS_FullCollectionMembership"];
+    if lab.options.source == Source::AdminService {
+        assert_eq!(asked(), 1, "requests for 90 collections");
+    }
+    let change_all = || {
+        let mut world = lab.world();
+        let ids: Vec<String> = world.collections.keys().cloned().collect();
+        for id in ids {
+            let gone: Vec<u32> = world.collections[&id].members.iter().take(1).collect();
+            world.change_members(&id, &[], &gone);
+        }
+    };
+    let faults: [fn(&mut cmsync_lab::faults::Faults); 4] = [
+        |f| f.link_pages = Some(30),
+        |f| (f.link_pages, f.unordered) = (None, true),
+        |f| (f.unordered, f.cut_answers) = (false, 2),
+        |f| f.site_status = (2, 500, false),
+    ];
+    for fault in faults {
+        change_all();
+        fault(&mut lab.faults());
+        rig.until_all_equal().await;
+    }
+    let mut removed = 0;
+    lab.workspace.rows(0, |_, row| removed += usize::from(row.action == "Remove"), |_, _| {});
+    assert!(removed <= 4 * 93, "{removed} removals");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn answers_cut_in_their_middle() {
     survives(|f| f.cut_answers = 4).await;
 }

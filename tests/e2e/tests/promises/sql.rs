@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use cmsync_lab::workspace::{MarkerRow, MemberRow};
 use cmsync_lab::world::Plan;
-use cmsync_lab::{Options, Source};
+use cmsync_lab::{Lab, Options, Source};
 
 use crate::rig::{Rig, listening, metric, options, small};
 
@@ -48,6 +48,13 @@ async fn both_sources_give_the_same_records() {
     )
     .await;
     for one in [&by_database, &by_service] {
+        {
+            // Names that no code page has, and views that must be spelled as they are.
+            let mut world = one.lab.world();
+            world.rename_device(cmsync_lab::world::CLIENTS + 5, "ПК-東京-1");
+            world.collection_mut("PS100001").name = "Büros 🏢 – «все»".into();
+            one.lab.faults().sql.is_case_sensitive = true;
+        }
         let output = one.once().await;
         assert!(output.status.success(), "{}", crate::rig::stderr(&output));
         assert!(one.report().equal);
@@ -124,7 +131,7 @@ async fn settings_that_lead_elsewhere_are_told_and_none_becomes_another() {
     assert!(told.contains("sql.instance: is not used beside `port`"), "{told}");
     let told = told_of("user = \"cmsync_reader\", ", "").await;
     assert!(told.contains("needs `user` and `password_file`"), "{told}");
-    let other = cmsync_lab::Lab::start(options(small())).await.unwrap();
+    let other = Lab::start(options(small())).await.unwrap();
     std::fs::write(&rig.config, &text).unwrap();
     std::fs::write(rig.directory.path().join("lab-ca.pem"), &other.ca_pem).unwrap();
     let told = refused(&rig).await;
@@ -229,6 +236,33 @@ async fn a_read_that_stops_goes_on_from_there_and_closed_connections_are_opened_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_a_replica_goes_the_listener_leads_to_another() {
+    let mut rig = rig().await;
+    let (first, second) = (Lab::start(sql()).await.unwrap(), Lab::start(sql()).await.unwrap());
+    let bundle = format!("{}{}{}", rig.lab.ca_pem, first.ca_pem, second.ca_pem);
+    std::fs::write(rig.directory.path().join("lab-ca.pem"), bundle).unwrap();
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    std::fs::write(&rig.config, text.replace("database = ", "read_only = true, database = "))
+        .unwrap();
+    let lab = Arc::clone(&rig.lab);
+    let lead_to = |replica: &Lab| {
+        lab.faults().sql.route_to = Some(("localhost".into(), replica.sql_address.port()));
+    };
+    lead_to(&first);
+    rig.start();
+    rig.until_all_equal().await;
+    lead_to(&second);
+    first.faults().sql.is_restoring = true;
+    first.close_database();
+    for site in [&lab, &second] {
+        site.world().change_members("PS100001", &[cmsync_lab::world::CLIENTS + 7], &[]);
+    }
+    rig.until_all_equal().await;
+    assert!(second.counts().site["SMS_FullCollectionMembership"] > 0);
+    assert_eq!(lab.counts().site.get("SMS_FullCollectionMembership"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_administration_service_tells_where_the_database_is() {
     let options = Options { source: Source::AdminService, ..options(small()) };
     let rig = Rig::with(options, r#"[{ name = "*" }]"#, "").await;
@@ -257,7 +291,7 @@ async fn the_administration_service_tells_where_the_database_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn readers_follow_a_listener_to_its_secondary_and_strict_encryption_works() {
-    let secondary = cmsync_lab::Lab::start(sql()).await.unwrap();
+    let secondary = Lab::start(sql()).await.unwrap();
     secondary.faults().sql.is_secondary = true;
     let rig = rig().await;
     let text = std::fs::read_to_string(&rig.config).unwrap();

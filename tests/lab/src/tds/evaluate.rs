@@ -56,7 +56,7 @@ pub(super) struct Scope<'a> {
     pub(super) row: Option<(&'a Row<'a>, &'a View)>,
 }
 
-fn unknown(name: &str) -> Failure {
+pub(super) fn unknown(name: &str) -> Failure {
     Failure::new(207, 16, format!("Invalid column name '{name}'."))
 }
 

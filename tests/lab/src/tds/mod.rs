@@ -2,6 +2,7 @@
 //! same hierarchy that the administration service shows.
 
 mod bytes;
+mod catalog;
 mod evaluate;
 mod handshake;
 mod login;

@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use super::evaluate::{Facts, Scope, bounds, kind_of};
+use super::catalog;
+use super::evaluate::{self, Facts, Scope, bounds, kind_of};
 use super::packet::Answer;
 use super::schema::{self, View};
 use super::sql::{Select, Term};
@@ -53,7 +54,14 @@ pub(super) async fn run(
     mut context: Context<'_>,
     answer: &mut Answer<'_>,
 ) -> io::Result<Ended> {
-    let view = match find(select, &context) {
+    let found = find(select, &context).and_then(|view| {
+        let is_strict = context.lab.faults().sql.is_case_sensitive;
+        match view.filter(|_| is_strict).and_then(|view| misspelled(select, view)) {
+            Some(name) => Err(evaluate::unknown(&name)),
+            None => Ok(view),
+        }
+    });
+    let view = match found {
         Ok(view) => view,
         Err(failure) => return Ok(Ended::Failed(failure)),
     };
@@ -93,6 +101,17 @@ pub(super) async fn run(
     })
 }
 
+/// The first column that is spelled in another way than the view has it.
+fn misspelled(select: &Select, view: &View) -> Option<String> {
+    let order = select.order.iter().map(|(name, _)| name.clone());
+    let what = select.what.iter().flatten().filter_map(|(term, _)| match term {
+        Term::Column(name) => Some(name.clone()),
+        _ => None,
+    });
+    let is_other = |name: &String| view.columns.iter().all(|(own, _)| own != name);
+    order.chain(what).find(is_other)
+}
+
 /// Whether rows come in the order that is asked for by themselves.
 fn is_in_order(select: &Select, view: &View) -> bool {
     let (bounds, _) = bounds(select, view);
@@ -117,7 +136,12 @@ fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>,
         !faults.sql.missing.contains(view.name)
             && (!is_own || context.facts.database.starts_with("CM_"))
     });
+    let is_spelled = |own: &&'static View| {
+        !faults.sql.is_case_sensitive
+            || (own.name == name.as_str() && own.schema == schema.as_str())
+    };
     let view = found
+        .filter(is_spelled)
         .ok_or_else(|| Failure::new(208, 16, format!("Invalid object name '{schema}.{name}'.")))?;
     if view.name == schema::CHANGES.name && faults.sql.tracks_from.is_none() {
         let text = "Change tracking is not enabled on table 'dbo.CollectionMembers'.";
@@ -192,12 +216,10 @@ fn rows<'w>(
     facts: &Facts,
 ) -> Rows<'w> {
     match view.name {
-        "COLUMNS" => Box::new(columns_of_views(lab)),
-        "databases" => Box::new(std::iter::once(own_database(lab, facts))),
+        "COLUMNS" => Box::new(catalog::columns_of_views(lab)),
+        "databases" => Box::new(std::iter::once(catalog::own_database(lab, facts))),
         "dm_hadr_database_replica_states" => {
-            let lag = lab.faults().sql.lag.unwrap_or(0);
-            let at = Value::time(facts.now - lag, 0);
-            Box::new(std::iter::once(Row::Cells(vec![Value::Number(5), Value::bit(true), at])))
+            Box::new(std::iter::once(catalog::own_replica(lab, facts)))
         }
         _ => {
             let shown = Box::new(|id: &str, rows: u64| lab.faults().shown(id, rows));
@@ -205,40 +227,6 @@ fn rows<'w>(
             views::rows(view, world, bounds, (shown, count))
         }
     }
-}
-
-/// Columns of what the account may read, as the information schema shows them.
-fn columns_of_views<'w>(lab: &Lab) -> impl Iterator<Item = Row<'w>> + Send + use<'w> {
-    let (missing, denied) = {
-        let faults = lab.faults();
-        (faults.sql.missing.clone(), faults.sql.denied.clone())
-    };
-    let is_there = move |view: &&View| !missing.contains(view.name) && !denied.contains(view.name);
-    schema::OWN.into_iter().filter(is_there).flat_map(|view| {
-        view.columns.iter().map(move |(name, kind)| {
-            Row::Cells(vec![
-                Value::text(view.schema),
-                Value::text(view.name),
-                Value::text(*name),
-                Value::text(kind.name()),
-            ])
-        })
-    })
-}
-
-fn own_database<'w>(lab: &Lab, facts: &Facts) -> Row<'w> {
-    let faults = lab.faults();
-    let sql = &faults.sql;
-    Row::Cells(vec![
-        Value::text(facts.database.clone()),
-        Value::Number(5),
-        Value::text("ONLINE"),
-        Value::bit(sql.is_read_only),
-        Value::Number(if sql.no_snapshots { 0 } else { 1 }),
-        Value::bit(!sql.no_versions),
-        Value::text("SQL_Latin1_General_CP1_CI_AS"),
-        Value::Number(957),
-    ])
 }
 
 fn passes(rest: &[&Term], scope: &Scope<'_>) -> Result<bool, Failure> {
