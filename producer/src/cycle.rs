@@ -47,8 +47,8 @@ impl Connection {
         self.former_warnings = std::mem::take(&mut self.warnings);
         self.note_rows(0);
         self.look_at_hierarchy().await?;
-        self.look_at_track().await;
         let listed = self.site.collections().await.inspect_err(|_| self.forget_agreement())?;
+        self.look_at_track().await;
         self.first_sweep().await?;
         let missing: Vec<String> =
             self.config.selection.missing(&listed).into_iter().map(Into::into).collect();
@@ -63,15 +63,13 @@ impl Connection {
             .collect();
         let mut candidates = self.note_vanished(&wanted);
         self.note_names(&wanted).await?;
-        let (read, failure) = self.read_dirty(&wanted).await?;
+        let read = self.read_dirty(&wanted).await;
+        self.keep_track();
+        let (read, failure) = read?;
         candidates.extend(read);
         self.judge(candidates, all_systems).await?;
         self.resend_owed().await?;
-        if let Some(error) = failure {
-            return Err(error.into());
-        }
-        self.keep_track();
-        Ok(())
+        failure.map_or(Ok(()), |error| Err(error.into()))
     }
 
     /// After a list or a rights probe that failed, removals need two good polls again.
@@ -171,6 +169,10 @@ impl Connection {
         wanted: &BTreeMap<String, Collection>,
     ) -> Result<(Vec<Candidate>, Option<cmsync_configmgr::Error>), Error> {
         let mut work = self.work(wanted);
+        if work.is_one_pass() {
+            // It would be for nothing.
+            self.publisher.backlog.check().await?;
+        }
         let mut reads = JoinSet::new();
         let mut candidates = Vec::new();
         let mut failure = None;
@@ -227,6 +229,18 @@ impl Connection {
     /// Publishes what a read adds; gives what it would take away.
     async fn take_reading(&mut self, reading: Reading) -> Result<Option<Candidate>, Error> {
         self.metrics.rows_read.increment(reading.read);
+        let id = reading.before.id.clone();
+        let taken = self.publish_reading(reading).await;
+        if taken.is_err()
+            && let Some(kept) = self.memory.collections.get_mut(&id)
+        {
+            // What was read may not be what is kept.
+            kept.run.known_as_of = None;
+        }
+        taken
+    }
+
+    async fn publish_reading(&mut self, reading: Reading) -> Result<Option<Candidate>, Error> {
         let id = reading.before.id.clone();
         let computers = self.learn(&reading).await?;
         let (now, version) = (self.now(), self.known_from());

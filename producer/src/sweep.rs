@@ -158,8 +158,16 @@ impl Connection {
     /// Learns what a read told about devices; gives the rows that are computers with a record.
     pub(crate) async fn learn(&mut self, reading: &Reading) -> Result<RoaringBitmap, Error> {
         let unknown = &reading.unknown - &self.no_record;
-        let renamed: RoaringBitmap = reading.renamed.iter().map(|(id, _)| *id).collect();
-        self.fetch(&(&unknown | &renamed)).await?;
+        let wanted: RoaringBitmap = {
+            // What another collection's read told meanwhile is not asked for again.
+            let devices = self.devices.read().unwrap_or_else(PoisonError::into_inner);
+            let is_told = |(id, name): &&(u32, String)| {
+                devices.get(*id).is_some_and(|device| device.netbios_name == *name)
+            };
+            let renamed = reading.renamed.iter().filter(|told| !is_told(told)).map(|(id, _)| *id);
+            unknown.iter().filter(|id| !devices.has(*id)).chain(renamed).collect()
+        };
+        self.fetch(&wanted).await?;
         // A name that the device's own record does not show yet is taken from the row.
         let mut late = Vec::new();
         let mut without = RoaringBitmap::new();

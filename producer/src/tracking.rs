@@ -16,10 +16,13 @@ use crate::reading::{self, Batch, Reading, Sinks};
 /// More changes than this of one collection are read with all of its members.
 const MOST_CHANGES: usize = 5_000;
 
+/// Members from which on a collection is not read together with others.
+const LARGE: i64 = 5_000;
+
 /// A site's track of changes, as this poll found it.
 #[derive(Default)]
 pub(crate) struct Look {
-    /// Its version at the last poll that came whole.
+    /// Its version at the last poll.
     before: Option<i64>,
     /// Its version now.
     now: Option<i64>,
@@ -28,10 +31,17 @@ pub(crate) struct Look {
 
 /// What has to be read of a collection that was known as of the last poll.
 pub(crate) struct Known {
-    collection: Collection,
+    pub(crate) collection: Collection,
     members: RoaringBitmap,
     rows: i64,
     changes: Vec<(i64, Changed)>,
+}
+
+impl Known {
+    /// Whether a read of all its members would cost more than queries of its own.
+    pub(crate) fn is_large(&self) -> bool {
+        self.rows >= LARGE
+    }
 }
 
 impl Connection {
@@ -51,19 +61,16 @@ impl Connection {
         }
     }
 
-    /// After a poll that came whole: what did not change is known as of its beginning.
+    /// After the reads of a poll: what did not change is known as of its beginning, as what was read is.
+    /// What changed and was not read is known no more.
     pub(crate) fn keep_track(&mut self) {
         let Look { before, now, since } = std::mem::take(&mut self.track);
-        for kept in self.memory.collections.values_mut() {
-            kept.run.known_as_of = match (kept.run.known_as_of, now) {
-                (Some((version, count)), Some(now)) if Some(version) == before => {
-                    Some((now, count))
-                }
-                (known, Some(now)) => known.filter(|(version, _)| *version == now),
-                (_, None) => None,
-            };
+        for (id, kept) in &mut self.memory.collections {
+            kept.run.known_as_of = kept.run.known_as_of.and_then(|(version, count)| {
+                let stands = Some(version) == before && !since.contains_key(id);
+                now.filter(|now| version == *now || stands).map(|now| (now, count))
+            });
         }
-        drop(since);
         self.track.before = now;
     }
 

@@ -16,6 +16,9 @@ use crate::tracking::{self, Known};
 /// Reads that go on at once; the site's own limit on requests is the client's business.
 pub(crate) const READS: usize = 8;
 
+/// Collections of which what changed is read, each by queries of its own, however small they are.
+const MANY: usize = 64;
+
 /// Collections that wait to be read.
 pub(crate) struct Work {
     /// Those of which what changed is enough.
@@ -52,6 +55,10 @@ impl Work {
     fn in_one_pass(mut self, requests: usize) -> Self {
         self.pass = Some((std::mem::take(&mut self.waiting).into(), requests));
         self
+    }
+
+    pub(crate) fn is_one_pass(&self) -> bool {
+        self.pass.is_some()
     }
 
     /// Collections of a pass that failed.
@@ -122,6 +129,12 @@ impl Connection {
                 Some(changes) => known.push(changes),
                 None => dirty.push(collection.clone()),
             }
+        }
+        if known.len() > MANY {
+            // Small ones share their queries when they are read whole.
+            let (large, small) = known.into_iter().partition(Known::is_large);
+            known = large;
+            dirty.extend(small.into_iter().map(|known: Known| known.collection));
         }
         let ids: Vec<String> = dirty.iter().map(|collection| collection.id.clone()).collect();
         let pass = self.site.passes().and_then(|passes| passes.pays(&ids));

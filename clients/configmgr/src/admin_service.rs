@@ -4,6 +4,7 @@
 //! shorter than asked for; `$select` must name all key columns and no lazy one; pages go by key and
 //! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use async_trait::async_trait;
 use cmsync_http::Client;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use url::Url;
 
 use crate::authentication::Authenticate;
@@ -55,6 +57,8 @@ pub struct AdminService {
     pub(crate) requests: Semaphore,
     pub(crate) load: Load,
     pub(crate) counts: Counts,
+    /// When a pass over all members failed last.
+    pub(crate) pass_failed: Mutex<Option<Instant>>,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
     has_resource_names: AtomicBool,
@@ -69,6 +73,7 @@ impl AdminService {
             authenticate,
             load: Load::new(settings.limits),
             counts: Counts::default(),
+            pass_failed: Mutex::default(),
             settings,
             current: AtomicUsize::new(0),
             requests: Semaphore::new(MAX_REQUESTS),

@@ -1,7 +1,12 @@
 //! One pass over the members of all collections, by ranges of the resource. Where most collections are
 //! wanted and many are small, it costs a site less than reads of each.
 
+use std::sync::PoisonError;
+use std::time::Duration;
+
 use async_trait::async_trait;
+use serde::de::Error as _;
+use tokio::time::Instant;
 
 use crate::admin_service::AdminService;
 use crate::error::Error;
@@ -11,6 +16,11 @@ use crate::site::{DeviceScope, MemberRow};
 
 /// What a request costs besides its rows, in rows: an estimate, by which reads are weighed.
 const REQUEST: usize = 500;
+
+/// After a pass that failed none is tried for so long.
+const REST: Duration = Duration::from_secs(3_600);
+const STRANGE: &str =
+    "rows of all members are not in order of the resource, or more than there should be";
 
 /// Takes the rows of a pass.
 pub trait PassSink: Send {
@@ -39,6 +49,10 @@ pub trait Passes: Send + Sync {
 #[async_trait]
 impl Passes for AdminService {
     fn pays(&self, wanted: &[String]) -> Option<usize> {
+        let failed = *self.pass_failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed.is_some_and(|at| at.elapsed() < REST) {
+            return None;
+        }
         let all = self.counts.total();
         let (requests, rows) = self.counts.cost(wanted, DeviceScope::MOST_IDS, self.page_size());
         let pass = all / self.page_size().max(1) + 1;
@@ -51,11 +65,27 @@ impl Passes for AdminService {
     /// reads each collection instead.
     async fn members_between(
         &self,
+        range: (i64, i64),
+        sink: &mut dyn PassSink,
+    ) -> Result<(), Error> {
+        let read = self.pages_between(range, sink).await;
+        if read.is_err() {
+            *self.pass_failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
+        read
+    }
+}
+
+impl AdminService {
+    async fn pages_between(
+        &self,
         (from, to): (i64, i64),
         sink: &mut dyn PassSink,
     ) -> Result<(), Error> {
         let (_, provider) = self.provider(0)?;
-        let mut after = from;
+        // User collections have rows too, which no count that was listed tells.
+        let most = 2 * self.counts.total() + self.page_size();
+        let (mut after, mut taken) = (from, 0);
         loop {
             let filter = format!("ResourceID gt {after} and ResourceID le {to}");
             let query = Query {
@@ -75,17 +105,18 @@ impl Passes for AdminService {
                     let row = row.into_row().into_owned();
                     in_order &= row.resource_id >= last && row.resource_id > after;
                     last = row.resource_id;
-                    match collection {
+                    taken += 1;
+                    in_order &= page.len() < self.page_size() && taken <= most;
+                    match collection.filter(|_| in_order) {
                         Some(collection) => page.push((collection, row)),
-                        None => in_order = false,
+                        None => return Err(serde_json::Error::custom(STRANGE)),
                     }
                     Ok(())
                 })
                 .await?;
             let is_end = count < self.page_size();
-            if !in_order || last > to || (!is_end && last == after + 1) {
-                let text = "pages are not in order of the resource";
-                return Err(answer(&host(provider), query.class, text));
+            if last > to || (!is_end && last == after + 1) {
+                return Err(answer(&host(provider), query.class, STRANGE));
             }
             for (collection, row) in &page {
                 if is_end || row.resource_id < last {

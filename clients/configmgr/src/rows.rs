@@ -299,47 +299,54 @@ pub(crate) struct SystemRole {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Property {
-    property_name: String,
+    #[serde(default)]
+    property_name: Option<String>,
     #[serde(default)]
     value: Option<i64>,
     #[serde(default)]
     value1: Option<String>,
 }
 
+impl Property {
+    fn is_named(&self, name: &str) -> bool {
+        self.property_name.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+}
+
 /// A site's own definition (`SMS_SCI_SiteDefinition`).
 #[derive(Deserialize)]
 pub(crate) struct SiteDefinition {
     #[serde(rename = "SiteCode", default)]
-    site: String,
+    site: Option<String>,
     #[serde(rename = "SQLServerName", default)]
-    server: String,
+    server: Option<String>,
     #[serde(rename = "SQLDatabaseName", default)]
-    database: String,
+    database: Option<String>,
     #[serde(rename = "Props", default)]
     props: Option<Vec<Property>>,
 }
 
 impl SiteDefinition {
     pub(crate) fn is_of(&self, site: &str) -> bool {
-        self.site.eq_ignore_ascii_case(site)
+        self.site.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(site))
     }
 
     /// The name of a named instance stands before that of the database.
     pub(crate) fn into_database(self) -> Option<Database> {
         let property = |name: &str| {
             let mut props = self.props.iter().flatten();
-            props.find(|p| p.property_name.eq_ignore_ascii_case(name))
+            props.find(|p| p.is_named(name))
         };
         let full = property("SQLServerFQDN").and_then(|p| p.value1.clone());
-        let server = full.filter(|name| !name.is_empty()).unwrap_or_else(|| self.server.clone());
+        let server = full.filter(|name| !name.is_empty()).or(self.server.clone());
         let port = property("SQLServicePort").and_then(|p| u16::try_from(p.value?).ok());
-        let (instance, name) = match self.database.split_once('\\') {
+        let database = self.database.as_deref().filter(|name| !name.is_empty())?;
+        let (instance, name) = match database.split_once('\\') {
             Some((instance, name)) => (Some(instance.to_owned()), name.to_owned()),
-            None => (None, self.database.clone()),
+            None => (None, database.to_owned()),
         };
-        let port = port.filter(|port| *port > 0);
-        let is_known = !server.is_empty() && !name.is_empty();
-        is_known.then_some(Database { server, port, instance, name })
+        let server = server.filter(|name| !name.is_empty())?;
+        Some(Database { server, port: port.filter(|port| *port > 0), instance, name })
     }
 }
 
@@ -347,7 +354,7 @@ impl SystemRole {
     /// `OfflineMode` 0 is online.
     pub(crate) fn into_connection_point(self) -> ConnectionPoint {
         let mut props = self.props.into_iter().flatten();
-        let mode = props.find(|p| p.property_name.eq_ignore_ascii_case("OfflineMode"));
+        let mode = props.find(|p| p.is_named("OfflineMode"));
         ConnectionPoint {
             server: self.server.trim_start_matches('\\').to_owned(),
             is_online: mode.and_then(|p| p.value).map(|value| value == 0),

@@ -94,6 +94,7 @@ impl SqlSite {
                 Err(error)
                     if error.is_transient() && last > i64::from(after) && faults < MOST_FAULTS =>
                 {
+                    self.check_replica()?;
                     faults += 1;
                     tracing::warn!(collection, %error, "going on where a read of members stopped");
                 }

@@ -16,6 +16,7 @@ mod settings;
 mod track;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ pub struct SqlSite {
     pool: Pool,
     page_size: usize,
     counts: Counts,
+    /// Moves to another replica, as of the last list of collections.
+    listed_at: AtomicU64,
     /// Seconds that this machine's clock is ahead of the server's.
     clock_skew: Mutex<Option<i64>>,
 }
@@ -98,8 +101,18 @@ impl SqlSite {
             pool: Pool::new(settings, finder),
             page_size,
             counts: Counts::default(),
+            listed_at: AtomicU64::new(0),
             clock_skew: Mutex::new(None),
         }
+    }
+
+    /// Fails where another replica answers than the one that gave the list: rows of one are not judged by
+    /// counts of the other.
+    fn check_replica(&self) -> Result<(), Error> {
+        if self.pool.moves() == self.listed_at.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(self.pool.error("another replica answers now: it is read again".to_owned(), true))
     }
 
     fn answer(&self, detail: impl Into<String>) -> Error {
@@ -303,6 +316,7 @@ impl Site for SqlSite {
 
     async fn collections(&self) -> Result<Vec<Collection>, Error> {
         let rows = self.all(queries::COLLECTIONS, &[], |row| Some(rows::collection(row))).await?;
+        self.listed_at.store(self.pool.moves(), Ordering::Relaxed);
         if !rows.is_empty() && rows.iter().all(Option::is_none) {
             let text = "CollectionID of dbo.v_Collection is not the text of eight characters that it \
                         should be";
@@ -310,6 +324,7 @@ impl Site for SqlSite {
         }
         let mut found: Vec<Collection> = rows.into_iter().flatten().collect();
         complete(&mut found, self.all(queries::EVALUATIONS, &[], rows::evaluation).await?);
+        self.check_replica()?;
         found.sort_by(|a, b| a.id.cmp(&b.id));
         found.dedup_by(|a, b| a.id == b.id);
         self.counts.note(&found);
@@ -322,6 +337,7 @@ impl Site for SqlSite {
         found.retain(|collection| ids.contains(&collection.id));
         let (query, parameters) = queries::with_list(queries::SOME_EVALUATIONS, ids);
         complete(&mut found, self.all(&query, &parameters, rows::evaluation).await?);
+        self.check_replica()?;
         Ok(found)
     }
 
@@ -334,7 +350,8 @@ impl Site for SqlSite {
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        self.read_members(collections, sink).await
+        self.read_members(collections, sink).await?;
+        self.check_replica()
     }
 
     async fn devices(&self, scope: &DeviceScope) -> Result<Vec<DeviceRow>, Error> {

@@ -40,9 +40,12 @@ const LONGEST_IDLE: Duration = Duration::from_secs(120);
 /// Connections that are open and not in use, since when, and where they all lead.
 #[derive(Default)]
 struct Idle {
+    /// All of them lead to `place`.
     sessions: Vec<(Session, Instant)>,
     /// Of several replicas all reads go to one: what two of them show may differ by their delays.
     place: Option<Place>,
+    /// How often the place has changed.
+    moves: u64,
 }
 
 /// The connections to one database.
@@ -56,6 +59,8 @@ pub(super) struct Pool {
     permits: Semaphore,
     load: Load,
     isolation: AtomicU8,
+    /// Held by whoever opens a connection, so that all of them agree where to.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl Pool {
@@ -67,6 +72,7 @@ impl Pool {
             permits: Semaphore::new(given.connections.max(1)),
             load: Load::new(given.limits),
             isolation: AtomicU8::new(Isolation::Locks as u8),
+            opening: tokio::sync::Mutex::default(),
             given: Arc::new(given),
         }
     }
@@ -96,29 +102,47 @@ impl Pool {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection that waits to be used, if one does.
-    fn take_idle(&self) -> Option<Session> {
+    /// A connection that waits to be used, if one does, and where it leads.
+    fn take_idle(&self) -> Option<(Session, Place)> {
         let mut idle = self.idle();
         idle.sessions.retain(|(_, since)| since.elapsed() < LONGEST_IDLE);
-        idle.sessions.pop().map(|(session, _)| session)
+        let place = idle.place.clone()?;
+        idle.sessions.pop().map(|(session, _)| (session, place))
+    }
+
+    /// Keeps a connection for the next query, unless all others lead elsewhere by now.
+    fn put_idle(&self, session: Session, place: &Place) {
+        let mut idle = self.idle();
+        if idle.place.as_ref() == Some(place) {
+            idle.sessions.push((session, Instant::now()));
+        }
+    }
+
+    /// How often another replica was gone to. What was read across such a move may be of two of them.
+    pub(super) fn moves(&self) -> u64 {
+        self.idle().moves
     }
 
     /// A new connection, to where the others are; where that place is gone, to another for all.
-    async fn connect(&self) -> Result<Session, Error> {
+    async fn connect(&self) -> Result<(Session, Place), Error> {
+        let _opening = self.opening.lock().await;
         let told = |failure: Failure| self.error(failure.text, failure.is_transient);
         let settings = self.locate().await?;
         let known = self.idle().place.clone();
-        if known.is_some() {
-            if let Ok((session, _)) = connect(&settings, known).await {
-                return Ok(session);
-            }
-            *self.idle() = Idle::default();
+        if known.is_some()
+            && let Ok(again) = connect(&settings, known.clone()).await
+        {
+            return Ok(again);
         }
         let connected = connect(&settings, None).await.map_err(told);
         // It may have moved: the site is asked again.
         let (session, place) = connected.inspect_err(|_| *self.found() = None)?;
-        self.idle().place = Some(place);
-        Ok(session)
+        if known.as_ref() != Some(&place) {
+            let mut idle = self.idle();
+            let moves = idle.moves + 1;
+            *idle = Idle { sessions: Vec::new(), place: Some(place.clone()), moves };
+        }
+        Ok((session, place))
     }
 
     pub(super) fn settings(&self) -> Arc<SqlSettings> {
@@ -155,8 +179,8 @@ impl Pool {
         self.load.request().await;
         let idle = self.take_idle();
         let is_used = idle.is_some();
-        let mut session = match idle {
-            Some(session) => session,
+        let (mut session, mut place) = match idle {
+            Some(idle) => idle,
             None => self.connect().await?,
         };
         let mut rows = 0_u64;
@@ -170,7 +194,7 @@ impl Pool {
             && rows == 0
         {
             // It may have been closed while it waited to be used.
-            session = self.connect().await?;
+            (session, place) = self.connect().await?;
             asked = self.ask(&mut session, query, parameters, on_row).await;
         }
         if let Err(error) = asked {
@@ -180,7 +204,7 @@ impl Pool {
             let Failure { text, is_transient } = failure(&error);
             return Err(self.error(text, is_transient));
         }
-        self.idle().sessions.push((session, Instant::now()));
+        self.put_idle(session, &place);
         Ok(())
     }
 

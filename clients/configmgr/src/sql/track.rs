@@ -31,7 +31,8 @@ impl Tracked for SqlSite {
                  `change_tracking = false`",
             ));
         };
-        let Some(since) = since.filter(|since| *since >= oldest) else {
+        // A version ahead of now is one of another past: the database was restored.
+        let Some(since) = since.filter(|since| (oldest..=version).contains(since)) else {
             return Ok(Track { version, since: None });
         };
         let most = i64::try_from(MOST_CHANGES).unwrap_or(i64::MAX);
@@ -73,6 +74,6 @@ impl Tracked for SqlSite {
             }
         }
         buffer.flush();
-        Ok(())
+        self.check_replica()
     }
 }
