@@ -254,8 +254,9 @@ impl Connection {
         if settled != Settled::Complete {
             self.metrics.unsettled_reads.increment(1);
         }
-        let finish = reading.after.as_ref().map(|after| Finish {
-            token: after.token.clone(),
+        let finish = reading.after.as_ref().map(|_| Finish {
+            // That of before: where it moved meanwhile, the collection stays dirty.
+            token: reading.before.token.clone(),
             rows_read: i64::try_from(reading.rows).unwrap_or(i64::MAX),
             last_read: if reading.is_whole { now } else { kept.state.last_read },
         });
