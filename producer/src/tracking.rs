@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use cmsync_configmgr::{Changed, Collection, Site, Track};
+use cmsync_configmgr::{Changed, Collection, FEW_MEMBERS, Site, Track};
 use roaring::RoaringBitmap;
 
 use crate::connection::Connection;
@@ -15,9 +15,6 @@ use crate::reading::{self, Batch, Reading, Sinks};
 
 /// More changes than this of one collection are read with all of its members.
 const MOST_CHANGES: usize = 5_000;
-
-/// Members from which on a collection is not read together with others.
-const LARGE: i64 = 5_000;
 
 /// A site's track of changes, as this poll found it.
 #[derive(Default)]
@@ -40,12 +37,13 @@ pub(crate) struct Known {
 impl Known {
     /// Whether a read of all its members would cost more than queries of its own.
     pub(crate) fn is_large(&self) -> bool {
-        self.rows >= LARGE
+        usize::try_from(self.rows).is_ok_and(|rows| rows >= FEW_MEMBERS)
     }
 }
 
 impl Connection {
-    /// Looks where the track stands, before the collections' counts are read.
+    /// Looks where the track stands, after the collections were listed and before their members are read:
+    /// whatever a listed change time tells is in it.
     pub(crate) async fn look_at_track(&mut self) {
         let before = self.track.before.take();
         self.track = Look::default();

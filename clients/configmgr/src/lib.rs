@@ -33,4 +33,5 @@ pub use site::{
     Link, MemberRow, MemberSink, Site, SiteInfo,
 };
 pub use sql::{Encryption, Port, SqlLogin, SqlSettings, SqlSite, queries};
+pub use together::FEW_MEMBERS;
 pub use track::{Changed, Track, Tracked};

@@ -12,6 +12,9 @@ use crate::query::Query;
 use crate::rows::Member;
 use crate::site::{Collection, MemberRow};
 
+/// Members that are few enough to be read together with those of other collections.
+pub const FEW_MEMBERS: usize = 5_000;
+
 /// Ids as the terms of a filter.
 pub(crate) fn any_of(ids: &[String]) -> String {
     let terms: Vec<String> = ids.iter().map(|id| format!("CollectionID eq '{id}'")).collect();

@@ -63,14 +63,7 @@ pub(crate) fn large_sql(rows: &mut Rows) -> anyhow::Result<()> {
 
 /// From here on the site is read through its database.
 fn through_database(rig: &Rig) -> anyhow::Result<()> {
-    let port = std::fs::read_to_string(rig.directory.path().join("lab-sql"))?;
-    let password = rig.directory.path().join("sql-password");
-    std::fs::write(&password, "password-of-the-lab~1")?;
-    let sql = format!(
-        "sql = {{ server = \"localhost\", port = {port}, database = \"CM_CAS\", \
-         user = \"cmsync_reader\", password_file = \"{}\" }}\n",
-        password.display()
-    );
+    let sql = file(rig.directory.path(), "lab-sql.toml")?;
     rig.rewrite(|text| {
         let is_service = |line: &&str| {
             ["admin_service", "authentication", "account"].iter().any(|key| line.starts_with(key))

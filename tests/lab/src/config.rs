@@ -110,20 +110,28 @@ client_secret_file = "{secret}"
         ))
     }
 
+    /// What a site's table says where its database is read.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn sql_site(&self, directory: &Path) -> io::Result<String> {
+        let Options { source, sql_user, sql_password, .. } = &self.options;
+        let tracks = *source == Source::Tracked;
+        let password = write(directory, "sql-password", sql_password)?;
+        Ok(format!(
+            "sql = {{ server = \"localhost\", port = {}, database = \"{}\", user = \"{sql_user}\", password_file = \"{}\", change_tracking = {tracks} }}\n",
+            self.sql_address.port(),
+            self.database(),
+            password.display()
+        ))
+    }
+
     /// What a site's table says of where it is read.
     fn site(&self, directory: &Path) -> io::Result<String> {
-        let Options { site_token, sql_user, sql_password, .. } = &self.options;
         if self.options.source != Source::AdminService {
-            let tracks = self.options.source == Source::Tracked;
-            let password = write(directory, "sql-password", sql_password)?;
-            return Ok(format!(
-                "sql = {{ server = \"localhost\", port = {}, database = \"{}\", user = \"{sql_user}\", password_file = \"{}\", change_tracking = {tracks} }}\n",
-                self.sql_address.port(),
-                self.database(),
-                password.display()
-            ));
+            return self.sql_site(directory);
         }
-        let token = write(directory, "site-token", site_token)?;
+        let token = write(directory, "site-token", &self.options.site_token)?;
         let (url, token) = (self.url(), token.display());
         Ok(format!(
             "admin_service = [\"{url}/AdminService_TokenAuth\"]\n\

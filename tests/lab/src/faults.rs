@@ -107,6 +107,8 @@ pub struct SqlFaults {
     pub tracks_from: Option<i64>,
     /// Seconds that it is behind its primary replica, where the account may see that.
     pub lag: Option<i64>,
+    /// `CollectionID` of `v_Collection` is a number, as in the other view.
+    pub has_numeric_ids: bool,
     /// The collation tells capitals from small letters, in names of views and columns too.
     pub is_case_sensitive: bool,
     /// Readers are sent to another server.

@@ -78,6 +78,8 @@ async fn main() -> anyhow::Result<()> {
     if arguments.churn_ms > 0 {
         lab.start_churn(Duration::from_millis(arguments.churn_ms), arguments.churn_collections);
     }
+    let site = lab.sql_site(&arguments.directory)?;
+    std::fs::write(arguments.directory.join("lab-sql.toml"), site)?;
     std::fs::write(arguments.directory.join("lab-sql"), lab.sql_address.port().to_string())?;
     std::fs::write(arguments.directory.join("lab-url"), lab.url())?;
     eprintln!("lab at {}, configuration in {}", lab.url(), config.display());

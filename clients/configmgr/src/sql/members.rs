@@ -5,9 +5,8 @@ use tiberius::ToSql;
 use super::{SqlSite, TOGETHER, queries, rows};
 use crate::error::Error;
 use crate::site::{CollectionsSink, MemberRow};
+use crate::together::FEW_MEMBERS;
 
-/// Members that are few enough to be read together with those of other collections.
-const FEW: usize = 5_000;
 /// Faults after which the read of one collection goes on where it stopped.
 const MOST_FAULTS: u32 = 3;
 
@@ -49,7 +48,7 @@ impl SqlSite {
         collections: &[String],
         sink: &mut dyn CollectionsSink,
     ) -> Result<(), Error> {
-        let few = FEW.min(self.pool.rows_at_once());
+        let few = FEW_MEMBERS.min(self.pool.rows_at_once());
         for group in self.counts.groups(collections, TOGETHER, few) {
             match group {
                 [one] => self.members_of_one(one, sink).await?,

@@ -97,6 +97,9 @@ async fn a_database_that_cannot_be_read_is_told_with_its_remedy() {
     set(|sql| sql.is_secondary = true);
     let told = refused(&rig).await;
     assert!(told.contains("set `read_only = true`"), "{told}");
+    set(|sql| sql.has_numeric_ids = true);
+    let told = refused(&rig).await;
+    assert!(told.contains("CollectionID of dbo.v_Collection is not the text"), "{told}");
     set(|_| {});
     rig.lab.world().reports_to = "TOP".into();
     let told = refused(&rig).await;

@@ -69,7 +69,7 @@ pub(super) async fn run(
     if let Some(failure) = trouble.failure.clone() {
         return Ok(Ended::Failed(failure));
     }
-    let plan = match outputs(select, view) {
+    let plan = match outputs(select, view, context.lab) {
         Ok((columns, outputs)) => Plan { select, columns, outputs },
         Err(failure) => return Ok(Ended::Failed(failure)),
     };
@@ -163,7 +163,8 @@ fn find(select: &Select, context: &Context<'_>) -> Result<Option<&'static View>,
 
 type Outputs<'t> = (Vec<Column>, Vec<Output<'t>>);
 
-fn outputs<'t>(select: &'t Select, view: Option<&View>) -> Result<Outputs<'t>, Failure> {
+fn outputs<'t>(select: &'t Select, view: Option<&View>, lab: &Lab) -> Result<Outputs<'t>, Failure> {
+    let is_numeric = lab.faults().sql.has_numeric_ids;
     let Some(what) = &select.what else {
         let view =
             view.ok_or_else(|| Failure::new(263, 16, "Must specify table to select from."))?;
@@ -176,6 +177,10 @@ fn outputs<'t>(select: &'t Select, view: Option<&View>) -> Result<Outputs<'t>, F
     };
     let mut found = (Vec::new(), Vec::new());
     for (term, name) in what {
+        let is_id =
+            name == "CollectionID" && view.is_some_and(|v| v.name == schema::COLLECTION.name);
+        let term =
+            if is_numeric && is_id { &Term::Literal(Value::Number(16_777_217)) } else { term };
         let kind = kind_of(term, view)?;
         found.0.push(Column { name: name.clone(), kind });
         found.1.push(match (term, view) {
