@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Workspace;
 use crate::connections;
+use crate::metrics::{Ends, Metrics};
 
 /// From so many days before the end, it is told.
 const TOLD_BEFORE: i64 = 30;
@@ -80,18 +81,12 @@ pub(crate) async fn keep(
     status: watch::Sender<Status>,
     stop: CancellationToken,
 ) {
-    metrics::describe_gauge!(
-        "cmsync_credential_expiry_timestamp_seconds",
-        "When the Azure credential of the connection ends, in seconds since 1970; absent where unknown."
-    );
+    let metrics = Metrics::new(&connection);
     let mut told: Option<(String, i64)> = None;
     loop {
         let now = jiff::Timestamp::now().as_second();
         let found = of(&workspace);
-        if let Some((_, at)) = found {
-            let labels = [("connection", connection.clone())];
-            metrics::gauge!("cmsync_credential_expiry_timestamp_seconds", &labels).set(at as f64);
-        }
+        metrics.expiry.of(Ends::Azure).set(found.map_or(0, |(_, at)| at) as f64);
         let text = found.and_then(|(what, at)| warning(what, at, now));
         if let Some(text) = &text
             && told.as_ref().is_none_or(|(before, at)| before != text || now - at >= DAY)
@@ -105,6 +100,36 @@ pub(crate) async fn keep(
             status.warnings = warnings;
             is_news
         });
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// Keeps the metric, and tells the end, of a site's ticket that nothing renews, until `stop`.
+#[cfg(feature = "kerberos")]
+pub(crate) async fn keep_ticket(connection: String, principal: String, stop: CancellationToken) {
+    let metrics = Metrics::new(&connection);
+    loop {
+        let asked = principal.clone();
+        let lasts = tokio::task::spawn_blocking(move || cmsync_configmgr::ticket_lasts(&asked));
+        match lasts.await.map_err(|e| e.to_string()).flatten() {
+            Ok(left) => {
+                let left = i64::try_from(left.as_secs()).unwrap_or(0);
+                let at = jiff::Timestamp::now().as_second() + left;
+                metrics.expiry.of(Ends::Site).set(at as f64);
+                if left < DAY {
+                    let hours = left / 3_600;
+                    tracing::warn!(
+                        connection,
+                        hours,
+                        "the site's ticket ends soon: sign in anew with kinit, or use a keytab"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(connection, error, "the site's ticket is not known"),
+        }
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}

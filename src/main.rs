@@ -17,6 +17,8 @@ mod import;
 mod installation;
 mod kerberos;
 mod logging;
+mod meter;
+mod metrics;
 mod output;
 mod pipeline;
 mod progress;

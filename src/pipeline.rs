@@ -3,30 +3,25 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use cmsync_console::Ready;
 use cmsync_control::{Desk, local_api};
 use cmsync_producer::Job;
-use cmsync_queue::{TopicKind, TopicSpec};
+use cmsync_queue::{TopicKind, TopicSpec, embedded};
 use cmsync_schemas::{Clock, topics};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
 use crate::config::Config;
+use crate::metrics::Page;
 use crate::queue::{self, Opened};
 use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{delivered, progress};
-
-/// Bounds of every histogram, in seconds or attempts.
-const BUCKETS: [f64; 14] =
-    [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3_600.0];
+use crate::{connections, delivered, meter, progress};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -55,7 +50,8 @@ pub(crate) async fn run(
     once: bool,
     stages: Vec<StageName>,
 ) -> anyhow::Result<bool> {
-    let metrics = install_metrics()?;
+    let (names, shown) = watch::channel(config.connections.keys().cloned().collect());
+    let metrics = Page::start(shown)?;
     let opened = queue::open(&config).await?;
     let (queue, kafka) = (Arc::clone(&opened.queue), opened.kafka.clone());
     let state_partitions = crate::topics::declare_shared(&config, &*queue).await?;
@@ -67,7 +63,7 @@ pub(crate) async fn run(
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
-        (Arc::clone(&queue), board.clone()),
+        (Arc::clone(&queue), board.clone(), names),
         stages.clone(),
         jobs,
         shutdown.clone(),
@@ -133,21 +129,6 @@ fn produce(
     }
 }
 
-fn install_metrics() -> anyhow::Result<PrometheusHandle> {
-    let recorder = PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder();
-    let handle = recorder.handle();
-    metrics::set_global_recorder(recorder).context("metrics are installed already")?;
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(Duration::from_secs(5));
-        loop {
-            ticks.tick().await;
-            upkeep.run_upkeep();
-        }
-    });
-    Ok(handle)
-}
-
 /// From here on, SIGTERM and SIGINT stop the process in good order.
 fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
@@ -168,11 +149,15 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
 async fn serve(
     config: &Config,
     opened: Opened,
-    metrics: &PrometheusHandle,
+    metrics: &Page,
     board: &StatusBoard,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let queue = Arc::clone(&opened.queue);
+    let file = config.kafka.is_none().then(|| embedded::path_in(&config.queue_directory));
+    let max_backlog =
+        connections::backlog_within(config.share(), config.producer.max_backlog.as_u64());
+    tokio::spawn(meter::keep_queue(file, opened.trouble.clone(), max_backlog, shutdown.clone()));
     if let Some(address) = config.listen {
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
@@ -183,7 +168,9 @@ async fn serve(
             missing.extend(opened.trouble());
             Ready { missing, owned: opened.owned() }
         });
-        let serving = cmsync_console::serve(listener, metrics.clone(), readiness, shutdown.clone());
+        let page = metrics.clone();
+        let page: cmsync_console::MetricsPage = Arc::new(move || page.render());
+        let serving = cmsync_console::serve(listener, page, readiness, shutdown.clone());
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the web endpoint ended");

@@ -4,12 +4,13 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Page;
 
 /// Shows collections, members and delivered records until `shutdown`, or with `until_caught_up` until
 /// the first synchronisation has arrived; nothing without a terminal.
-pub(crate) fn show(metrics: PrometheusHandle, shutdown: CancellationToken, until_caught_up: bool) {
+pub(crate) fn show(metrics: Page, shutdown: CancellationToken, until_caught_up: bool) {
     if !std::io::stderr().is_terminal() {
         return;
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::cli::StageName;
 use crate::config::{self, Config};
+use crate::metrics::ProcessMetrics;
 
 /// How often the file is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -14,12 +15,15 @@ pub(crate) struct Reload {
     path: PathBuf,
     stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
+    metrics: ProcessMetrics,
 }
 
 impl Reload {
     pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> Self {
         let seen = stamp(&path);
-        Self { path, stages, seen }
+        let metrics = ProcessMetrics::new();
+        metrics.configuration_accepted.set(1.0);
+        Self { path, stages, seen, metrics }
     }
 
     /// The next version of the file that can be used.
@@ -31,7 +35,9 @@ impl Reload {
                 continue;
             }
             self.seen = now;
-            match config::load(&self.path, &self.stages) {
+            let loaded = config::load(&self.path, &self.stages);
+            self.metrics.configuration_accepted.set(if loaded.is_ok() { 1.0 } else { 0.0 });
+            match loaded {
                 Ok(config) => {
                     tracing::info!("configuration changed");
                     return config;

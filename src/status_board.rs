@@ -9,6 +9,8 @@ use cmsync_schemas::{Clock, Health, STATUS, Status, topics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::Metrics;
+
 /// All stages of this process.
 #[derive(Clone)]
 pub(crate) struct StatusBoard {
@@ -42,6 +44,8 @@ impl StatusBoard {
         let (sender, mut receiver) =
             watch::channel(Status::starting(connection, stage, (self.clock)()));
         stages.insert(key.clone(), sender.clone());
+        drop(stages);
+        tokio::spawn(self.clone().measure(connection.to_owned(), receiver.clone()));
         let (queue, shutdown) = (Arc::clone(&self.queue), self.shutdown.clone());
         let is_shared = self.is_shared;
         tokio::spawn(async move {
@@ -51,6 +55,23 @@ impl StatusBoard {
             publish(queue, key, receiver, shutdown).await;
         });
         sender
+    }
+
+    /// Keeps the metrics of a connection's stages, as one of them changes.
+    async fn measure(self, connection: String, mut changes: watch::Receiver<Status>) {
+        let metrics = Metrics::new(&connection);
+        loop {
+            changes.mark_unchanged();
+            {
+                let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+                let all: Vec<Status> = stages.values().map(|s| s.borrow().clone()).collect();
+                metrics.note_stages(all.iter().filter(|s| s.connection == connection));
+            }
+            tokio::select! {
+                () = self.shutdown.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+        }
     }
 
     /// Forgets a connection that is configured no longer.

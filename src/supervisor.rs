@@ -1,6 +1,6 @@
 //! Starts and stops connections as the configuration says, and waits for their end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use cmsync_control::Desk;
 use cmsync_producer::Job;
 use cmsync_queue::Queue;
 use cmsync_queue::worker::while_owner;
-use cmsync_schemas::{Health, topics};
+use cmsync_schemas::{Cause, Health, topics};
 use cmsync_uploader::groups::{GroupsWriter, Progress};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -22,6 +22,7 @@ use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::connections::{self, WorkspaceSeq};
 use crate::expiry;
+use crate::meter::Meter;
 use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
 use crate::verify;
@@ -44,6 +45,8 @@ pub(crate) struct Supervisor {
     pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) config: Config,
+    /// The connections of the configuration.
+    pub(crate) names: watch::Sender<BTreeSet<String>>,
     /// Connections that were not started, with the reason.
     pub(crate) refused: Vec<(String, String)>,
 }
@@ -51,14 +54,26 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(
         config: &Config,
-        (queue, board): (Arc<dyn Queue>, StatusBoard),
+        (queue, board, names): (Arc<dyn Queue>, StatusBoard, watch::Sender<BTreeSet<String>>),
         stages: Vec<StageName>,
         jobs: watch::Sender<BTreeMap<String, Job>>,
         shutdown: CancellationToken,
     ) -> Self {
         let (workers, groups, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
         let (config, refused) = (config.clone(), Vec::new());
-        Self { queue, board, stages, jobs, workers, groups, tasks, shutdown, config, refused }
+        Self {
+            queue,
+            board,
+            stages,
+            jobs,
+            workers,
+            groups,
+            tasks,
+            shutdown,
+            config,
+            names,
+            refused,
+        }
     }
 
     pub(crate) fn producer_context(&self, state_partitions: u32) -> cmsync_producer::Context {
@@ -120,6 +135,7 @@ impl Supervisor {
             self.start(&name, &connection, credential, clock)?;
         }
         self.config.connections.clone_from(&config.connections);
+        self.names.send_replace(config.connections.keys().cloned().collect());
         Ok(())
     }
 
@@ -148,11 +164,13 @@ impl Supervisor {
         if let Err(reason) = clock_is_right {
             tracing::error!(connection = name, reason, "connection is not started");
             self.refused.push((name.to_owned(), reason.clone()));
+            let now = clock()();
             self.board.stage(name, "producer").send_modify(|status| {
-                (status.state, status.reason) = (Health::Stopped, reason);
+                status.turn(Health::Stopped, (Cause::Other, &reason), now);
             });
             return Ok(());
         }
+        self.watch(name, connection, &stop);
         let queue = Arc::clone(&self.queue);
         if self.has(StageName::Transformer) {
             let status = self.board.stage(name, "transformer");
@@ -193,6 +211,21 @@ impl Supervisor {
             self.jobs.send_modify(|jobs| drop(jobs.insert(name.to_owned(), job)));
         }
         Ok(())
+    }
+
+    /// Watches what waits of a connection, and its ticket where nothing renews it.
+    fn watch(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
+        let meter = Meter::new(Arc::clone(&self.queue), clock(), name);
+        tokio::spawn(meter.keep(stop.clone()));
+        #[cfg(feature = "kerberos")]
+        if let Some(account) = connection.site.account().filter(|a| a.keytab.is_none())
+            && self.has(StageName::Producer)
+        {
+            let (name, principal) = (name.to_owned(), account.principal.clone());
+            tokio::spawn(expiry::keep_ticket(name, principal, stop.clone()));
+        }
+        #[cfg(not(feature = "kerberos"))]
+        let _ = connection;
     }
 
     /// Verifies the workspace now and then, where it can be asked.

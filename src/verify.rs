@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::VerifyArgs;
 use crate::config::{Config, Connection};
+use crate::metrics::Metrics;
 use crate::pipeline::clock;
 use crate::{commands, connections};
 
@@ -205,7 +206,7 @@ pub(crate) async fn keep(
         };
         match outcome {
             Ok((report, sent)) => {
-                metrics.note(&report);
+                note(&metrics, &report);
                 for finding in &report.findings {
                     let collection = finding.collection.as_deref().unwrap_or_default();
                     tracing::warn!(collection, "verification: {}", finding.text);
@@ -219,46 +220,10 @@ pub(crate) async fn keep(
     }
 }
 
-struct Metrics {
-    findings: metrics::Gauge,
-    unsettled: metrics::Gauge,
-    last: metrics::Gauge,
-    reporting: metrics::Gauge,
-}
-
-impl Metrics {
-    fn new(connection: &str) -> Self {
-        let labels = [("connection", connection.to_owned())];
-        metrics::describe_gauge!(
-            "cmsync_verify_findings",
-            "Things that are wrong in the workspace, at the last verification."
-        );
-        metrics::describe_gauge!(
-            "cmsync_verify_unsettled_collections",
-            "Collections that changed too short a time before the last verification to be judged."
-        );
-        metrics::describe_gauge!(
-            "cmsync_verify_last_success_timestamp_seconds",
-            "When the workspace was verified last, in seconds since 1970."
-        );
-        metrics::describe_gauge!(
-            "cmsync_verify_reporting_computers",
-            "Computers with memberships that send heartbeats to the workspace."
-        );
-        Self {
-            findings: metrics::gauge!("cmsync_verify_findings", &labels),
-            unsettled: metrics::gauge!("cmsync_verify_unsettled_collections", &labels),
-            last: metrics::gauge!("cmsync_verify_last_success_timestamp_seconds", &labels),
-            reporting: metrics::gauge!("cmsync_verify_reporting_computers", &labels),
-        }
-    }
-
-    fn note(&self, report: &Report) {
-        self.findings.set(report.findings.len() as f64);
-        self.unsettled.set(report.unsettled as f64);
-        self.last.set(clock()() as f64 / 1e6);
-        if let Some(found) = report.heartbeats {
-            self.reporting.set((found.by_fqdn + found.by_netbios) as f64);
-        }
+fn note(metrics: &Metrics, report: &Report) {
+    metrics.findings.set(report.findings.len() as f64);
+    metrics.verified.set(clock()() as f64 / 1e6);
+    if let Some(newest) = report.newest_marker {
+        metrics.newest_marker.set(newest as f64 / 1e6);
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
 use axum::routing::get;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -22,9 +22,12 @@ pub struct Ready {
 /// Says how ready the process is.
 pub type Readiness = Arc<dyn Fn() -> Ready + Send + Sync>;
 
+/// Writes the page of `/metrics`.
+pub type MetricsPage = Arc<dyn Fn() -> String + Send + Sync>;
+
 #[derive(Clone)]
 struct Shared {
-    metrics: PrometheusHandle,
+    metrics: MetricsPage,
     readiness: Readiness,
 }
 
@@ -34,16 +37,21 @@ struct Shared {
 /// When the listener fails.
 pub async fn serve(
     listener: TcpListener,
-    metrics: PrometheusHandle,
+    metrics: MetricsPage,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let router = Router::new()
-        .route("/metrics", get(async |State(shared): State<Shared>| shared.metrics.render()))
+        .route("/metrics", get(metrics_page))
         .route("/live", get(async || "alive\n"))
         .route("/ready", get(ready))
         .with_state(Shared { metrics, readiness });
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// The text format of Prometheus, of which the content type says so ("Exposition formats").
+async fn metrics_page(State(shared): State<Shared>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (shared.metrics)())
 }
 
 async fn ready(State(shared): State<Shared>) -> (StatusCode, String) {

@@ -9,7 +9,6 @@ use cmsync_schemas::topics;
 use tokio::time::Instant;
 
 use crate::error::Error;
-use crate::metrics::Metrics;
 
 /// How long an answer of the queue counts: on brokers one costs as much as a small commit.
 const COUNTS_FOR: Duration = Duration::from_millis(500);
@@ -20,7 +19,6 @@ pub(crate) struct Backlog {
     connection: String,
     /// Bytes.
     max: u64,
-    metrics: Arc<Metrics>,
     known: Mutex<Option<Known>>,
 }
 
@@ -33,13 +31,8 @@ struct Known {
 }
 
 impl Backlog {
-    pub(crate) fn new(
-        queue: Arc<dyn Queue>,
-        connection: String,
-        max: u64,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        Self { queue, connection, max, metrics, known: Mutex::default() }
+    pub(crate) fn new(queue: Arc<dyn Queue>, connection: String, max: u64) -> Self {
+        Self { queue, connection, max, known: Mutex::default() }
     }
 
     fn known(&self) -> MutexGuard<'_, Option<Known>> {
@@ -87,7 +80,6 @@ impl Backlog {
                 expires |= partition.expires;
             }
         }
-        self.metrics.backlog.set(waiting as f64);
         Ok((waiting, expires))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 use std::time::Duration;
 
 use cmsync_queue::Queue;
-use cmsync_schemas::{Clock, Control, Health, Status, topics};
+use cmsync_schemas::{Cause, Clock, Control, Health, Status, topics};
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -195,7 +195,7 @@ impl Connection {
             } else {
                 "quiet hours, or `import = false`"
             };
-            self.say(Health::Paused, reason);
+            self.say(Health::Paused, (Cause::Asked, reason));
             return Ok(());
         }
         match self.poll().await {
@@ -265,20 +265,16 @@ impl Connection {
             collections.values().filter(|kept| kept.is_held() && !kept.state.dismissed).count();
         let members: u64 = collections.values().map(|kept| kept.members.len()).sum();
         self.metrics.holds.set(held as f64);
-        self.metrics.collections.set(collections.len() as f64);
         self.metrics.members.set(members as f64);
-        self.metrics
-            .devices
-            .set(self.devices.read().unwrap_or_else(PoisonError::into_inner).len() as f64);
+        let sent = collections.values().filter(|kept| kept.state.start_seq > 0);
+        let oldest = sent.map(|kept| kept.state.started_at).min().unwrap_or(0);
+        self.metrics.oldest_snapshot.set(oldest as f64 / 1e6);
         self.metrics.last_poll.set(self.now() as f64 / 1e6);
         let (now, warnings) = (self.now(), self.warnings.clone());
         let site = self.memory.connection.site_code.clone();
         let count = i64::try_from(collections.len()).unwrap_or(i64::MAX);
         self.status.send_modify(|status| {
-            if status.state != Health::Working {
-                (status.state, status.since) = (Health::Working, now);
-            }
-            status.reason.clear();
+            status.turn(Health::Working, (Cause::Nothing, ""), now);
             status.last_success = now;
             status.site_code = site;
             status.collections = count;
@@ -292,19 +288,13 @@ impl Connection {
         tracing::warn!(%error, "poll failed");
         let stops =
             error.is_fatal() || matches!(error, Error::NotTopTier { .. } | Error::OtherSite { .. });
-        self.say(if stops { Health::Stopped } else { Health::Paused }, &error.to_string());
+        let state = if stops { Health::Stopped } else { Health::Paused };
+        self.say(state, (error.cause(), &error.to_string()));
     }
 
-    fn say(&self, state: Health, reason: &str) {
+    fn say(&self, state: Health, why: (Cause, &str)) {
         let now = self.now();
-        self.status.send_if_modified(|status| {
-            let is_news = status.state != state || status.reason != reason;
-            if is_news {
-                (status.state, status.since) = (state, now);
-                reason.clone_into(&mut status.reason);
-            }
-            is_news
-        });
+        self.status.send_if_modified(|status| status.turn(state, why, now));
     }
 
     /// Counts what goes out today, and warns before the bill does.

@@ -35,8 +35,9 @@ impl Connection {
     pub(crate) async fn poll(&mut self) -> Result<(), Error> {
         let outcome = self.read_site().await;
         self.publisher.flush().await?;
-        self.metrics.site_seconds.absolute(self.site.spent().as_secs());
-        self.metrics.wait_seconds.absolute(self.site.waited().as_secs());
+        let (spent, waited) = self.site.newly_spent();
+        self.metrics.site_seconds.increment(spent);
+        self.metrics.wait_seconds.increment(waited);
         if outcome.is_ok() {
             self.metrics.polls.increment(1);
         }

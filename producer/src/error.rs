@@ -1,5 +1,8 @@
 //! Why a connection does not go on.
 
+use cmsync_configmgr::Nature;
+use cmsync_schemas::Cause;
+
 /// A failure of the producer.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -67,6 +70,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Who must act before the connection goes on.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Site(error) => match error.nature() {
+                Nature::Credentials => Cause::Credential,
+                Nature::Rights => Cause::Rights,
+                Nature::Transient | Nature::Lasting => Cause::Other,
+            },
+            _ => Cause::Other,
+        }
+    }
+
     /// Whether the connection's task must end.
     #[must_use]
     pub fn is_fatal(&self) -> bool {

@@ -27,6 +27,7 @@ mod waiting;
 mod work;
 
 pub use config::{ConnectionConfig, Options, StaticGroups};
+pub use metrics::METRICS;
 
 pub use error::Error;
 pub use stage::{Context, HighestSeq, Job, Outcome, run};

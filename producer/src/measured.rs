@@ -15,16 +15,22 @@ use tokio::time::Instant;
 pub(crate) struct Measured {
     site: Arc<dyn Site>,
     micros: AtomicU64,
+    /// Whole seconds of answers and of waits that were told.
+    told: (AtomicU64, AtomicU64),
 }
 
 impl Measured {
     pub(crate) fn new(site: Arc<dyn Site>) -> Self {
-        Self { site, micros: AtomicU64::new(0) }
+        let waited = AtomicU64::new(site.waited().as_secs());
+        Self { site, micros: AtomicU64::new(0), told: (AtomicU64::new(0), waited) }
     }
 
-    /// Time of all answers; of two at once, that of both.
-    pub(crate) fn spent(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    /// Whole seconds of answers (of two at once, those of both) and of waits since the last call.
+    pub(crate) fn newly_spent(&self) -> (u64, u64) {
+        let spent = self.micros.load(Ordering::Relaxed) / 1_000_000;
+        let waited = self.site.waited().as_secs();
+        let news = |now: u64, told: &AtomicU64| now - told.swap(now, Ordering::Relaxed);
+        (news(spent, &self.told.0), news(waited, &self.told.1))
     }
 
     /// The site's track, of which only one that has one is asked.

@@ -30,6 +30,8 @@ pub(crate) struct Reading {
     pub(crate) is_whole: bool,
     /// Rows that may be computers.
     pub(crate) computers: RoaringBitmap,
+    /// Rows of computers that are obsolete or decommissioned.
+    pub(crate) retired: u64,
     /// Computers that the table does not know.
     pub(crate) unknown: RoaringBitmap,
     /// Computers that the table knows by another name.
@@ -77,6 +79,8 @@ pub(crate) struct Sink {
     rows: Ids,
     /// Rows that are no computers.
     others: RoaringBitmap,
+    /// Those of them that are obsolete or decommissioned.
+    retired: RoaringBitmap,
     unknown: RoaringBitmap,
     renamed: Vec<(u32, String)>,
     sites: BySite,
@@ -84,10 +88,10 @@ pub(crate) struct Sink {
 
 impl Sink {
     pub(crate) fn into_found(self) -> Found {
-        let Self { rows, others, unknown, renamed, sites, near: _ } = self;
+        let Self { rows, others, retired, unknown, renamed, sites, near: _ } = self;
         let rows = rows.into_set();
         let computers = &rows - &others;
-        Found { rows, computers, unknown, renamed, sites }
+        Found { rows, computers, retired, unknown, renamed, sites }
     }
 
     fn note_site(&mut self, id: u32, site: &str) {
@@ -106,6 +110,9 @@ impl Sink {
         let is_system = matches!(row.resource_type, 5 | -1);
         if !is_system || row.is_retired {
             self.others.insert(id);
+            if is_system {
+                self.retired.insert(id);
+            }
             return;
         }
         let site = row.assigned_site.as_deref().unwrap_or_default();
@@ -132,6 +139,7 @@ impl Sink {
 pub(crate) struct Found {
     pub(crate) rows: RoaringBitmap,
     pub(crate) computers: RoaringBitmap,
+    pub(crate) retired: RoaringBitmap,
     pub(crate) unknown: RoaringBitmap,
     pub(crate) renamed: Vec<(u32, String)>,
     pub(crate) sites: BySite,
@@ -141,6 +149,7 @@ impl Found {
     /// Takes over what other rows of the same collection came to.
     pub(crate) fn add(&mut self, other: Self) {
         self.rows |= other.rows;
+        self.retired |= other.retired;
         self.computers |= other.computers;
         self.unknown |= other.unknown;
         self.renamed.extend(other.renamed);
@@ -270,7 +279,7 @@ impl Batch {
             after.into_iter().map(|collection| (collection.id.clone(), collection)).collect();
         self.done.extend(read.map(|(before, found)| {
             let after = after.remove(&before.id);
-            let Found { rows, computers, unknown, renamed, sites } = found;
+            let Found { rows, computers, retired, unknown, renamed, sites } = found;
             let (rows, kept) = (rows.len(), before.clone());
             let reading = Reading {
                 before: kept,
@@ -279,6 +288,7 @@ impl Batch {
                 read: rows,
                 is_whole: true,
                 computers,
+                retired: retired.len(),
                 unknown,
                 renamed,
                 sites,
@@ -364,6 +374,7 @@ mod tests {
             read: u64::from(rows),
             is_whole: true,
             computers: (0..rows).collect(),
+            retired: 0,
             unknown: RoaringBitmap::new(),
             renamed: vec![],
             sites: BySite::new(),

@@ -85,6 +85,7 @@ pub async fn run(
         context,
         committer,
         owned: BTreeMap::new(),
+        metrics: HashMap::new(),
         running: HashMap::new(),
         tasks: JoinSet::new(),
         outcome: Outcome::default(),
@@ -131,6 +132,8 @@ struct Stage {
     /// What is remembered of connections that do not run, by owned partition.
     owned: BTreeMap<u32, BTreeMap<String, Memory>>,
     running: HashMap<String, (Job, CancellationToken)>,
+    /// Of every connection of the configuration, whether it runs here or not.
+    metrics: HashMap<String, Arc<Metrics>>,
     tasks: JoinSet<(String, Stopped)>,
     outcome: Outcome,
     finished: usize,
@@ -193,6 +196,9 @@ impl Stage {
             });
         };
         self.running.remove(&name);
+        if let Some(metrics) = self.metrics.get(&name) {
+            metrics.leave();
+        }
         self.finished += 1;
         self.outcome.held += held;
         match outcome {
@@ -217,7 +223,10 @@ impl Stage {
         if self.once && self.finished > 0 {
             return Ok(());
         }
+        self.metrics.retain(|name, _| wanted.contains_key(name));
         for (name, job) in wanted {
+            let metrics = self.metrics.entry(name.clone());
+            let metrics = Arc::clone(metrics.or_insert_with(|| Arc::new(Metrics::new(name))));
             let partition = self.partition(name);
             if self.running.contains_key(name) {
                 continue;
@@ -230,7 +239,8 @@ impl Stage {
                 None => reload(&*self.context.queue, name).await?,
             };
             let token = self.shutdown.child_token();
-            let connection = self.connection(job, memory, partition);
+            metrics.owner.set(1.0);
+            let connection = self.connection(job, memory, (partition, metrics));
             let (once, stop, name_of) = (self.once, token.clone(), name.clone());
             let (context, highest) = (self.context.clone(), Arc::clone(&job.highest_seq));
             let run = async move {
@@ -248,12 +258,16 @@ impl Stage {
         Ok(())
     }
 
-    fn connection(&self, job: &Job, mut memory: Memory, partition: u32) -> Connection {
+    fn connection(
+        &self,
+        job: &Job,
+        mut memory: Memory,
+        (partition, metrics): (u32, Arc<Metrics>),
+    ) -> Connection {
         let context = &self.context;
-        let metrics = Arc::new(Metrics::new(&job.config.name));
         let devices = Arc::new(RwLock::new(std::mem::take(&mut memory.devices)));
         let (name, max) = (job.config.name.clone(), context.options.max_backlog.as_u64());
-        let backlog = Backlog::new(Arc::clone(&context.queue), name, max, Arc::clone(&metrics));
+        let backlog = Backlog::new(Arc::clone(&context.queue), name, max);
         let publisher = Publisher {
             connection: job.config.name.clone(),
             queue: Arc::clone(&context.queue),

@@ -13,6 +13,7 @@ use roaring::RoaringBitmap;
 
 use crate::devices::DeviceTable;
 use crate::error::Error;
+use crate::metrics::Metrics;
 
 /// A collection that a connection keeps.
 #[derive(Debug, Default)]
@@ -144,8 +145,7 @@ fn repair(memory: &mut Memory, connection: &str) {
                 written,
                 "the state lacks members, a part of it was lost: read and sent whole again"
             );
-            metrics::counter!("cmsync_producer_state_repairs_total", "connection" => connection.to_owned())
-                .increment(1);
+            Metrics::new(connection).state_repairs.increment(1);
             kept.members.clear();
             kept.release();
             let state = &mut kept.state;

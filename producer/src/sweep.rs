@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::connection::Connection;
 use crate::devices::Near;
 use crate::error::Error;
+use crate::metrics::Skip;
 use crate::reading::{Reading, is_computer_name};
 
 /// Unknown ids up to which each is asked for; more are read by ranges.
@@ -203,8 +204,11 @@ impl Connection {
         }
         self.no_record |= &without;
         if reading.is_whole {
-            let others = reading.rows - reading.computers.len() + without.len();
-            self.metrics.not_computers.increment(others);
+            let skipped = &self.metrics.skipped;
+            let others = reading.rows - reading.computers.len() - reading.retired;
+            skipped.of(Skip::NotASystem).increment(others);
+            skipped.of(Skip::Retired).increment(reading.retired);
+            skipped.of(Skip::NoRecord).increment(without.len());
         }
         Ok(&reading.computers - &without)
     }

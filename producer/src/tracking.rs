@@ -149,6 +149,7 @@ async fn read_changes(
         read: found.rows.len(),
         is_whole: false,
         computers: others | found.computers,
+        retired: found.retired.len(),
         unknown: found.unknown,
         renamed: found.renamed,
         sites: found.sites,

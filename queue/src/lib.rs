@@ -15,6 +15,7 @@ pub mod kafka;
 mod limits;
 pub mod local;
 pub mod memory;
+mod metrics;
 pub mod worker;
 
 pub use contract::{
@@ -22,3 +23,4 @@ pub use contract::{
     Output, PartitionLog, Position, Queue, State, StateEntry, TopicKind, TopicSpec, partition_for,
 };
 pub use error::Error;
+pub use metrics::METRICS;

@@ -5,7 +5,6 @@
 mod framing;
 pub mod kql;
 mod messages;
-mod metrics;
 pub mod questions;
 pub mod searches;
 mod status;
@@ -17,7 +16,7 @@ use std::sync::LazyLock;
 
 pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;
-pub use status::{Health, Status};
+pub use status::{Cause, Health, Status};
 
 macro_rules! codecs {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $file:literal;)*) => {

@@ -15,6 +15,35 @@ pub enum Health {
     Stopped,
 }
 
+/// Who must act before a stage goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nobody: it works.
+    Nothing,
+    /// Whoever asked for the pause.
+    Asked,
+    /// Whoever gives rights.
+    Rights,
+    /// Whoever keeps the account, its secret or its certificate.
+    Credential,
+    /// It depends: the reason says it.
+    Other,
+}
+
+impl Cause {
+    /// As a status has it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => "",
+            Self::Asked => "asked",
+            Self::Rights => "rights",
+            Self::Credential => "credential",
+            Self::Other => "other",
+        }
+    }
+}
+
 /// A stage's health for one connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -27,6 +56,9 @@ pub struct Status {
     /// Why, and who must do what.
     #[serde(default)]
     pub reason: String,
+    /// Who must act, as [`Cause::text`] has it; empty while it works.
+    #[serde(default)]
+    pub cause: String,
     /// Since when; microseconds since 1970.
     pub since: i64,
     /// Last poll or last accepted body; microseconds since 1970, 0 for never.
@@ -62,6 +94,7 @@ impl Status {
             stage: stage.to_owned(),
             state: Health::Starting,
             reason: String::new(),
+            cause: String::new(),
             since,
             last_success: 0,
             site_code: String::new(),
@@ -70,6 +103,20 @@ impl Status {
             holds: 0,
             warnings: Vec::new(),
         }
+    }
+
+    /// Goes on to `state`; whether that is news. `since` is when the state changed, whatever its
+    /// reasons were meanwhile.
+    pub fn turn(&mut self, state: Health, (cause, reason): (Cause, &str), now: i64) -> bool {
+        let is_news = self.state != state || self.reason != reason || self.cause != cause.text();
+        if self.state != state {
+            (self.state, self.since) = (state, now);
+        }
+        if is_news {
+            reason.clone_into(&mut self.reason);
+            cause.text().clone_into(&mut self.cause);
+        }
+        is_news
     }
 
     /// Notes a success; whether it is worth telling, which is when it is kept.

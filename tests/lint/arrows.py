@@ -6,13 +6,14 @@ import subprocess
 import sys
 
 CLIENTS = {"cmsync-configmgr", "cmsync-azure", "cmsync-registry"}
-BELOW_STAGES = {"cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
+BELOW_STAGES = {"cmsync-telemetry", "cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
 STAGES = {"cmsync-producer", "cmsync-transformer", "cmsync-uploader"}
 ALLOWED = {
+    "cmsync-telemetry": set(),
     "cmsync-schemas": set(),
-    "cmsync-queue": set(),
-    "cmsync-http": set(),
-    **{client: {"cmsync-http"} for client in CLIENTS},
+    "cmsync-queue": {"cmsync-telemetry"},
+    "cmsync-http": {"cmsync-telemetry"},
+    **{client: {"cmsync-http", "cmsync-telemetry"} for client in CLIENTS},
     **{stage: BELOW_STAGES for stage in STAGES},
     "cmsync-control": BELOW_STAGES,
     "cmsync-console": {"cmsync-control"},

@@ -6,4 +6,5 @@ pub mod mapping;
 mod metrics;
 mod stage;
 
+pub use metrics::METRICS;
 pub use stage::{Transformer, run};

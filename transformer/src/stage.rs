@@ -5,14 +5,14 @@ use cmsync_queue::worker::{Each, Handled, each};
 use cmsync_queue::{Error, Message, Output, Queue};
 use cmsync_schemas::tables::{Action, MemberRow, format_time};
 use cmsync_schemas::{
-    CHANGE, Clock, Control, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, LOST,
+    CHANGE, Cause, Clock, Control, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, LOST,
     RECORD_BATCH, RecordBatch, Status, topics,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::mapping::{SetAside, map, record};
-use crate::metrics::Metrics;
+use crate::metrics::{Aside, Metrics};
 
 /// Turns the changes of one connection into records.
 pub struct Transformer {
@@ -36,12 +36,12 @@ impl Transformer {
             dead_letters: topics::dead_letters(connection),
             clock,
             status,
-            metrics: Metrics::new(connection),
+            metrics: Metrics::new(),
         }
     }
 
-    fn dead_letter(&self, letter: &DeadLetter) -> Output {
-        self.metrics.dead_letters.increment(1);
+    fn dead_letter(&self, letter: &DeadLetter, why: Aside) -> Output {
+        self.metrics.dead_letters.of(why).increment(1);
         Output {
             topic: self.dead_letters.clone(),
             partition: 0,
@@ -76,7 +76,7 @@ impl Each for Transformer {
             }
             Err(error) => {
                 let letter = self.undecodable(partition, message, &error);
-                return Handled::Outputs(vec![self.dead_letter(&letter)]);
+                return Handled::Outputs(vec![self.dead_letter(&letter, Aside::Undecodable)]);
             }
         };
         let (batch, aside) = map(change, (partition, message.offset));
@@ -98,8 +98,11 @@ impl Each for Transformer {
                     payload: row(&batch, device, is_removed),
                 }
             });
-        let mut outputs: Vec<_> =
-            letters.collect::<Vec<_>>().iter().map(|l| self.dead_letter(l)).collect();
+        let mut outputs: Vec<_> = letters
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|l| self.dead_letter(l, Aside::Unmappable))
+            .collect();
         outputs.push(Output {
             topic: self.records.clone(),
             partition,
@@ -119,11 +122,9 @@ impl Each for Transformer {
 
     fn held(&mut self, partition: u32, reason: &str) {
         let now = (self.clock)();
-        self.status.send_modify(|status| {
-            status.state = Health::Stopped;
-            status.reason = format!("partition {partition} of `{}`: {reason}", self.changes);
-            status.since = now;
-        });
+        let reason = format!("partition {partition} of `{}`: {reason}", self.changes);
+        self.status
+            .send_if_modified(|status| status.turn(Health::Stopped, (Cause::Other, &reason), now));
     }
 
     fn committed(&mut self, _messages: usize) {

@@ -8,6 +8,7 @@ use cmsync_schemas::{DeadLetter, DecodeError, topics};
 
 use crate::body::{Body, Builder, Part, ROWS_STREAM};
 use crate::dead_letters::Decision;
+use crate::metrics::Aside;
 use crate::stage::Stage;
 
 /// Number of a body's part that belongs to no message: a dead letter that is replayed.
@@ -15,7 +16,7 @@ pub(crate) const REPLAYED: u64 = u64::MAX;
 
 impl Stage {
     /// Sets the only row of a body aside.
-    pub(crate) fn set_aside(&mut self, body: &Body, reason: &str, error: &str) {
+    pub(crate) fn set_aside(&mut self, body: &Body, reason: Aside, error: &str) {
         let Some(part) = body.parts.first() else {
             return;
         };
@@ -38,7 +39,7 @@ impl Stage {
                 ),
                 connection: self.connection.clone(),
                 stage: "uploader".into(),
-                reason: reason.into(),
+                reason: reason.text().into(),
                 error: error.into(),
                 run_id: run.into(),
                 seq: open.seq,
@@ -48,10 +49,18 @@ impl Stage {
                 payload,
             };
             let (collection, run) = (&letter.group_id, &letter.run_id);
-            tracing::error!(id = letter.id, collection, run, reason, error, "record set aside");
+            let why = reason.text();
+            tracing::error!(
+                id = letter.id,
+                collection,
+                run,
+                reason = why,
+                error,
+                "record set aside"
+            );
             let output = self.letters.add(&letter);
             open.letters.push(output);
-            self.metrics.dead_letters.increment(1);
+            self.metrics.dead_letters.of(reason).increment(1);
         }
         self.done(body);
     }
@@ -67,7 +76,7 @@ impl Stage {
             id: format!("{topic}/{}/{}/0", id.partition, id.offset),
             connection: self.connection.clone(),
             stage: "uploader".into(),
-            reason: "undecodable".into(),
+            reason: Aside::Undecodable.text().into(),
             error: error.to_string(),
             run_id: String::new(),
             seq: 0,
@@ -76,7 +85,7 @@ impl Stage {
             stream: String::new(),
             payload: message.value.to_vec(),
         };
-        self.metrics.dead_letters.increment(1);
+        self.metrics.dead_letters.of(Aside::Undecodable).increment(1);
         let output = self.letters.add(&letter);
         self.gather.finish(id, vec![output], String::new());
     }

@@ -39,6 +39,8 @@ pub(crate) struct Body {
     pub(crate) bytes: Bytes,
     pub(crate) parts: Vec<Part>,
     pub(crate) rows: u32,
+    /// Bytes before compression.
+    pub(crate) raw: usize,
     /// The oldest observation among its rows; microseconds since 1970.
     pub(crate) oldest: i64,
 }
@@ -113,12 +115,27 @@ impl Builder {
             bytes: bytes.into(),
             parts: full.parts,
             rows: full.rows,
+            raw: full.raw,
             oldest: full.oldest,
         }
     }
 }
 
+/// What a row's JSON has beside its columns' values.
+const MEMBER_FRAME: usize = r#"{"TimeGenerated":"","SiteCode":"","GroupId":"","ResourceId":,"Computer":"","NetbiosName":"","AssignedSite":"","Action":"","Seq":},
+"#.len();
+const COLLECTION_FRAME: usize = r#"{"TimeGenerated":"","SiteCode":"","GroupId":"","Group":"","GroupFullName":"","MemberCount":,"RunId":"","StartSeq":,"Seq":,"Instance":"","Status":""},
+"#.len();
+
 impl Body {
+    /// Bytes that Azure bills for it, estimated: it counts the values of columns as text, without
+    /// their names ("Azure Monitor Logs cost calculations and options", data size calculation).
+    pub(crate) fn billed(&self) -> u64 {
+        let is_marker = self.stream == COLLECTION_STREAM;
+        let frame = if is_marker { COLLECTION_FRAME } else { MEMBER_FRAME };
+        self.raw.saturating_sub(frame * self.rows as usize) as u64
+    }
+
     /// The rows, one by one, as JSON.
     pub(crate) fn lines(&self) -> Vec<Vec<u8>> {
         let mut raw = Vec::new();

@@ -5,16 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cmsync_azure::{Credential, Ingestion, Rule, Verdict};
+use cmsync_azure::{Credential, Ingestion, Rule, TokenError, Verdict};
 use cmsync_http::Policy;
-use cmsync_schemas::Clock;
 use cmsync_schemas::tables::COLLECTION_STREAM;
+use cmsync_schemas::{Cause, Clock};
 use tokio::time::Instant;
 
 use crate::body::{Body, test_row};
 use crate::config::Options;
-use crate::metrics::Metrics;
-use crate::rules::Rules;
+use crate::metrics::{Metrics, Posted};
+use crate::rules::{Pause, Rules};
 
 /// A body that failed this often on the service's side while others passed is treated as refused.
 const FAILURES: u32 = 10;
@@ -107,14 +107,11 @@ impl Delivery {
             attempt.count += 1;
             let verdict = match self.post(rule, body, &mut attempt).await {
                 Ok(verdict) => verdict,
-                Err(reason) => {
-                    self.rules.refused(index, &reason);
+                Err(error) => {
+                    self.rules.refused(index, no_token(&error));
                     continue;
                 }
             };
-            if verdict != Verdict::Accepted {
-                self.metrics.failed_posts.increment(1);
-            }
             let ended = match verdict {
                 Verdict::Accepted => {
                     self.accepted(index, body, &attempt);
@@ -129,9 +126,9 @@ impl Delivery {
                     Some(Outcome::CutOff)
                 }
                 Verdict::Throttled(after) => {
-                    self.metrics.throttled.increment(1);
                     self.slow_down();
-                    self.rules.throttled(index, after);
+                    let rests = self.rules.throttled(index, after);
+                    self.metrics.throttle_seconds.increment(rests.as_secs().max(1));
                     None
                 }
                 Verdict::Unavailable(error) | Verdict::Aborted(error) => {
@@ -141,7 +138,7 @@ impl Delivery {
                     Some(Outcome::Refused(error))
                 }
                 refused => {
-                    self.rules.refused(index, &reason(rule, refused));
+                    self.rules.refused(index, pause(rule, refused));
                     None
                 }
             };
@@ -175,20 +172,19 @@ impl Delivery {
         rule: &Rule,
         body: &Body,
         attempt: &mut Attempts,
-    ) -> Result<Verdict, String> {
+    ) -> Result<Verdict, TokenError> {
         loop {
-            let token = self
-                .target
-                .credential
-                .token(&self.target.audience)
-                .await
-                .map_err(|e| e.to_string())?;
+            let token = self.target.credential.token(&self.target.audience).await;
+            let token = token.inspect_err(|_| {
+                self.metrics.posts.of(Posted::NoToken).increment(1);
+            })?;
             let id = format!("{:016x}-{:04x}", (self.clock)(), attempt.count);
             let posted = self
                 .target
                 .ingestion
                 .post(rule, &token, &id, (body.stream, body.bytes.clone()))
                 .await;
+            self.metrics.posts.of(answered(&posted)).increment(1);
             if !matches!(posted, Verdict::BadToken(_))
                 || std::mem::replace(&mut attempt.renewed, true)
             {
@@ -200,8 +196,8 @@ impl Delivery {
 
     fn accepted(&self, index: usize, body: &Body, attempt: &Attempts) {
         self.rules.took(index);
-        self.metrics.bodies.increment(1);
-        self.metrics.bytes.increment(body.bytes.len() as u64);
+        self.metrics.body_bytes.record(body.bytes.len() as f64);
+        self.metrics.billed_bytes.increment(body.billed());
         self.metrics.attempts.record(f64::from(attempt.count));
         if body.stream == COLLECTION_STREAM {
             self.metrics.markers.increment(u64::from(body.rows));
@@ -256,10 +252,36 @@ impl Delivery {
     }
 }
 
-/// Why a rule rests, and who must do what.
-fn reason(rule: &Rule, verdict: Verdict) -> String {
-    let id = &rule.id;
+/// How a post was answered, as it is counted.
+fn answered(verdict: &Verdict) -> Posted {
     match verdict {
+        Verdict::Accepted => Posted::Accepted,
+        Verdict::BadBody(_) => Posted::BadBody,
+        Verdict::BadToken(_) => Posted::BadToken,
+        Verdict::RuleRefused(_) => Posted::RuleRefused,
+        Verdict::TooLarge => Posted::TooLarge,
+        Verdict::Throttled(_) => Posted::Throttled,
+        Verdict::Unavailable(_) | Verdict::Aborted(_) => Posted::Unavailable,
+        Verdict::Unexpected(_) => Posted::Unexpected,
+    }
+}
+
+/// Why nothing can be posted without a token, and who must do what.
+fn no_token(error: &TokenError) -> Pause {
+    let is_away = matches!(error, TokenError::Unavailable(_));
+    let cause = if is_away { Cause::Other } else { Cause::Credential };
+    Pause { reason: error.to_string(), cause }
+}
+
+/// Why a rule rests, and who must do what.
+fn pause(rule: &Rule, verdict: Verdict) -> Pause {
+    let id = &rule.id;
+    let cause = match &verdict {
+        Verdict::BadToken(_) => Cause::Credential,
+        Verdict::RuleRefused(_) => Cause::Rights,
+        _ => Cause::Other,
+    };
+    let reason = match verdict {
         Verdict::BadBody(error) => {
             format!("rule `{id}` refuses every row, or too many of them: {error}")
         }
@@ -273,7 +295,8 @@ fn reason(rule: &Rule, verdict: Verdict) -> String {
             format!("unexpected answer at `{}`, perhaps a proxy's: {error}", rule.endpoint)
         }
         other => format!("{other:?}"),
-    }
+    };
+    Pause { reason, cause }
 }
 
 /// What happened to a body so far.

@@ -59,7 +59,6 @@ impl Stage {
         self.rows_came(ROWS_STREAM);
         self.free_markers().await?;
         self.finish(number);
-        self.metrics.open.set(self.gather.open() as f64);
         Ok(())
     }
 

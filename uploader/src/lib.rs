@@ -17,6 +17,7 @@ mod stage;
 
 pub use config::Options;
 pub use delivery::Target;
+pub use metrics::METRICS;
 pub use stage::{Uploader, run};
 
 /// Streams and gzipped bodies of rows that show whether a rule takes rows, for `cmsync check`.

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use cmsync_queue::Error;
-use cmsync_schemas::{CONTROL, Subject, topics};
+use cmsync_schemas::{CONTROL, Cause, Subject, topics};
 use tokio::time::Instant;
 
 use crate::config::Options;
+use crate::rules::Pause;
 use crate::stage::Stage;
 
 /// What was asked for.
@@ -57,10 +58,11 @@ impl Stage {
         match hold {
             Some(_) if !was_held => {
                 let until = cmsync_schemas::tables::format_time(orders.hold_until);
-                self.say(Some(&format!(
+                let reason = format!(
                     "the workspace is over its daily cap and stores nothing until {until}: raise the \
                      cap, or wait"
-                )));
+                );
+                self.say(Some(&Pause { reason, cause: Cause::Other }));
             }
             None if was_held => self.say(None),
             _ => {}

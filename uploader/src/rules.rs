@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cmsync_azure::Rule;
 use cmsync_http::Policy;
+use cmsync_schemas::Cause;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -16,6 +17,15 @@ const SHORTEST_REST: Duration = Duration::from_millis(100);
 /// Whoever asks for less than this has no quota that must be renewed first.
 const REST_OF_A_QUOTA: Duration = Duration::from_secs(1);
 
+/// Why no rule takes anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pause {
+    /// What to say, and who must do what.
+    pub(crate) reason: String,
+    /// Who must act.
+    pub(crate) cause: Cause,
+}
+
 /// Why a rule rests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Rest {
@@ -24,7 +34,7 @@ enum Rest {
     /// It asked for time; whoever comes afterwards goes on.
     Throttled,
     /// It refuses; one body probes it after the rest, the others wait for the outcome.
-    Refused { reason: String, is_probing: bool },
+    Refused { is_probing: bool },
 }
 
 struct State {
@@ -45,7 +55,7 @@ impl State {
     }
 
     fn is_free(&self, now: Instant) -> bool {
-        self.takes_from() <= now && !matches!(self.rest, Rest::Refused { is_probing: true, .. })
+        self.takes_from() <= now && !matches!(self.rest, Rest::Refused { is_probing: true })
     }
 }
 
@@ -55,7 +65,7 @@ pub(crate) struct Rules {
     states: Mutex<Vec<State>>,
     changed: Notify,
     /// Why no rule takes anything, while none does.
-    paused: watch::Sender<Option<String>>,
+    paused: watch::Sender<Option<Pause>>,
     retry_after_max: Duration,
 }
 
@@ -87,7 +97,7 @@ impl Rules {
     }
 
     /// Why the connection is paused, if it is.
-    pub(crate) fn paused(&self) -> watch::Receiver<Option<String>> {
+    pub(crate) fn paused(&self) -> watch::Receiver<Option<Pause>> {
         self.paused.subscribe()
     }
 
@@ -112,7 +122,7 @@ impl Rules {
                     state.given += 1;
                     state.pace.leaves(now);
                     match &mut state.rest {
-                        Rest::Refused { is_probing, .. } => *is_probing = true,
+                        Rest::Refused { is_probing } => *is_probing = true,
                         Rest::No | Rest::Throttled => state.rest = Rest::No,
                     }
                     if let Some(rule) = self.rules.get(index) {
@@ -147,7 +157,7 @@ impl Rules {
     /// outcome of a probe goes on.
     pub(crate) fn undecided(&self, index: usize) {
         if let Some(state) = self.states().get_mut(index)
-            && let Rest::Refused { is_probing, .. } = &mut state.rest
+            && let Rest::Refused { is_probing } = &mut state.rest
         {
             *is_probing = false;
         }
@@ -155,13 +165,15 @@ impl Rules {
     }
 
     /// The rule asked for time: every request of it rests, and goes on more slowly where a quota is
-    /// met.
-    pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) {
+    /// met. Gives the rest.
+    pub(crate) fn throttled(&self, index: usize, asked: Option<Duration>) -> Duration {
+        let mut rests = Duration::ZERO;
         if let Some(state) = self.states().get_mut(index) {
             let rest = asked.map_or_else(
                 || state.policy.next_delay(),
                 |a| a.min(self.retry_after_max).max(SHORTEST_REST),
             );
+            rests = rest;
             let now = Instant::now();
             state.until = state.until.max(now + rest);
             if asked.is_none_or(|asked| asked >= REST_OF_A_QUOTA) {
@@ -170,26 +182,28 @@ impl Rules {
             state.rest = Rest::Throttled;
         }
         self.changed.notify_waiters();
+        rests
     }
 
     /// The rule refuses: it rests and is probed. Where all do, the connection is paused.
-    pub(crate) fn refused(&self, index: usize, reason: &str) {
+    pub(crate) fn refused(&self, index: usize, pause: Pause) {
         let mut states = self.states();
         if let Some(state) = states.get_mut(index) {
             state.until = Instant::now() + state.policy.next_delay();
-            state.rest = Rest::Refused { reason: reason.to_owned(), is_probing: false };
+            state.rest = Rest::Refused { is_probing: false };
         }
         let all_refuse = states.iter().all(|s| matches!(s.rest, Rest::Refused { .. }));
         drop(states);
         if all_refuse {
             self.paused.send_if_modified(|paused| {
-                let is_news = paused.as_deref() != Some(reason);
+                let is_news = paused.as_ref() != Some(&pause);
                 if is_news {
+                    let reason = &pause.reason;
                     tracing::error!(
                         reason,
                         "uploads are paused; probing until they are taken again"
                     );
-                    *paused = Some(reason.to_owned());
+                    *paused = Some(pause);
                 }
                 is_news
             });

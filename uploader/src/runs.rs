@@ -11,6 +11,8 @@ pub(crate) struct Open {
     /// Rows that are on their way, its marker not counted.
     rows: u32,
     has_marker: bool,
+    /// When its changes were observed, in microseconds since 1970; `None` for a part of a snapshot.
+    pub(crate) observed: Option<i64>,
     run: String,
     pub(crate) group: String,
     pub(crate) seq: i64,
@@ -61,6 +63,7 @@ impl Runs {
             id,
             rows,
             has_marker: marker.is_some(),
+            observed: (!batch.is_snapshot && rows > 0).then_some(batch.time_generated),
             run: run.clone(),
             group: batch.group_id.clone(),
             seq: batch.seq,

@@ -11,7 +11,7 @@ use cmsync_queue::worker::{Gather, Gathered};
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::tables::COLLECTION_STREAM;
 use cmsync_schemas::{
-    Clock, Control, DeadLetter, DecodeError, Health, LOST, RECORD_BATCH, Status, topics,
+    Cause, Clock, Control, DeadLetter, DecodeError, Health, LOST, RECORD_BATCH, Status, topics,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -24,13 +24,15 @@ use crate::body::{Body, Builder, ROWS_STREAM, Rows};
 use crate::config::Options;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::{Delivery, Outcome, Target};
-use crate::metrics::Metrics;
+use crate::metrics::{Aside, Metrics, Split};
 use crate::orders::Orders;
-use crate::rules::Rules;
+use crate::rules::{Pause, Rules};
 use crate::runs::Runs;
 
 /// Of several copies, the one that has this partition does what people decide.
 const DECIDING: u32 = 0;
+/// A change that took longer from the poll that saw it to its acceptance is late; microseconds.
+const IN_TIME: i64 = 300 * 1_000_000;
 /// Messages that may be open at once: their rows are in bodies, so this bounds bookkeeping.
 const MAX_OPEN: usize = 4_096;
 
@@ -119,14 +121,17 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
                 tracing::warn!("stopping with records on their way; they are sent again");
                 return Ok(());
             }
-            Some(done) = stage.on_their_way.join_next() => if let Ok((body, outcome)) = done {
-                stage.ended(body, outcome).await?;
+            Some(done) = stage.on_their_way.join_next() => {
+                stage.metrics.in_flight.decrement(1.0);
+                if let Ok((body, outcome)) = done {
+                    stage.ended(body, outcome).await?;
+                }
             },
             () = sleep_until(leaves), if leaves.is_some() => stage.flush_due(),
             found = stage.gather.next() => stage.take(found?).await?,
             Ok(()) = paused.changed() => {
                 let reason = paused.borrow_and_update().clone();
-                stage.say(reason.as_deref());
+                stage.say(reason.as_ref());
             }
             Ok(()) = control.changed() => {
                 stage.decide().await?;
@@ -267,9 +272,9 @@ impl Stage {
                 let outcome = delivery.deliver(&body).await;
                 (body, outcome)
             };
+            self.metrics.in_flight.increment(1.0);
             self.on_their_way.spawn(deliver.in_current_span());
         }
-        self.metrics.in_flight.set(self.on_their_way.len() as f64);
     }
 
     /// A body's way has ended.
@@ -281,18 +286,24 @@ impl Stage {
                 self.done(&body);
             }
             Outcome::TooLarge if body.rows > 1 => {
+                self.metrics.splits.of(Split::TooLarge).increment(1);
                 self.wire_limit = self.wire_limit.min((body.bytes.len() / 2).max(4_096));
                 let (left, right) = body.halves();
                 self.ready.splice(0..0, [left, right]);
             }
             Outcome::Refused(_) | Outcome::CutOff if body.rows > 1 => {
+                let is_refused = matches!(outcome, Outcome::Refused(_));
+                let why = if is_refused { Split::Refused } else { Split::CutOff };
+                self.metrics.splits.of(why).increment(1);
                 let (left, right) = body.halves();
                 self.ready.splice(0..0, [left, right]);
             }
-            Outcome::TooLarge | Outcome::CutOff => {
-                self.set_aside(&body, "too_large", "a single record is larger than a body may be")
-            }
-            Outcome::Refused(error) => self.set_aside(&body, "refused", &error),
+            Outcome::TooLarge | Outcome::CutOff => self.set_aside(
+                &body,
+                Aside::TooLarge,
+                "a single record is larger than a body may be",
+            ),
+            Outcome::Refused(error) => self.set_aside(&body, Aside::Refused, &error),
         }
         self.letters.settle(std::mem::take(&mut self.settled)).await?;
         self.free_markers().await
@@ -317,22 +328,22 @@ impl Stage {
     /// Finishes a message of which nothing is on its way.
     pub(crate) fn finish(&mut self, message: u64) {
         if let Some(open) = self.runs.take_finished(message) {
+            if let Some(observed) = open.observed {
+                self.metrics.changes.increment(1);
+                self.metrics.late.increment(u64::from(self.now() - observed > IN_TIME));
+            }
             self.gather.finish(open.id, open.letters, open.note);
         }
     }
 
-    pub(crate) fn say(&self, reason: Option<&str>) {
+    pub(crate) fn say(&self, pause: Option<&Pause>) {
         let now = self.now();
-        self.metrics.paused.set(if reason.is_some() { 1.0 } else { 0.0 });
-        let (state, reason) = match (&self.held, reason) {
+        let (state, why) = match (&self.held, pause) {
             // It waits for a person whatever the workspace says.
-            (Some(held), _) => (Health::Stopped, held.as_str()),
-            (None, Some(reason)) => (Health::Paused, reason),
-            (None, None) => (Health::Working, ""),
+            (Some(held), _) => (Health::Stopped, (Cause::Other, held.as_str())),
+            (None, Some(pause)) => (Health::Paused, (pause.cause, pause.reason.as_str())),
+            (None, None) => (Health::Working, (Cause::Nothing, "")),
         };
-        self.status.send_modify(|status| {
-            (status.state, status.since) = (state, now);
-            reason.clone_into(&mut status.reason);
-        });
+        self.status.send_if_modified(|status| status.turn(state, why, now));
     }
 }

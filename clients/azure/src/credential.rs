@@ -15,6 +15,7 @@ use url::Url;
 
 use crate::identity::Identity;
 use crate::managed_identity::number;
+use crate::metrics::{Asked, Metrics};
 use crate::{azure_cli, entra};
 
 /// A token is renewed this long before it ends.
@@ -83,6 +84,7 @@ pub struct Credential {
     identity: Identity,
     authority: Url,
     tokens: Mutex<HashMap<String, Kept>>,
+    metrics: Metrics,
 }
 
 /// A token, and until when it is used.
@@ -131,7 +133,7 @@ impl Credential {
     /// A credential at an authority, for example `https://login.microsoftonline.com`.
     #[must_use]
     pub fn new(client: Client, authority: Url, identity: Identity) -> Self {
-        Self { client, identity, authority, tokens: Mutex::default() }
+        Self { client, identity, authority, tokens: Mutex::default(), metrics: Metrics::new() }
     }
 
     /// A token for an audience, for example `https://monitor.azure.com`.
@@ -153,25 +155,38 @@ impl Credential {
         if let Some(kept) = kept.filter(|kept| Instant::now() < kept.until) {
             return Ok((kept.token, kept.end));
         }
-        let granted = match &self.identity {
-            Identity::FixedToken(token) => return Ok((token.read()?, after(RENEW_BEFORE))),
-            Identity::Managed(identity) => identity.ask(&self.client, audience).await?,
-            Identity::AzureCli { tenant } => azure_cli::ask(tenant.as_deref(), audience).await?,
-            Identity::Application { tenant, client, proof } => {
-                let url =
-                    crate::cloud::join(&self.authority, &format!("{tenant}/oauth2/v2.0/token"));
-                let application = entra::Application { tenant, client, proof };
-                let answer = application.ask(&self.client, &url, audience).await?;
-                application.granted(&answer)?
-            }
+        if let Identity::FixedToken(token) = &self.identity {
+            return Ok((token.read()?, after(RENEW_BEFORE)));
+        }
+        let granted = self.ask(audience).await;
+        let asked = match &granted {
+            Ok(_) => Asked::Granted,
+            Err(TokenError::Unavailable(_)) => Asked::Unavailable,
+            Err(_) => Asked::Refused,
         };
-        let kept = granted.kept();
+        self.metrics.tokens.of(asked).increment(1);
+        let kept = granted?.kept();
         let told = (kept.token.clone(), kept.end);
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(audience.to_owned(), kept);
         Ok(told)
+    }
+
+    async fn ask(&self, audience: &str) -> Result<Granted, TokenError> {
+        match &self.identity {
+            Identity::FixedToken(token) => Ok(Granted::until(token.read()?, None)),
+            Identity::Managed(identity) => identity.ask(&self.client, audience).await,
+            Identity::AzureCli { tenant } => azure_cli::ask(tenant.as_deref(), audience).await,
+            Identity::Application { tenant, client, proof } => {
+                let url =
+                    crate::cloud::join(&self.authority, &format!("{tenant}/oauth2/v2.0/token"));
+                let application = entra::Application { tenant, client, proof };
+                let answer = application.ask(&self.client, &url, audience).await?;
+                application.granted(&answer)
+            }
+        }
     }
 
     /// Whom tokens speak for, read from one for `audience`.

@@ -11,6 +11,7 @@ mod graph;
 mod identity;
 mod ingestion;
 mod managed_identity;
+mod metrics;
 mod query;
 mod resource_manager;
 
@@ -22,6 +23,7 @@ pub use graph::{Application, Graph, NewPassword, Organization, Password, Service
 pub use identity::{Identity, Proof};
 pub use ingestion::{Ingestion, Rule, Verdict};
 pub use managed_identity::ManagedIdentity;
+pub use metrics::METRICS;
 pub use query::{Query, QueryError};
 pub use resource_manager::{
     Capping, CollectionEndpoint, CollectionRule, Column, DiagnosticSetting, EndpointWanted,

@@ -72,8 +72,8 @@ pub enum Error {
         database: String,
         /// What it says, and what to do.
         detail: String,
-        /// Whether it may go by itself.
-        is_transient: bool,
+        /// Who must act, if anyone.
+        nature: Nature,
     },
     /// The answer is not what was asked for.
     #[error("{host} gave no usable answer for {class}: {detail}")]
@@ -87,18 +87,44 @@ pub enum Error {
     },
 }
 
+/// Who must act on an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nature {
+    /// Nobody: it may go by itself.
+    Transient,
+    /// Whoever keeps the account: it is not let in.
+    Credentials,
+    /// Whoever gives rights: the account may not read this.
+    Rights,
+    /// Whoever keeps the site or the configuration.
+    Lasting,
+}
+
+impl Nature {
+    /// Of what may go by itself, or lasts.
+    #[must_use]
+    pub fn passing(is_transient: bool) -> Self {
+        if is_transient { Self::Transient } else { Self::Lasting }
+    }
+}
+
 impl Error {
+    /// Who must act, if anyone.
+    #[must_use]
+    pub fn nature(&self) -> Nature {
+        match self {
+            Self::Http(error) => Nature::passing(error.is_transient()),
+            Self::Failed { .. } | Self::Answer { .. } => Nature::Transient,
+            Self::Database { nature, .. } => *nature,
+            Self::Credentials { .. } => Nature::Credentials,
+            Self::Denied { .. } => Nature::Rights,
+            Self::NoProvider { .. } | Self::Query { .. } => Nature::Lasting,
+        }
+    }
+
     /// Whether another provider, or the same one later, may answer without anyone acting.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Http(error) => error.is_transient(),
-            Self::Failed { .. } | Self::Answer { .. } => true,
-            Self::Database { is_transient, .. } => *is_transient,
-            Self::Credentials { .. }
-            | Self::Denied { .. }
-            | Self::NoProvider { .. }
-            | Self::Query { .. } => false,
-        }
+        self.nature() == Nature::Transient
     }
 }

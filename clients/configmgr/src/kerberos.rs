@@ -64,6 +64,23 @@ impl Authenticate for Kerberos {
     }
 }
 
+/// How long the ticket of `principal` lasts still. Waits, as the library may ask the realm's servers.
+///
+/// # Errors
+/// When there is no ticket, with what to do.
+pub fn ticket_lasts(principal: &str) -> Result<std::time::Duration, String> {
+    let told = |error: libgssapi::error::Error| remedy(&error.to_string(), "HTTP/<server>");
+    credential(principal).and_then(|credential| credential.lifetime()).map_err(told)
+}
+
+fn credential(principal: &str) -> Result<Cred, libgssapi::error::Error> {
+    let name = Name::new(principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL))?;
+    let mut mechanisms = OidSet::new();
+    mechanisms.add(GSS_MECH_KRB5)?;
+    mechanisms.add(GSS_MECH_SPNEGO)?;
+    Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms))
+}
+
 /// A token for one request to `host`.
 fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
     let is_address = host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[');
@@ -71,16 +88,11 @@ fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
         return Err("Kerberos needs the server's full name instead of its address".into());
     }
     let told = |error: libgssapi::error::Error| remedy(&error.to_string(), "HTTP/<server>");
-    let name = Name::new(principal.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL)).map_err(told)?;
-    let mut mechanisms = OidSet::new();
-    mechanisms.add(GSS_MECH_KRB5).map_err(told)?;
-    mechanisms.add(GSS_MECH_SPNEGO).map_err(told)?;
-    let credential = Cred::acquire(Some(&name), None, CredUsage::Initiate, Some(&mechanisms));
+    let credential = credential(principal).map_err(told)?;
     let service = format!("HTTP@{host}");
     let service = Name::new(service.as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE)).map_err(told)?;
     let flags = CtxFlags::GSS_C_MUTUAL_FLAG;
-    let mut context =
-        ClientCtx::new(Some(credential.map_err(told)?), service, flags, Some(GSS_MECH_SPNEGO));
+    let mut context = ClientCtx::new(Some(credential), service, flags, Some(GSS_MECH_SPNEGO));
     match context.step(None, None).map_err(told)? {
         Some(token) => Ok(token.to_vec()),
         None => Err("the library gave no token".into()),

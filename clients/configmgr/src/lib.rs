@@ -22,9 +22,9 @@ mod track;
 
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
-pub use error::Error;
+pub use error::{Error, Nature};
 #[cfg(feature = "kerberos")]
-pub use kerberos::Kerberos;
+pub use kerberos::{Kerberos, ticket_lasts};
 pub use load::Limits;
 pub use pass::{PassSink, Passes};
 pub use selection::{Selection, Selector, is_collection_id};

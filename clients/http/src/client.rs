@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use metrics::{Counter, Histogram};
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use url::Url;
 
 use crate::backoff::{Policy, retry_after};
 use crate::error::{Error, is_transient_status};
+use crate::metrics::{Metrics, Status};
 
 /// Attempts of [`Client::send_repeating`]; with its delays, about half a minute.
 const ATTEMPTS: u32 = 5;
@@ -82,9 +82,7 @@ impl Answer {
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
-    requests: Counter,
-    failures: Counter,
-    seconds: Histogram,
+    metrics: Arc<Metrics>,
     /// Seconds that this machine's clock is ahead of the server's, from its last answer.
     skew: Arc<Mutex<Option<i64>>>,
 }
@@ -119,13 +117,7 @@ impl Client {
             builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(|e| fail("ca_file", e.to_string()))?;
-        Ok(Self {
-            http,
-            requests: metrics::counter!("cmsync_http_requests_total", "target" => target),
-            failures: metrics::counter!("cmsync_http_failures_total", "target" => target),
-            seconds: metrics::histogram!("cmsync_http_request_seconds", "target" => target),
-            skew: Arc::default(),
-        })
+        Ok(Self { http, metrics: Arc::new(Metrics::new(target)), skew: Arc::default() })
     }
 
     /// Starts a request.
@@ -142,16 +134,11 @@ impl Client {
         let request = request.map_err(|e| Error::from_reqwest("request", &e))?;
         let host = host_of(request.url());
         let started = Instant::now();
-        self.requests.increment(1);
         let outcome = http.execute(request).await;
-        self.seconds.record(started.elapsed());
-        let response = outcome.map_err(|e| {
-            self.failures.increment(1);
-            Error::from_reqwest(&host, &e)
-        })?;
-        if !response.status().is_success() {
-            self.failures.increment(1);
-        }
+        self.metrics.seconds.record(started.elapsed());
+        let status = outcome.as_ref().map_or(Status::None, |answer| answer.status().into());
+        self.metrics.requests.of(status).increment(1);
+        let response = outcome.map_err(|e| Error::from_reqwest(&host, &e))?;
         self.note_time(response.headers());
         Ok(response)
     }

@@ -7,10 +7,12 @@
 mod backoff;
 mod client;
 mod error;
+mod metrics;
 mod secret;
 
 pub use backoff::{Policy, retry_after};
 pub use client::{Answer, Client, Settings, excerpt};
 pub use error::Error;
+pub use metrics::METRICS;
 pub use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 pub use secret::Secret;

@@ -102,6 +102,9 @@ pub struct Report {
     pub heartbeats: Option<Heartbeats>,
     /// Whether every row of the large test body is there.
     pub large_body_seen: bool,
+    /// When the newest marker was observed that the workspace shows of this installation;
+    /// microseconds since 1970.
+    pub newest_marker: Option<i64>,
     /// Until when the workspace stores nothing; microseconds since 1970.
     pub over_quota_until: Option<i64>,
 }
@@ -128,6 +131,7 @@ impl Report {
             findings: Vec::new(),
             heartbeats: None,
             large_body_seen: false,
+            newest_marker: None,
             over_quota_until: None,
         }
     }
@@ -148,7 +152,9 @@ impl Report {
             row.get(at).and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let time = |text: String| text.parse::<jiff::Timestamp>().ok();
-        let first = rows.iter().find(|row| text(row, 0) == own).and_then(|row| time(text(row, 1)));
+        let ours = rows.iter().find(|row| text(row, 0) == own);
+        let first = ours.and_then(|row| time(text(row, 1)));
+        self.newest_marker = ours.and_then(|row| time(text(row, 2))).map(|at| at.as_microsecond());
         for row in rows.iter().filter(|row| text(row, 0) != own) {
             let last = time(text(row, 2));
             if first.is_none() || last > first {

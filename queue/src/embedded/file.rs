@@ -45,7 +45,7 @@ impl RedbStore {
     /// [`Error::Locked`], [`Error::Damaged`], [`Error::Format`], or when the directory cannot be used.
     pub fn open(directory: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(directory).map_err(|e| Error::storage("create", e))?;
-        let path = directory.join("queue.redb");
+        let path = super::path_in(directory);
         let database = open_database(&path)?;
         check_format(&path, &database)?;
         Ok(Self { path, database: RwLock::new(Some(database)) })

@@ -18,7 +18,7 @@
 
 mod file;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use file::RedbStore;
@@ -28,6 +28,12 @@ use crate::local::LocalQueue;
 
 /// The embedded queue.
 pub type EmbeddedQueue = LocalQueue<RedbStore>;
+
+/// The queue's file in `directory`.
+#[must_use]
+pub fn path_in(directory: &Path) -> PathBuf {
+    directory.join("queue.redb")
+}
 
 /// Opens the queue in `directory`, which is made if it is missing. Must be called inside a tokio
 /// runtime.

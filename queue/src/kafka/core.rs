@@ -205,9 +205,6 @@ impl Core {
         }
         let at = Instant::now();
         let logs = self.ask_log(spec, group)?;
-        let lag: u64 = logs.iter().map(|log| log.waiting).sum();
-        let labels = [("group", group.to_owned()), ("topic", spec.name.clone())];
-        metrics::gauge!("cmsync_queue_lag_messages", &labels).set(lag as f64);
         lock(&self.logs).insert(key, Told { at, logs: logs.clone(), is_old: false });
         Ok(logs)
     }

@@ -2,6 +2,7 @@
 //! its stage was told of. The thread that polls, the inbox and the way to commit share it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use tokio::sync::{Notify, watch};
 
 use super::client::{as_i32, at, lock, offsets};
 use super::holdings::{Owned, Queued, Standing, State};
+use super::metrics::Metrics;
 use super::writer::Writer;
 use crate::{Commit, Error, Event, Message, Position, TopicKind};
 
@@ -43,6 +45,9 @@ pub(super) struct Member {
     pub(super) left: watch::Sender<bool>,
     /// A commit ended, or the stage took something.
     settled: Condvar,
+    pub(super) metrics: Metrics,
+    /// Partitions that the metrics know of.
+    counted: AtomicUsize,
 }
 
 impl Member {
@@ -61,6 +66,8 @@ impl Member {
             news: Notify::new(),
             left: watch::Sender::new(false),
             settled: Condvar::new(),
+            metrics: Metrics::new(group),
+            counted: AtomicUsize::new(0),
         }
     }
 
@@ -88,13 +95,14 @@ impl Member {
     /// Nothing more comes.
     pub(super) fn end(&self) {
         self.lock().has_ended = true;
+        self.count(0);
         self.news.notify_waiters();
         self.news.notify_one();
     }
 
     fn count(&self, owned: usize) {
-        let labels = [("group", self.group.clone()), ("topic", self.topic.clone())];
-        metrics::gauge!("cmsync_queue_owned_partitions", &labels).set(owned as f64);
+        let before = self.counted.swap(owned, Ordering::Relaxed);
+        self.metrics.owned.increment(owned as f64 - before as f64);
     }
 
     // What the polling thread says.
@@ -177,8 +185,7 @@ impl Member {
         let started = Instant::now();
         let waited = self.settled.wait_timeout_while(state, patience, is_open);
         (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        metrics::histogram!("cmsync_queue_revocation_seconds", "group" => self.group.clone())
-            .record(started.elapsed());
+        self.metrics.revocation_seconds.record(started.elapsed());
         for partition in partitions {
             state.owned.remove(partition);
             state.writers.remove(partition);

@@ -13,6 +13,7 @@ mod groups;
 mod growth;
 mod holdings;
 mod member;
+mod metrics;
 mod options;
 mod outbox;
 mod parting;
@@ -34,6 +35,7 @@ use async_trait::async_trait;
 use rdkafka::producer::FutureProducer;
 use tokio::sync::watch;
 
+pub use metrics::METRICS;
 pub use options::{GroupProtocol, KafkaOptions, Readers, Token, TokenSource};
 
 use self::client::{Clients, Link, lock};

@@ -251,14 +251,9 @@ impl Reader {
         &self,
         (topic, partitions): (&str, u32),
         partition: u32,
-        mut progress: impl FnMut(u64),
+        mut progress: impl FnMut(),
     ) -> Result<BTreeMap<Bytes, Bytes>, Error> {
-        let mut count = 0;
-        let told = |_: u32| {
-            count += 1;
-            progress(count);
-        };
-        let tables = self.latest((topic, partitions), Some(partition), told)?;
+        let tables = self.latest((topic, partitions), Some(partition), |_| progress())?;
         Ok(tables.into_iter().map(|((_, key), value)| (key, value)).collect())
     }
 

@@ -16,12 +16,10 @@ const REST: Duration = Duration::from_secs(1);
 pub(super) fn restore(core: &Core, member: &Member, (partition, epoch): (u32, u64)) {
     let id = core.clients.name(&format!("{}-{partition}", member.group));
     let topic = (member.topic.as_str(), member.partitions);
-    let labels = [("topic", member.topic.clone()), ("partition", partition.to_string())];
-    let progress = metrics::gauge!("cmsync_queue_restored_messages", &labels);
     while member.holds(partition, epoch) && !core.is_closed() && !member.is_stopping() {
         let outcome = Writer::open(&core.clients, &id).and_then(|writer| {
             let entries =
-                core.reader.table(topic, partition, |count| progress.set(count as f64))?;
+                core.reader.table(topic, partition, || member.metrics.restored.increment(1))?;
             let positions = core.reader.positions(&core.clients.name(&member.group), topic)?;
             Ok((writer, positions.get(partition as usize).cloned().flatten(), entries))
         });

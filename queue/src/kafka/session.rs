@@ -258,8 +258,7 @@ impl Poller {
                     }
                     _ => tracing::debug!(%error, group, topic, "a poll failed"),
                 }
-                metrics::counter!("cmsync_queue_poll_failures_total", "group" => self.member.group.clone())
-                    .increment(1);
+                self.member.metrics.poll_failures.increment(1);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A transactional producer: outputs, positions and state become durable together, or not at all.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::ConsumerGroupMetadata;
@@ -11,6 +11,7 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use super::client::{Clients, Link, PATIENCE, as_i32};
 use super::parting::Parting;
 use crate::local::{CrashPoint, Faults};
+use crate::metrics::Metrics;
 use crate::{Error, Output};
 
 /// How a transaction ended.
@@ -35,6 +36,7 @@ pub(super) struct Writer {
     producer: Parting<FutureProducer<Link>>,
     /// One transaction at a time.
     turn: tokio::sync::Mutex<()>,
+    metrics: Metrics,
 }
 
 /// Positions that go along, with the generation of the group that they are valid in.
@@ -49,7 +51,13 @@ impl Writer {
             Ok(()) => {
                 let patience = clients.options.transaction_timeout;
                 let (clients, turn) = (clients.clone(), tokio::sync::Mutex::default());
-                Ok(Self { clients, patience, producer: Parting::new(producer), turn })
+                Ok(Self {
+                    clients,
+                    patience,
+                    producer: Parting::new(producer),
+                    turn,
+                    metrics: Metrics::new(),
+                })
             }
             Err(error) => Err(clients.failed("register a transactional id with", &error)),
         }
@@ -63,7 +71,10 @@ impl Writer {
         faults: &Faults,
     ) -> Ended {
         let _turn = self.turn.lock().await;
-        match self.transact(outputs, offsets, faults).await {
+        let started = Instant::now();
+        let ended = self.transact(outputs, offsets, faults).await;
+        self.metrics.commit_seconds.record(started.elapsed());
+        match ended {
             Ok(Some(offsets)) => Ended::Done(offsets),
             Ok(None) => Ended::Crashed,
             Err(failed) => self.give_up(failed).await,

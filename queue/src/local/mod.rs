@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 pub use faults::{CrashPoint, Faults};
 pub use store::{Batch, Extent, Store, Stored, StoredTopic};
 
+use crate::metrics::Metrics;
 use crate::{
     Commit, Committed, Committer, Error, Events, Message, Output, PartitionLog, Queue, State,
     TopicKind, TopicSpec,
@@ -51,6 +52,7 @@ impl<S: Store> LocalQueue<S> {
             requests: inbox,
             trouble,
             faults: Arc::clone(&faults),
+            metrics: Metrics::new(),
         };
         tokio::spawn(writer.run());
         Ok(Self { store, catalog, requests, trouble: troubled, faults })

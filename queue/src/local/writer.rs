@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -16,6 +16,7 @@ use super::faults::{CrashPoint, Faults};
 use super::store::{Batch, Store, StoredTopic, TopicPartition};
 use crate::contract::size;
 use crate::limits::{check, fits, wanted};
+use crate::metrics::Metrics;
 use crate::{Commit, Committed, Error, MAX_COMMIT_BYTES, TopicKind, TopicSpec};
 
 /// Most requests that share one batch.
@@ -51,6 +52,7 @@ pub(crate) struct Writer<S> {
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) trouble: watch::Sender<Option<String>>,
     pub(crate) faults: Arc<Faults>,
+    pub(crate) metrics: Metrics,
 }
 
 /// A batch in the making.
@@ -131,6 +133,7 @@ impl<S: Store> Writer<S> {
         }
         let batch = Arc::new(draft.batch);
         let mut rest = Duration::from_millis(10);
+        let started = Instant::now();
         let extents = loop {
             let (store, work) = (Arc::clone(&self.store), Arc::clone(&batch));
             let applied = tokio::task::spawn_blocking(move || {
@@ -152,6 +155,7 @@ impl<S: Store> Writer<S> {
                 }
             }
         };
+        self.metrics.commit_seconds.record(started.elapsed());
         self.trouble.send_if_modified(|t| t.take().is_some());
         if self.faults.crashes(CrashPoint::AfterApply) {
             return false;

@@ -2,7 +2,6 @@
 //! producer says, within what Azure lets one write.
 
 mod budget;
-mod metrics;
 mod plan;
 mod writer;
 

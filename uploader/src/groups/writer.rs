@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_azure::AzureError;
+use cmsync_azure::{AzureError, TokenError};
 use cmsync_http::Policy;
 use cmsync_queue::worker::while_owner;
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::searches::{all_groups, searches};
-use cmsync_schemas::{Clock, GROUP, Health, Status, Subject, topics};
+use cmsync_schemas::{Cause, Clock, GROUP, Health, Status, Subject, topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::budget::Budget;
-use super::metrics::Metrics;
 use super::plan::{Planner, Present, Write};
 use super::{GroupOptions, Target, saved};
+use crate::metrics::Metrics;
 
 /// How often the workspace is asked what it has, so that what somebody deleted comes back.
 const LOOK_AGAIN: Duration = Duration::from_secs(3_600);
@@ -201,7 +201,7 @@ impl Stage {
         let mut writes = self.plan().await?;
         self.rest = SHORTEST.max(started.elapsed() * SHARE);
         if writes.is_empty() {
-            self.say(Health::Working, "");
+            self.say(Health::Working, (Cause::Nothing, ""));
             return Ok(None);
         }
         // Looking costs more than writing, so several are written between two looks.
@@ -250,7 +250,7 @@ impl Stage {
         if !self.is_off || present.has_other_site {
             planner.want(saved(all_groups(show)), may_go);
         }
-        let (mut groups, mut unreadable) = (0_u32, 0_u32);
+        let mut unreadable = 0_u32;
         for entry in self.writer.queue.scan(&self.topic).await? {
             let Ok(group) = GROUP.decode(&entry?.1) else {
                 unreadable += 1;
@@ -259,7 +259,6 @@ impl Stage {
             if self.is_off {
                 continue;
             }
-            groups += 1;
             for search in searches(&group, show) {
                 self.seen.insert(search.id.clone());
                 planner.want(saved(search), may_go);
@@ -276,8 +275,7 @@ impl Stage {
         if unreadable > 0 {
             self.warnings.push(format!("{unreadable} groups were written by a newer version"));
         }
-        self.metrics.groups.set(f64::from(groups));
-        self.metrics.behind.set(differing as f64);
+        self.metrics.groups_behind.set(differing as f64);
         let beyond_held = differing - writes.len().min(differing);
         let due = self.due(writes, unreadable > 0);
         // What is too early, or was refused for itself, is not waited for.
@@ -324,16 +322,16 @@ impl Stage {
             self.unwanted_since.remove(id);
         }
         self.policy.reset();
-        self.metrics.writes.increment(1);
+        self.metrics.group_writes.increment(1);
         let now = (self.writer.clock)();
         self.writer.status.send_if_modified(|status| status.note_success(now));
-        self.say(Health::Working, "");
+        self.say(Health::Working, (Cause::Nothing, ""));
     }
 
     /// One search is refused: the others go on.
     fn postpone(&mut self, id: &str, why: String) {
         tracing::warn!(search = id, why, "a computer group is refused");
-        self.metrics.failures.increment(1);
+        self.metrics.group_failures.increment(1);
         let (first, longest) = self.writer.rests;
         let fresh = || (Instant::now(), Policy::new(first, longest), String::new());
         let (at, policy, reason) = self.refused.entry(id.to_owned()).or_insert_with(fresh);
@@ -343,7 +341,7 @@ impl Stage {
 
     /// Nothing can be written now: how long to rest.
     fn failed(&mut self, error: &AzureError) -> Duration {
-        self.metrics.failures.increment(1);
+        self.metrics.group_failures.increment(1);
         let rest = match error {
             AzureError::Throttled(asked) => (*asked).max(SHORTEST),
             _ => self.policy.next_delay(),
@@ -352,22 +350,27 @@ impl Stage {
         if !error.is_transient() {
             self.present = None;
         }
-        self.say(Health::Paused, &format!("computer groups: {error}"));
+        self.say(Health::Paused, (cause(error), &format!("computer groups: {error}")));
         rest
     }
 
-    fn say(&self, state: Health, reason: &str) {
+    fn say(&self, state: Health, why: (Cause, &str)) {
         let now = (self.writer.clock)();
         self.writer.status.send_if_modified(|status| {
-            let is_news = status.state != state
-                || status.reason != reason
-                || status.warnings != self.warnings;
-            if status.state != state {
-                (status.state, status.since) = (state, now);
-            }
-            reason.clone_into(&mut status.reason);
+            let is_news = status.warnings != self.warnings;
             status.warnings.clone_from(&self.warnings);
-            is_news
+            status.turn(state, why, now) || is_news
         });
+    }
+}
+
+/// Who must act on a failure.
+fn cause(error: &AzureError) -> Cause {
+    match error {
+        AzureError::Token(TokenError::Unavailable(_)) => Cause::Other,
+        AzureError::Token(_) => Cause::Credential,
+        AzureError::Refused(refusal) if refusal.status == 401 => Cause::Credential,
+        AzureError::Refused(refusal) if refusal.status == 403 => Cause::Rights,
+        _ => Cause::Other,
     }
 }

@@ -9,6 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::compat::{Compat, TokioAsyncWriteCompatExt as _};
 
+use crate::Nature;
+
 use super::browser::{self, BROWSER_PORT};
 use super::failure::{Failure, failure};
 use super::settings::{Encryption, Port, SqlLogin, SqlSettings};
@@ -39,7 +41,7 @@ pub(super) async fn connect(
         let socket = timeout(settings.connect_timeout, dial(&place)).await;
         let unreachable = |error: &dyn std::fmt::Display| Failure {
             text: format!("{}:{} cannot be reached: {error}", place.0, place.1),
-            is_transient: true,
+            nature: Nature::Transient,
         };
         let socket = match socket {
             Ok(Ok(socket)) => socket,
@@ -54,7 +56,7 @@ pub(super) async fn connect(
         }
     }
     let text = format!("{} sends readers from one server to the other", settings.server);
-    Err(Failure { text, is_transient: true })
+    Err(Failure { text, nature: Nature::Transient })
 }
 
 /// Kerberos may wait for the realm's servers, and the library does so on the spot: it waits on a thread
@@ -76,7 +78,7 @@ async fn listener(settings: &SqlSettings) -> Result<Place, Failure> {
         Some(Port::Number(port)) => *port,
         Some(Port::Instance(instance)) => browser::port(&settings.server, BROWSER_PORT, instance)
             .await
-            .map_err(|text| Failure { text, is_transient: true })?,
+            .map_err(|text| Failure { text, nature: Nature::Transient })?,
     };
     Ok((settings.server.clone(), port))
 }
@@ -100,7 +102,7 @@ async fn dial((host, port): &(String, u16)) -> io::Result<TcpStream> {
 }
 
 fn config(settings: &SqlSettings, (host, port): &(String, u16)) -> Result<Config, Failure> {
-    let told = |text: String| Failure { text, is_transient: false };
+    let told = |text: String| Failure { text, nature: Nature::Lasting };
     let mut config = Config::new();
     config.host(host);
     config.port(*port);

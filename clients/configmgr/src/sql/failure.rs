@@ -2,40 +2,41 @@
 
 use tiberius::error::Error;
 
+use crate::Nature;
+
 /// A failed connection or query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) text: String,
-    /// Whether it may go by itself.
-    pub(super) is_transient: bool,
+    pub(super) nature: Nature,
 }
 
-/// What to do about an error of the server, by its number in `sys.messages`, and whether it may go by
-/// itself.
-fn known(number: u32) -> Option<(&'static str, bool)> {
+/// What to do about an error of the server, by its number in `sys.messages`, and who must act.
+fn known(number: u32) -> Option<(&'static str, Nature)> {
+    use Nature::{Credentials, Lasting, Rights, Transient};
     Some(match number {
         18_456 | 18_470 => {
-            ("check the login's name and password, or that the account has one", false)
+            ("check the login's name and password, or that the account has one", Credentials)
         }
-        18_452 => ("the account must have a login here, and its domain be trusted", false),
+        18_452 => ("the account must have a login here, and its domain be trusted", Credentials),
         4_060 | 916 => (
             "check `database`, and that the login has a user in it with the role db_datareader",
-            false,
+            Rights,
         ),
         229 | 230 => (
             "the role db_datareader is enough: ALTER ROLE db_datareader ADD MEMBER [the account]",
-            false,
+            Rights,
         ),
-        208 => ("is this the site database, CM_<site code>?", false),
-        207 => ("this version of the site has another column", false),
-        978 => ("it is a secondary replica: set `read_only = true`", false),
+        208 => ("is this the site database, CM_<site code>?", Lasting),
+        207 => ("this version of the site has another column", Lasting),
+        978 => ("it is a secondary replica: set `read_only = true`", Lasting),
         // Restoring, recovering, single user, not yet on this replica, moving to another.
         921 | 922 | 924 | 927 | 976 | 979 | 982 | 983 | 988 | 6_005 => {
-            ("it is asked again until it is there", true)
+            ("it is asked again until it is there", Transient)
         }
         // A deadlock's victim, a lock that is not given, a snapshot that is gone.
-        1_205 | 1_222 | 3_960 | 3_961 | 3_966 => ("it is read again", true),
-        SNAPSHOTS_ARE_OFF => ("snapshot isolation was switched off: it is read without", true),
+        1_205 | 1_222 | 3_960 | 3_961 | 3_966 => ("it is read again", Transient),
+        SNAPSHOTS_ARE_OFF => ("snapshot isolation was switched off: it is read without", Transient),
         _ => return None,
     })
 }
@@ -51,34 +52,35 @@ pub(super) fn failure(error: &Error) -> Failure {
         Error::Server(token) => {
             let (code, message) = (token.code(), token.message());
             match known(code) {
-                Some((remedy, is_transient)) => {
-                    Failure { text: format!("{message} ({code}); {remedy}"), is_transient }
+                Some((remedy, nature)) => {
+                    Failure { text: format!("{message} ({code}); {remedy}"), nature }
                 }
                 None => Failure {
                     text: format!("{message} ({code})"),
-                    is_transient: token.class() >= FATAL,
+                    nature: Nature::passing(token.class() >= FATAL),
                 },
             }
         }
         Error::Io { message, .. } => {
             let is_certificate = message.contains("certificate");
             let text = if is_certificate { untrusted(message) } else { message.clone() };
-            Failure { text, is_transient: !is_certificate }
+            Failure { text, nature: Nature::passing(!is_certificate) }
         }
-        Error::Tls(message) => Failure { text: untrusted(message), is_transient: false },
+        Error::Tls(message) => Failure { text: untrusted(message), nature: Nature::Lasting },
         Error::Protocol(message) if message.contains("ncrypt") => Failure {
             text: format!("{message}; the server has no TLS that this client may use"),
-            is_transient: false,
+            nature: Nature::Lasting,
         },
         Error::Conversion(_) | Error::Encoding(_) | Error::Utf8 | Error::Utf16 => {
-            Failure { text: error.to_string(), is_transient: false }
+            Failure { text: error.to_string(), nature: Nature::Lasting }
         }
         #[cfg(feature = "kerberos")]
         Error::Gssapi(message) => {
             let text = crate::kerberos::remedy(message, "MSSQLSvc/<server>:<port>");
-            Failure { text, is_transient: message.contains("contact any KDC") }
+            let is_away = message.contains("contact any KDC");
+            Failure { text, nature: if is_away { Nature::Transient } else { Nature::Credentials } }
         }
-        other => Failure { text: other.to_string(), is_transient: true },
+        other => Failure { text: other.to_string(), nature: Nature::Transient },
     }
 }
 

@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::pool::{Isolation, Pool};
 pub use self::settings::{Encryption, Port, SqlLogin, SqlSettings};
-use crate::error::Error;
+use crate::error::{Error, Nature};
 use crate::site::{
     Collection, CollectionsSink, DeviceRow, DeviceScope, Hierarchy, Site, full_name,
 };
@@ -112,11 +112,13 @@ impl SqlSite {
         if self.pool.moves() == self.listed_at.load(Ordering::Relaxed) {
             return Ok(());
         }
-        Err(self.pool.error("another replica answers now: it is read again".to_owned(), true))
+        Err(self
+            .pool
+            .error("another replica answers now: it is read again".to_owned(), Nature::Transient))
     }
 
     fn answer(&self, detail: impl Into<String>) -> Error {
-        self.pool.error(detail.into(), false)
+        self.pool.error(detail.into(), Nature::Lasting)
     }
 
     /// Every row of a query, each turned into what `convert` makes of it.

@@ -13,7 +13,7 @@ use tokio_stream::StreamExt as _;
 use super::connect::{Place, Session, connect};
 use super::failure::{Failure, SNAPSHOTS_ARE_OFF, failure};
 use super::settings::SqlSettings;
-use crate::error::Error;
+use crate::error::{Error, Nature};
 use crate::load::Load;
 use crate::site::Site;
 
@@ -90,7 +90,7 @@ impl Pool {
         let database = finder.database().await?.ok_or_else(|| {
             let text = "the administration service does not say where it is: give `server` and \
                         `database`";
-            self.error(text.into(), false)
+            self.error(text.into(), Nature::Lasting)
         })?;
         let settings = Arc::new(self.given.with(database));
         tracing::info!(server = settings.server, database = settings.database, "site database");
@@ -126,7 +126,7 @@ impl Pool {
     /// A new connection, to where the others are; where that place is gone, to another for all.
     async fn connect(&self) -> Result<(Session, Place), Error> {
         let _opening = self.opening.lock().await;
-        let told = |failure: Failure| self.error(failure.text, failure.is_transient);
+        let told = |failure: Failure| self.error(failure.text, failure.nature);
         let settings = self.locate().await?;
         let known = self.idle().place.clone();
         if known.is_some()
@@ -161,10 +161,10 @@ impl Pool {
         self.load.waited()
     }
 
-    pub(super) fn error(&self, detail: String, is_transient: bool) -> Error {
+    pub(super) fn error(&self, detail: String, nature: Nature) -> Error {
         let settings = self.settings();
         let SqlSettings { server, database, .. } = settings.as_ref();
-        Error::Database { server: server.clone(), database: database.clone(), detail, is_transient }
+        Error::Database { server: server.clone(), database: database.clone(), detail, nature }
     }
 
     /// Asks a query and gives each row as it comes. A connection that failed is not used again.
@@ -174,8 +174,11 @@ impl Pool {
         parameters: &[&dyn ToSql],
         on_row: OnRow<'_>,
     ) -> Result<(), Error> {
-        let _permit =
-            self.permits.acquire().await.map_err(|_| self.error("stopped".into(), true))?;
+        let _permit = self
+            .permits
+            .acquire()
+            .await
+            .map_err(|_| self.error("stopped".into(), Nature::Transient))?;
         self.load.request().await;
         let idle = self.take_idle();
         let is_used = idle.is_some();
@@ -201,8 +204,8 @@ impl Pool {
             if error.code() == Some(SNAPSHOTS_ARE_OFF) {
                 self.set_isolation(Isolation::Locks);
             }
-            let Failure { text, is_transient } = failure(&error);
-            return Err(self.error(text, is_transient));
+            let Failure { text, nature } = failure(&error);
+            return Err(self.error(text, nature));
         }
         self.put_idle(session, &place);
         Ok(())

@@ -447,18 +447,23 @@ async fn hierarchies_are_shared_among_producers_and_each_is_read_by_one() {
     let half = "on cmsync.state: 2 partitions";
     let is_shared = || ports.iter().all(|port| served(*port, "/ready").contains(half));
     cluster.rig.until(|| is_shared().then_some(())).await;
-    let polls = |port: u16, name: &str| {
-        metric(port, &format!("cmsync_producer_polls_total{{connection=\"{name}\"}}"))
+    let of = |metric_of: &str, port: u16, name: &str| {
+        metric(port, &format!("cmsync_producer_{metric_of}{{connection=\"{name}\"}}"))
     };
-    let counts = || ports.map(|port| names.iter().map(|n| polls(port, n)).collect::<Vec<_>>());
-    let before = counts();
+    let each = |metric_of: &str| {
+        ports.map(|port| names.iter().map(|n| of(metric_of, port, n)).collect::<Vec<_>>())
+    };
+    let before = each("last_poll_timestamp_seconds");
     let reads = |producer: usize| -> BTreeSet<usize> {
-        let now = counts();
-        (0..names.len()).filter(|n| now[producer][*n] > before[producer][*n] + 1.0).collect()
+        let now = each("last_poll_timestamp_seconds");
+        (0..names.len()).filter(|n| now[producer][*n] > before[producer][*n]).collect()
     };
     let all = |(one, other): &(BTreeSet<usize>, BTreeSet<usize>)| one.len() + other.len() >= 4;
     let (one, other) = cluster.rig.until(|| Some((reads(0), reads(1))).filter(all)).await;
     assert!(one.len() == 2 && one.is_disjoint(&other), "{names:?}: {one:?} {other:?}");
+    let [first, second] = each("owner");
+    let owners = first.iter().zip(&second).map(|(one, other)| one + other);
+    assert!(owners.clone().all(|owners| owners == 1.0), "{first:?} {second:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -536,16 +541,17 @@ async fn uploaders_on_one_rule_find_a_fair_share_of_its_quota() {
     cluster.until_waiting(&topics::changes("lab"), topics::TRANSFORMER, false).await;
     cluster.rig.lab.faults().quota = Some(Quota::new(20, Duration::from_secs(1)));
     let each = |name: &str| ports.iter().map(|port| metric(*port, name)).collect::<Vec<_>>();
-    let refused: f64 = each("cmsync_uploader_throttled_total").iter().sum();
+    let refused: f64 = each(r#"cmsync_uploader_posts_total{status="429"}"#).iter().sum();
     // While both have more than the rule takes.
     let taken = cluster
         .rig
         .until(|| {
-            let taken = each("cmsync_uploader_bodies_total");
+            let taken = each("cmsync_uploader_body_bytes_count");
             (taken.iter().sum::<f64>() >= 100.0).then_some(taken)
         })
         .await;
-    let refused = each("cmsync_uploader_throttled_total").iter().sum::<f64>() - refused;
+    let refused =
+        each(r#"cmsync_uploader_posts_total{status="429"}"#).iter().sum::<f64>() - refused;
     let all: f64 = taken.iter().sum();
     assert!(taken.iter().all(|share| *share >= all / 4.0), "bodies: {taken:?}");
     assert!(refused <= all, "{refused} requests were refused, {all} taken");
