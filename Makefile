@@ -6,7 +6,7 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 REGISTRY := 3.0.9
@@ -17,6 +17,8 @@ KERBEROS_TEST := krb5-kdc krb5-admin-server krb5-user
 # The same towards brokers, which the release build leaves out.
 BROKERS_TEST := libsasl2-dev libsasl2-modules-gssapi-mit
 FEATURES := --features cmsync/kafka-kerberos
+# A real Prometheus, and promtool.
+PROMETHEUS := prometheus
 
 # Installs Debian packages as root; otherwise names them.
 define packages
@@ -29,7 +31,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test deploy unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -45,7 +47,7 @@ build: headers ## Build the release binary and the lab
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
 	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
-test: lint unit kql e2e python-client ## Run every test, set-up included
+test: lint deploy unit kql e2e python-client ## Run every test, set-up included
 
 unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
@@ -55,7 +57,7 @@ unit: headers kafka ## Unit, property and contract tests
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
 e2e: build kafka registry ## The real binary against the lab
-	$(call packages,$(KERBEROS_TEST))
+	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS))
 	$(CARGO) test --locked --release -p cmsync-e2e
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done
 
@@ -65,6 +67,10 @@ python-client: build $(TOOLS)/python/.ready ## Published clients for Python agai
 	$(PYTHON) tests/clients/azure_saved_searches.py
 	$(PYTHON) tests/clients/azure_set_up.py
 	$(PYTHON) tests/clients/tds.py
+
+deploy: $(TOOLS)/python/.ready ## What deploy/ holds, by the tools of those who will read it
+	$(call packages,$(PROMETHEUS))
+	$(PYTHON) tests/prometheus/check.py
 
 kql: headers $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
 	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
+#[path = "promises/alerts.rs"]
+mod alerts;
 #[path = "promises/captures.rs"]
 mod captures;
 #[path = "promises/central_site.rs"]
@@ -39,6 +41,10 @@ mod life_of_a_group;
 mod many_sites;
 #[path = "promises/messages.rs"]
 mod messages;
+#[path = "promises/metrics.rs"]
+mod metrics;
+#[path = "promises/prometheus.rs"]
+mod prometheus;
 #[path = "promises/queue_limits.rs"]
 mod queue_limits;
 #[path = "promises/rig.rs"]

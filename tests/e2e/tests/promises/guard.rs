@@ -6,7 +6,7 @@ use cmsync_lab::world::CLIENTS;
 
 use crate::rig::{Rig, small};
 
-fn hide(rig: &Rig, count: usize) -> BTreeSet<String> {
+pub(crate) fn hide(rig: &Rig, count: usize) -> BTreeSet<String> {
     let mut world = rig.lab.world();
     let ids =
         world.collections.keys().filter(|id| id.starts_with("PS1")).take(count).cloned().collect();
