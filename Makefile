@@ -6,7 +6,7 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3 grafana-foundation-sdk==1769699379!11.6.0
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 REGISTRY := 3.0.9
@@ -31,7 +31,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test deploy unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test deploy dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -71,6 +71,10 @@ python-client: build $(TOOLS)/python/.ready ## Published clients for Python agai
 deploy: $(TOOLS)/python/.ready ## What deploy/ holds, by the tools of those who will read it
 	$(call packages,$(PROMETHEUS))
 	$(PYTHON) tests/prometheus/check.py
+	$(PYTHON) deploy/grafana/dashboards.py --check
+
+dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
+	$(PYTHON) deploy/grafana/dashboards.py
 
 kql: headers $(TOOLS)/python/.ready $(TOOLS)/node/.ready ## Every KQL text: checked by Microsoft's parser, evaluated over random rows
 	$(CARGO) run --quiet --locked -p cmsync-schemas --example kql > $(TOOLS)/kql.json

@@ -12,7 +12,9 @@ import tempfile
 
 import yaml
 
-RULES = pathlib.Path(__file__).parents[2] / "deploy/prometheus/cmsync.rules.yml"
+PROJECT = pathlib.Path(__file__).parents[2]
+RULES = PROJECT / "deploy/prometheus/cmsync.rules.yml"
+RUNBOOK = PROJECT / "docs/runbook.md"
 CONTOSO = {"connection": "contoso"}
 
 
@@ -213,6 +215,10 @@ def main():
     alerts = {rule["alert"]: rule for group in groups for rule in group["rules"] if "alert" in rule}
     if alerts.keys() != CASES.keys():
         return f"alerts and cases differ: {sorted(alerts.keys() ^ CASES.keys())}"
+    entries = re.findall(r"^## (\w+)$", RUNBOOK.read_text(), re.MULTILINE)
+    links = [rule["annotations"]["runbook"] for rule in alerts.values()]
+    if entries != list(alerts) or links != [f"docs/runbook.md#{name.lower()}" for name in entries]:
+        return f"the alerts and the entries of {RUNBOOK} differ, or their order: {list(alerts)}"
     checked = subprocess.run(["promtool", "check", "rules", "--lint=all", "--lint-fatal", RULES])
     every = [test for name, rule in alerts.items() for test in tests(rule, CASES[name])]
     with tempfile.NamedTemporaryFile("w", suffix=".yml") as file:

@@ -23,6 +23,8 @@ mod connect;
 mod connection_life;
 #[path = "promises/crashes.rs"]
 mod crashes;
+#[path = "promises/dashboards.rs"]
+mod dashboards;
 #[path = "promises/guard.rs"]
 mod guard;
 #[path = "promises/identities.rs"]

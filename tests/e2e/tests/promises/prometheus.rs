@@ -84,7 +84,6 @@ impl Prometheus {
     }
 
     /// What an expression gives now.
-    #[expect(dead_code, reason = "dashboards")]
     pub(crate) fn query(&self, expression: &str) -> Vec<Value> {
         let encoded: String = url::form_urlencoded::byte_serialize(expression.as_bytes()).collect();
         let answer = self.get(&format!("/api/v1/query?query={encoded}")).unwrap_or_default();
