@@ -23,7 +23,6 @@ struct Finding {
 }
 
 /// Checks every connection; true when all is fine.
-#[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn run(
     config: &Config,
     stages: &[StageName],
@@ -55,11 +54,40 @@ pub(crate) async fn run(
             workspace(connection, &mut note).await?;
         }
     }
+    show(&findings, as_json)
+}
+
+/// Checks what needs nobody else: the configuration has been, and the queue's directory is left.
+pub(crate) fn offline(config: &Config, as_json: bool) -> anyhow::Result<bool> {
+    let count = config.connections.len();
+    let finding = |what, is_fine, detail| Finding { connection: "-".into(), what, is_fine, detail };
+    let mut findings = vec![finding("configuration", true, format!("{count} connections"))];
+    if config.kafka.is_none() {
+        let directory = &config.queue_directory;
+        let shown = directory.display();
+        let writable = tempfile::Builder::new().prefix(".check").tempfile_in(directory);
+        findings.push(match writable {
+            Ok(_) => finding("queue", true, format!("`{shown}` can be written")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                finding("queue", true, format!("`{shown}` will be made"))
+            }
+            Err(error) => {
+                let remedy = "give the directory to the user that cmsync runs as";
+                finding("queue", false, format!("`{shown}` cannot be written: {error}; {remedy}"))
+            }
+        });
+    }
+    show(&findings, as_json)
+}
+
+/// Prints what was found; true when all is fine.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn show(findings: &[Finding], as_json: bool) -> anyhow::Result<bool> {
     let all_fine = findings.iter().all(|f| f.is_fine);
     if as_json {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
-        for Finding { connection, what, is_fine, detail } in &findings {
+        for Finding { connection, what, is_fine, detail } in findings {
             println!(
                 "{} {connection}: {what}: {detail}",
                 if *is_fine { "ok    " } else { "FAILED" }

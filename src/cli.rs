@@ -36,6 +36,9 @@ pub(crate) enum Command {
         /// Check what these stages need
         #[arg(long, value_delimiter = ',')]
         stage: Vec<StageName>,
+        /// Check the configuration and its files alone, and ask nobody
+        #[arg(long)]
+        offline: bool,
     },
     /// Set up a connection, by questions or by answers given
     Connect(Box<ConnectArgs>),
@@ -69,6 +72,14 @@ pub(crate) enum Command {
     /// The queue's topics
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Whether the running process is well: what its /ready says
+    Ready,
+    /// Gather configuration, state, metrics and recent logs in one file, without secrets
+    SupportBundle {
+        /// Where to write it [default: cmsync-support-<time>.tar.gz here]
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -88,12 +99,13 @@ impl Command {
     /// The stages whose secrets it needs; none named: all.
     pub(crate) fn stages(&self) -> &[StageName] {
         match self {
-            Self::Run { stage, .. } | Self::Check { stage } => stage,
+            Self::Run { stage, .. } | Self::Check { stage, .. } => stage,
             // They ask the queue alone.
             Self::Topics(_)
             | Self::Status
             | Self::Removals(_)
             | Self::DeadLetters(_)
+            | Self::Ready
             | Self::Collections(CollectionsCommand::Resend { .. })
             | Self::Connection(
                 ConnectionCommand::Pause { .. } | ConnectionCommand::Resume { .. },

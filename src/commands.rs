@@ -9,7 +9,7 @@ use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCo
 use crate::config::{self, Config};
 use crate::{
     check, collections, connect, connection, disconnect, groups, import, kerberos, logging, output,
-    pipeline, queue, secret, topics, verify,
+    pipeline, queue, ready, secret, support, topics, verify,
 };
 
 /// `cmsync.toml` here, else the system's.
@@ -23,16 +23,23 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     if let Command::Connect(args) = &cli.command {
         return connect::run(args, &path).await;
     }
+    if let Command::SupportBundle { output } = cli.command {
+        return support::run(&path, output).await;
+    }
     let config = config::load(&path, cli.command.stages())?;
     kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
         Command::Run { once, stage } => {
-            logging::start(config.log_format, &config.log_level);
-            return pipeline::run(config, path, once, stage).await;
+            let logging = logging::start(config.log_format, &config.log_level);
+            return pipeline::run(config, path, (once, stage), &logging).await;
         }
-        Command::Check { stage } => return check::run(&config, &stage, cli.json).await,
+        Command::Check { offline: true, .. } => return check::offline(&config, cli.json),
+        Command::Check { stage, .. } => return check::run(&config, &stage, cli.json).await,
         Command::Topics(command) => return topics::run(&config, command, cli.json).await,
-        Command::Connect(_) | Command::Completions { .. } => return Ok(true),
+        Command::Connect(_) | Command::Completions { .. } | Command::SupportBundle { .. } => {
+            return Ok(true);
+        }
+        Command::Ready => return ready::run(&config).await,
         Command::Secret(command) => {
             return secret::run(&config, &path, command, cli.json).await;
         }

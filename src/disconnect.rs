@@ -125,10 +125,10 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
     // On Kafka the copies that run do it.
     let socket = cmsync_control::local_api::ask(&config.queue_directory, &Question::Status);
     if config.kafka.is_none() && socket.await?.is_none() {
-        logging::start(config.log_format, "warn");
+        let logging = logging::start(config.log_format, "warn");
         let mut alone = config.clone();
         alone.connections.retain(|other, _| other == name);
-        pipeline::run(alone, path.to_owned(), true, Vec::new()).await?;
+        pipeline::run(alone, path.to_owned(), (true, Vec::new()), &logging).await?;
     }
     let started = Instant::now();
     loop {

@@ -23,12 +23,15 @@ mod output;
 mod pipeline;
 mod progress;
 mod queue;
+mod ready;
 mod reload;
 mod revision;
 mod secret;
 mod status_board;
 mod supervisor;
+mod support;
 mod topics;
+mod traces;
 mod verify;
 
 use std::process::ExitCode;

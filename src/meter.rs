@@ -11,6 +11,7 @@ use cmsync_queue::{Error, Queue};
 use cmsync_schemas::{CHANGE, Clock, RECORD_BATCH, topics};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::metrics::{Metrics, ProcessMetrics, WaitsFor};
 use crate::queue::Trouble;
@@ -85,13 +86,19 @@ impl Meter {
     }
 }
 
-/// Measures the queue itself until `stop`.
-pub(crate) async fn keep_queue(
-    file: Option<PathBuf>,
-    trouble: Option<Trouble>,
-    max_backlog: u64,
-    stop: CancellationToken,
-) {
+/// What is measured of the process.
+pub(crate) struct Sources {
+    /// The queue's file, where it is in one.
+    pub(crate) file: Option<PathBuf>,
+    /// Why it cannot be written, if it cannot.
+    pub(crate) trouble: Option<Trouble>,
+    /// Lines of the log that nobody took in time.
+    pub(crate) dropped: ErrorCounter,
+}
+
+/// Measures the queue itself and the log until `stop`.
+pub(crate) async fn keep_process(sources: Sources, max_backlog: u64, stop: CancellationToken) {
+    let Sources { file, trouble, dropped } = sources;
     let metrics = ProcessMetrics::new();
     metrics.max_backlog.set(max_backlog as f64);
     let mut next = Instant::now();
@@ -100,6 +107,7 @@ pub(crate) async fn keep_queue(
         metrics.file_bytes.set(size.map_or(0, |size| size.len()) as f64);
         let is_troubled = trouble.as_ref().is_some_and(|trouble| trouble.borrow().is_some());
         metrics.writable.set(if is_troubled { 0.0 } else { 1.0 });
+        metrics.log_lines_dropped.absolute(dropped.dropped_lines() as u64);
         next += LOOK;
         tokio::select! {
             () = stop.cancelled() => return,

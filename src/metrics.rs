@@ -82,6 +82,8 @@ mod process {
         file_bytes: Gauge = "cmsync_queue_file_bytes";
         /// 1 while the queue can be written.
         writable: Gauge = "cmsync_queue_writable";
+        /// Lines of the log that were dropped because nobody took them in time.
+        log_lines_dropped: Counter = "cmsync_log_lines_dropped_total";
         /// 1 while the configuration file as it stands is followed; 0 where it has a mistake.
         configuration_accepted: Gauge = "cmsync_configuration_accepted";
     }

@@ -28,6 +28,7 @@ fn text(answer: &Answer) -> String {
         Answer::Status(views) if views.is_empty() => "no connection yet".into(),
         Answer::Status(views) => views.iter().map(connection).collect::<Vec<_>>().join("\n\n"),
         Answer::Removals(views) => removals(views),
+        Answer::Log(lines) => lines.join("\n"),
         Answer::DeadLetters(views) => {
             let rows = views.iter().map(|l| {
                 vec![

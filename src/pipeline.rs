@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
 use crate::config::Config;
+use crate::logging::Logging;
 use crate::metrics::Page;
 use crate::queue::{self, Opened};
 use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{connections, delivered, meter, progress};
+use crate::{connections, delivered, meter, progress, traces};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -47,19 +48,21 @@ pub(crate) fn shared_topics(partitions: u32) -> Vec<TopicSpec> {
 pub(crate) async fn run(
     config: Config,
     path: PathBuf,
-    once: bool,
-    stages: Vec<StageName>,
+    (once, stages): (bool, Vec<StageName>),
+    logging: &Logging,
 ) -> anyhow::Result<bool> {
     let (names, shown) = watch::channel(config.connections.keys().cloned().collect());
     let metrics = Page::start(shown)?;
     let opened = queue::open(&config).await?;
     let (queue, kafka) = (Arc::clone(&opened.queue), opened.kafka.clone());
     let state_partitions = crate::topics::declare_shared(&config, &*queue).await?;
+    let sending = config.traces.as_ref().map(traces::start).transpose();
+    let sending = sending.context("`traces`")?;
     let shutdown = CancellationToken::new();
     stop_on_signal(shutdown.clone())?;
     let board =
         StatusBoard::new(Arc::clone(&queue), clock(), config.kafka.is_some(), shutdown.clone());
-    serve(&config, opened, &metrics, &board, &shutdown).await?;
+    serve(&config, opened, (&metrics, logging), &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
@@ -79,7 +82,7 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
-    let mut reload = Reload::new(path, stages);
+    let mut reload = Reload::new(path, stages)?;
     let outcome = loop {
         tokio::select! {
             outcome = &mut producer => break outcome.context("the producer panicked")?,
@@ -98,6 +101,9 @@ pub(crate) async fn run(
     let is_drained = supervisor.drain(config.drain_deadline).await?;
     if let Some(kafka) = kafka {
         kafka.leave().await;
+    }
+    if let Some(sending) = sending {
+        sending.end().await;
     }
     Ok(is_well && (is_drained || !once))
 }
@@ -149,7 +155,7 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
 async fn serve(
     config: &Config,
     opened: Opened,
-    metrics: &Page,
+    (metrics, logging): (&Page, &Logging),
     board: &StatusBoard,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -157,7 +163,9 @@ async fn serve(
     let file = config.kafka.is_none().then(|| embedded::path_in(&config.queue_directory));
     let max_backlog =
         connections::backlog_within(config.share(), config.producer.max_backlog.as_u64());
-    tokio::spawn(meter::keep_queue(file, opened.trouble.clone(), max_backlog, shutdown.clone()));
+    let sources =
+        meter::Sources { file, trouble: opened.trouble.clone(), dropped: logging.dropped.clone() };
+    tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
     if let Some(address) = config.listen {
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
@@ -181,7 +189,8 @@ async fn serve(
         // Commands go to the brokers themselves.
         return Ok(());
     }
-    let desk = Desk::new(queue, clock());
+    let recent = logging.recent.clone();
+    let desk = Desk::new(queue, clock()).with_log(Arc::new(move || recent.lines()));
     let (directory, shutdown) = (config.queue_directory.clone(), shutdown.clone());
     tokio::spawn(async move {
         if let Err(error) = local_api::serve(&directory, desk, shutdown).await {

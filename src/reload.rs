@@ -16,20 +16,50 @@ pub(crate) struct Reload {
     stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
     metrics: ProcessMetrics,
+    asked: Asked,
+}
+
+/// SIGHUP: the file is looked at without waiting.
+struct Asked {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Asked {
+    fn listen() -> std::io::Result<Self> {
+        #[cfg(unix)]
+        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        Ok(Self {
+            #[cfg(unix)]
+            signal,
+        })
+    }
+
+    async fn changed(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
 }
 
 impl Reload {
-    pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> Self {
+    pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> std::io::Result<Self> {
         let seen = stamp(&path);
         let metrics = ProcessMetrics::new();
         metrics.configuration_accepted.set(1.0);
-        Self { path, stages, seen, metrics }
+        Ok(Self { path, stages, seen, metrics, asked: Asked::listen()? })
     }
 
     /// The next version of the file that can be used.
     pub(crate) async fn changed(&mut self) -> Config {
         loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
+            tokio::select! {
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
+                // However many come, the file is looked at once and then again.
+                () = self.asked.changed() => {}
+            }
             let now = stamp(&self.path);
             if now == self.seen || now.is_none() {
                 continue;

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::{
-    CONTROL, Clock, Control, DEAD_LETTER, DeadLetter, STATUS, Status, Subject, topics,
-};
+use cmsync_schemas::{CONTROL, Clock, Control, STATUS, Status, Subject, topics};
 
 use crate::state;
-use crate::views::{
-    Answer, ConnectionView, DeadLetterView, MemberView, Question, RemovalView, StageView,
-};
+use crate::views::{Answer, ConnectionView, MemberView, Question, RemovalView, StageView};
 
 /// Answers questions over a queue.
 #[derive(Clone)]
 pub struct Desk {
-    queue: Arc<dyn Queue>,
+    pub(crate) queue: Arc<dyn Queue>,
     clock: Clock,
+    log: Option<Log>,
 }
+
+/// Gives the last lines of the log.
+pub type Log = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
 const CHANGES: &str = "cmsync.changes.";
 
@@ -26,7 +26,13 @@ impl Desk {
     /// A desk over this queue.
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, clock: Clock) -> Self {
-        Self { queue, clock }
+        Self { queue, clock, log: None }
+    }
+
+    /// The same, of a process that keeps its last lines.
+    #[must_use]
+    pub fn with_log(self, log: Log) -> Self {
+        Self { log: Some(log), ..self }
     }
 
     /// Answers a question or takes an order.
@@ -63,6 +69,10 @@ impl Desk {
             | Question::Reporting { .. }
             | Question::RawLimit { .. }
             | Question::Hold { .. } => self.verification(question).await,
+            Question::Log => Ok(match &self.log {
+                Some(log) => Answer::Log(log()),
+                None => Answer::Refused("nothing runs here".into()),
+            }),
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve } => {
                 self.decide_removal(&connection, &collection, approve).await
@@ -109,7 +119,7 @@ impl Desk {
         }
     }
 
-    async fn connections(&self) -> Result<Vec<String>, Error> {
+    pub(crate) async fn connections(&self) -> Result<Vec<String>, Error> {
         let topics = self.queue.topics().await?;
         Ok(topics.iter().filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into)).collect())
     }
@@ -202,16 +212,8 @@ impl Desk {
         Ok(controls)
     }
 
-    async fn letters(&self, connection: &str) -> Result<Vec<DeadLetter>, Error> {
-        let mut letters = Vec::new();
-        for entry in self.queue.scan(&topics::dead_letters(connection)).await? {
-            letters.extend(DEAD_LETTER.decode(&entry?.1));
-        }
-        Ok(letters)
-    }
-
     /// Writes an order onto the control topic.
-    async fn order(
+    pub(crate) async fn order(
         &self,
         connection: &str,
         (subject, item): (Subject, &str),
@@ -344,37 +346,6 @@ impl Desk {
             ("dismiss", "the members stay until what would be removed changes")
         };
         self.order(connection, (Subject::Removal, collection), action, then).await
-    }
-
-    async fn dead_letters(&self) -> Result<Answer, Error> {
-        let mut views = Vec::new();
-        for connection in self.connections().await? {
-            let letters = self.letters(&connection).await?;
-            views.extend(letters.into_iter().map(|l| DeadLetterView {
-                id: l.id,
-                connection: l.connection,
-                stage: l.stage,
-                reason: l.reason,
-                error: l.error,
-                collection: l.group_id,
-                first_seen: l.first_seen,
-                payload: String::from_utf8_lossy(&l.payload).into_owned(),
-            }));
-        }
-        Ok(Answer::DeadLetters(views))
-    }
-
-    async fn decide_dead_letter(&self, id: &str, replay: bool) -> Result<Answer, Error> {
-        for connection in self.connections().await? {
-            if self.letters(&connection).await?.iter().any(|l| l.id == id) {
-                let (action, then) =
-                    if replay { ("replay", "it is sent again") } else { ("drop", "it is dropped") };
-                return self.order(&connection, (Subject::DeadLetter, id), action, then).await;
-            }
-        }
-        Ok(Answer::Refused(format!(
-            "there is no dead letter `{id}`; see `cmsync dead-letters list`"
-        )))
     }
 
     async fn members(&self, connection: &str, collection: &str) -> Result<Answer, Error> {

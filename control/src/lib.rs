@@ -7,13 +7,14 @@
 mod desk;
 mod expected;
 mod groups;
+mod letters;
 pub mod local_api;
 pub mod setup;
 mod state;
 pub mod verify;
 mod views;
 
-pub use desk::Desk;
+pub use desk::{Desk, Log};
 pub use views::{
     Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,
     MemberView, MembershipView, Question, RemovalView, SearchView, ShowView, StageView,

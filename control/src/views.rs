@@ -27,6 +27,8 @@ pub enum Question {
         /// The collection; `None` for all.
         collection: Option<String>,
     },
+    /// The last lines of the running process's log.
+    Log,
     /// Removals that wait for a person.
     Removals,
     /// Let a held removal go, or keep the members.
@@ -128,6 +130,8 @@ pub enum Question {
 pub enum Answer {
     /// To [`Question::Status`].
     Status(Vec<ConnectionView>),
+    /// To [`Question::Log`].
+    Log(Vec<String>),
     /// To [`Question::Removals`].
     Removals(Vec<RemovalView>),
     /// To [`Question::DeadLetters`].

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cmsync_configmgr::{Collection, Site};
@@ -19,7 +20,8 @@ use crate::holds::{Candidate, SHORT};
 use crate::measured::Measured;
 use crate::publish::Finish;
 use crate::reading::{self, Batch, Reading, Settled};
-use crate::state::{Kept, RunState};
+use crate::schedule;
+use crate::state::Kept;
 use crate::waiting::WAITS;
 use crate::work::READS;
 
@@ -27,12 +29,11 @@ use crate::work::READS;
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
 /// The hierarchy is looked at this often.
 const HIERARCHY_INTERVAL: Duration = Duration::from_secs(600);
-/// A collection whose reads never agree is read again after this at the latest.
-const LONGEST_REST: Duration = Duration::from_secs(3600);
 
 impl Connection {
     /// Polls the site once and publishes what changed; what was decided before a failure too.
     pub(crate) async fn poll(&mut self) -> Result<(), Error> {
+        self.publisher.polled_at.store(self.now(), Ordering::Relaxed);
         let outcome = self.read_site().await;
         self.publisher.flush().await?;
         let (spent, waited) = self.site.newly_spent();
@@ -274,7 +275,7 @@ impl Connection {
             return Ok(None);
         };
         let (may_go, hold, is_done) = weigh(kept, settled, missing, &self.options);
-        let rest = rest_after(&kept.run, self.options.poll_interval);
+        let rest = schedule::rest_after(kept.run.reservations, self.options.poll_interval);
         if matches!(settled, Settled::WithReservations { .. }) {
             kept.run.not_before = now + micros(rest);
         }
@@ -387,12 +388,6 @@ fn weigh(
             (may_go, None, kept.run.pending.is_none())
         }
     }
-}
-
-/// How long a collection whose reads never agree is left alone: longer each time.
-fn rest_after(run: &RunState, poll_interval: Duration) -> Duration {
-    let rest = poll_interval.saturating_mul(2_u32.saturating_pow(run.reservations.min(12)));
-    rest.min(LONGEST_REST)
 }
 
 pub(crate) fn micros(duration: Duration) -> i64 {

@@ -2,6 +2,7 @@
 //! state that it leads to.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use cmsync_queue::{
 };
 use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
 use cmsync_schemas::{CHANGE, Change, ChangeKind, Clock, Device, GROUP, Group};
+use cmsync_telemetry::trace;
 use roaring::RoaringBitmap;
 
 use crate::backlog::Backlog;
@@ -37,6 +39,8 @@ pub(crate) struct Publisher {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) devices: Arc<RwLock<DeviceTable>>,
     pub(crate) statics: StaticGroups,
+    /// When the last poll began; microseconds since 1970.
+    pub(crate) polled_at: AtomicI64,
     /// What goes with the next commit.
     pub(crate) waiting: Mutex<Waiting>,
     /// Where collections' last snapshots end.
@@ -164,6 +168,19 @@ impl Publisher {
         self.commit(Vec::new(), vec![self.entries().connection(memory)]).await
     }
 
+    /// The poll has led to a change.
+    pub(crate) fn trace(&self, id: &str, seq: i64, devices: u64) {
+        if trace::is_on() {
+            trace::done(trace::Done {
+                change: trace::Change { connection: &self.connection, collection: id, seq },
+                step: trace::Step::Poll,
+                from: self.polled_at.load(Ordering::Relaxed),
+                to: (self.clock)(),
+                devices: usize::try_from(devices).unwrap_or(usize::MAX),
+            });
+        }
+    }
+
     pub(crate) fn change(
         &self,
         memory: &Memory,
@@ -258,6 +275,7 @@ impl Publisher {
             self.backlog.check().await?;
         }
         let seq = self.next_seq(memory);
+        self.trace(id, seq, adds.len() + removes.len());
         let touched: Vec<u32> = (adds | removes).iter().collect();
         let mut rest = touched.as_slice();
         loop {
@@ -314,6 +332,7 @@ impl Publisher {
     /// Publishes a collection's new name with the state that holds it.
     pub(crate) async fn renamed(&self, memory: &mut Memory, id: &str) -> Result<(), Error> {
         let seq = self.next_seq(memory);
+        self.trace(id, seq, 0);
         let Some(kept) = memory.collections.get(id) else {
             return Ok(());
         };
@@ -334,6 +353,7 @@ impl Publisher {
     /// Publishes that a collection is gone, and forgets it.
     pub(crate) async fn removed(&self, memory: &mut Memory, id: &str) -> Result<(), Error> {
         let seq = self.next_seq(memory);
+        self.trace(id, seq, 0);
         let Some(kept) = memory.collections.get(id) else {
             return Ok(());
         };

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use cmsync_queue::partition_for;
 
+/// A collection whose reads never agree is read again after this at the latest.
+const LONGEST_REST: Duration = Duration::from_secs(3600);
+
 /// Whether an event that happened at `last` is due again at `now` (microseconds), once in each
 /// `interval`, at the moment that `key` gives it.
 pub(crate) fn is_due(key: &str, last: i64, now: i64, interval: Duration) -> bool {
@@ -12,6 +15,12 @@ pub(crate) fn is_due(key: &str, last: i64, now: i64, interval: Duration) -> bool
     let share = i64::from(partition_for(key.as_bytes(), 1 << 20));
     let phase = i64::try_from((i128::from(interval) * i128::from(share)) >> 20).unwrap_or(0);
     (now - phase).div_euclid(interval) > (last - phase).div_euclid(interval)
+}
+
+/// How long a collection whose reads never agree is left alone: longer each time.
+pub(crate) fn rest_after(reads: u32, poll_interval: Duration) -> Duration {
+    let rest = poll_interval.saturating_mul(2_u32.saturating_pow(reads.min(12)));
+    rest.min(LONGEST_REST)
 }
 
 #[cfg(test)]

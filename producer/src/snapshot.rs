@@ -67,6 +67,7 @@ impl Publisher {
     /// Starts a run of a collection.
     fn begin(&self, memory: &mut Memory, id: &str) {
         let (seq, now) = (self.next_seq(memory), (self.clock)());
+        self.trace(id, seq, memory.collections.get(id).map_or(0, |kept| kept.members.len()));
         if let Some(kept) = memory.collections.get_mut(id) {
             let state = &mut kept.state;
             state.run_id = format!("{id}-{seq}");

@@ -1,6 +1,7 @@
 //! The stage: owns partitions of the state, and runs the connections in them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use cmsync_configmgr::Site;
@@ -279,6 +280,7 @@ impl Stage {
             metrics: Arc::clone(&metrics),
             devices: Arc::clone(&devices),
             statics: job.config.statics.clone(),
+            polled_at: AtomicI64::new(0),
             waiting: Mutex::default(),
             ended: Mutex::default(),
         };

@@ -111,6 +111,17 @@ pub enum Error {
         /// The command that repairs it.
         remedy: String,
     },
+    /// The place of the queue's file cannot be used.
+    #[error(
+        "`{}` cannot be used for the queue: {detail}; give it to the user that cmsync runs as, or name \
+         another directory", .path.display()
+    )]
+    Place {
+        /// The directory, or the file in it.
+        path: PathBuf,
+        /// What the system says.
+        detail: String,
+    },
     /// The store below failed. Writers wait and repeat; readers see this.
     #[error("failed to {action} queue storage: {source}")]
     Storage {

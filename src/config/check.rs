@@ -43,6 +43,7 @@ pub(super) fn check(
     }
     refuse_twins(&mut checker, &connections);
     let kafka = kafka(&mut checker, file);
+    let traces = super::traces::check(&mut checker, &file.traces);
     if !checker.mistakes.is_empty() {
         return Err(Mistakes(checker.mistakes));
     }
@@ -54,6 +55,7 @@ pub(super) fn check(
         listen,
         log_format: file.log.format,
         log_level: file.log.level.clone(),
+        traces,
         queue_directory: file.queue.embedded.directory.clone(),
         max_size: match &file.queue.kafka {
             Some(kafka) => kafka.max_size.as_u64(),

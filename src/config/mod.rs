@@ -12,6 +12,7 @@ mod raw_queue;
 mod read;
 mod site_identity;
 mod sql;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,6 +34,7 @@ pub(crate) use draft::{
 pub(crate) use kafka::Kafka;
 pub(crate) use raw::LogFormat;
 pub(crate) use sql::Sql;
+pub(crate) use traces::Traces;
 
 use crate::cli::StageName;
 
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) listen: Option<SocketAddr>,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
+    /// Where traces of changes go, if anywhere.
+    pub(crate) traces: Option<Traces>,
     pub(crate) queue_directory: PathBuf,
     pub(crate) max_size: u64,
     /// Where the queue is Kafka's.

@@ -74,8 +74,9 @@ pub(super) async fn run(
         return Ok(true);
     }
     page.title("First synchronisation");
-    logging::start(config.log_format, "warn");
-    let is_well = pipeline::run(config, page.config.to_owned(), true, Vec::new()).await?;
+    let logging = logging::start(config.log_format, "warn");
+    let is_well =
+        pipeline::run(config, page.config.to_owned(), (true, Vec::new()), &logging).await?;
     page.title(if is_well {
         "Complete. `cmsync run` keeps it so."
     } else {

@@ -11,6 +11,7 @@ use secrecy::ExposeSecret as _;
 use super::Page;
 use super::answers::{Answers, Login};
 use super::ask::{Ask, Prompt};
+use super::write::keep_access;
 use crate::config::{self, Connection, raw};
 use crate::{connections, expiry};
 
@@ -170,19 +171,27 @@ pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, secret_mode(path));
     let shown = path.display();
     let write = || -> std::io::Result<()> {
         let mut file = options.open(&aside)?;
         file.write_all(secret.as_bytes())?;
         file.sync_all()?;
-        // Whoever ran the service may read it still.
-        if let Ok(old) = std::fs::metadata(path) {
-            std::fs::set_permissions(&aside, old.permissions())?;
-        }
+        keep_access(path, &aside);
         std::fs::rename(&aside, path)
     };
     write().with_context(|| format!("failed to write `{shown}`"))
+}
+
+/// Of a new file with a secret: where the directory hands its group on, as the package's does, the
+/// service is in that group and may read it.
+#[cfg(unix)]
+fn secret_mode(path: &Path) -> u32 {
+    use std::os::unix::fs::PermissionsExt as _;
+    const SET_GROUP: u32 = 0o2000;
+    let directory = path.parent().and_then(|directory| std::fs::metadata(directory).ok());
+    let hands_on = directory.is_some_and(|d| d.permissions().mode() & SET_GROUP != 0);
+    if hands_on { 0o640 } else { 0o600 }
 }
 
 /// Makes an app registration with the Azure CLI's login, and a secret of it.

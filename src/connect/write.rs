@@ -29,10 +29,20 @@ pub(crate) fn change(
     let aside = path.with_extension("toml.new");
     std::fs::write(&aside, new)
         .with_context(|| format!("failed to write `{}`", aside.display()))?;
-    if let Ok(metadata) = std::fs::metadata(path) {
-        drop(std::fs::set_permissions(&aside, metadata.permissions()));
-    }
+    keep_access(path, &aside);
     std::fs::rename(&aside, path).with_context(|| format!("failed to write `{shown}`"))
+}
+
+/// Gives a new file the owner and the mode of the one that it replaces, as far as this user may:
+/// whoever runs the service reads it still.
+pub(super) fn keep_access(old: &Path, new: &Path) {
+    let Ok(metadata) = std::fs::metadata(old) else { return };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        drop(chown(new, Some(metadata.uid()), Some(metadata.gid())));
+    }
+    drop(std::fs::set_permissions(new, metadata.permissions()));
 }
 
 /// Raises the revision, where several hosts may have the file.

@@ -6,6 +6,7 @@
 //! but for the one that a struct is made with, such as a connection's name.
 
 mod handle;
+pub mod trace;
 
 pub use handle::{By, Handle};
 

@@ -8,6 +8,7 @@ use cmsync_schemas::{
     CHANGE, Cause, Clock, Control, DEAD_LETTER, DeadLetter, DecodeError, Device, Health, LOST,
     RECORD_BATCH, RecordBatch, Status, topics,
 };
+use cmsync_telemetry::trace;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,6 +51,19 @@ impl Transformer {
         }
     }
 
+    fn trace(&self, batch: &RecordBatch, from: i64) {
+        if trace::is_on() {
+            let (collection, seq) = (batch.group_id.as_str(), batch.seq);
+            trace::done(trace::Done {
+                change: trace::Change { connection: &self.connection, collection, seq },
+                step: trace::Step::Transform,
+                from,
+                to: (self.clock)(),
+                devices: batch.present.len() + batch.removed.len(),
+            });
+        }
+    }
+
     fn undecodable(&self, partition: u32, message: &Message, error: &DecodeError) -> DeadLetter {
         DeadLetter {
             id: format!("{}/{partition}/{}/0", self.changes, message.offset),
@@ -69,6 +83,7 @@ impl Transformer {
 
 impl Each for Transformer {
     fn handle(&mut self, partition: u32, message: &Message) -> Handled {
+        let from = if trace::is_on() { (self.clock)() } else { 0 };
         let change = match CHANGE.decode(&message.value) {
             Ok(change) => change,
             Err(error @ DecodeError::UnknownFingerprint(_)) => {
@@ -80,6 +95,7 @@ impl Each for Transformer {
             }
         };
         let (batch, aside) = map(change, (partition, message.offset));
+        self.trace(&batch, from);
         self.metrics.changes.increment(1);
         self.metrics.records.increment((batch.present.len() + batch.removed.len()) as u64);
         let letters =

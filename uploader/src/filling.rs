@@ -26,9 +26,10 @@ impl Stage {
         id: MessageId,
         mut batch: RecordBatch,
     ) -> Result<(), Error> {
-        let oldest = self.now() - i64::try_from(OLDEST.as_micros()).unwrap_or(0);
+        let now = self.now();
+        let oldest = now - i64::try_from(OLDEST.as_micros()).unwrap_or(0);
         let time = batch.time_generated.max(oldest);
-        let number = self.runs.open(id, &mut batch, time);
+        let number = self.runs.open(id, &mut batch, (now, time));
         let mut rows = std::mem::replace(&mut self.rows, Rows::new());
         rows.write(&batch, time);
         let max_raw = self.orders.max_raw(&self.options);

@@ -13,6 +13,10 @@ pub(crate) struct Open {
     has_marker: bool,
     /// When its changes were observed, in microseconds since 1970; `None` for a part of a snapshot.
     pub(crate) observed: Option<i64>,
+    /// When it was taken, in microseconds since 1970.
+    pub(crate) since: i64,
+    /// Rows that it had.
+    pub(crate) devices: u32,
     run: String,
     pub(crate) group: String,
     pub(crate) seq: i64,
@@ -50,7 +54,12 @@ pub(crate) struct Runs {
 
 impl Runs {
     /// Opens a message; gives its number here.
-    pub(crate) fn open(&mut self, id: MessageId, batch: &mut RecordBatch, time: i64) -> u64 {
+    pub(crate) fn open(
+        &mut self,
+        id: MessageId,
+        batch: &mut RecordBatch,
+        (since, time): (i64, i64),
+    ) -> u64 {
         let number = self.next;
         self.next += 1;
         let rows = u32::try_from(batch.present.len() + batch.removed.len()).unwrap_or(u32::MAX);
@@ -58,11 +67,14 @@ impl Runs {
         if rows > 0 {
             *self.outstanding.entry((id.partition, run.clone())).or_default() += u64::from(rows);
         }
+        let devices = rows;
         let marker = batch.marker.take();
         let open = Open {
             id,
             rows,
             has_marker: marker.is_some(),
+            since,
+            devices,
             observed: (!batch.is_snapshot && rows > 0).then_some(batch.time_generated),
             run: run.clone(),
             group: batch.group_id.clone(),

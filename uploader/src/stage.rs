@@ -13,6 +13,7 @@ use cmsync_schemas::tables::COLLECTION_STREAM;
 use cmsync_schemas::{
     Cause, Clock, Control, DeadLetter, DecodeError, Health, LOST, RECORD_BATCH, Status, topics,
 };
+use cmsync_telemetry::trace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -331,6 +332,16 @@ impl Stage {
             if let Some(observed) = open.observed {
                 self.metrics.changes.increment(1);
                 self.metrics.late.increment(u64::from(self.now() - observed > IN_TIME));
+            }
+            if trace::is_on() {
+                let (connection, collection) = (self.connection.as_str(), open.group.as_str());
+                trace::done(trace::Done {
+                    change: trace::Change { connection, collection, seq: open.seq },
+                    step: trace::Step::Deliver,
+                    from: open.since,
+                    to: self.now(),
+                    devices: open.devices as usize,
+                });
             }
             self.gather.finish(open.id, open.letters, open.note);
         }

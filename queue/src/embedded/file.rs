@@ -44,7 +44,9 @@ impl RedbStore {
     /// # Errors
     /// [`Error::Locked`], [`Error::Damaged`], [`Error::Format`], or when the directory cannot be used.
     pub fn open(directory: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(directory).map_err(|e| Error::storage("create", e))?;
+        let told =
+            |e: std::io::Error| Error::Place { path: directory.to_owned(), detail: e.to_string() };
+        std::fs::create_dir_all(directory).map_err(told)?;
         let path = super::path_in(directory);
         let database = open_database(&path)?;
         check_format(&path, &database)?;
@@ -74,11 +76,26 @@ fn classify(path: &Path, action: &'static str, error: redb::Error) -> Error {
     }
 }
 
+/// A file that root makes in another user's directory, by a command before the service ever ran, is
+/// that user's.
+fn adopt(path: &Path) {
+    #[cfg(unix)]
+    if let Some(directory) = path.parent().and_then(|directory| std::fs::metadata(directory).ok()) {
+        use std::os::unix::fs::{MetadataExt as _, chown};
+        drop(chown(path, Some(directory.uid()), Some(directory.gid())));
+    }
+    #[cfg(not(unix))]
+    let _ = path;
+}
+
 fn open_database(path: &Path) -> Result<Database, Error> {
     let is_empty = std::fs::metadata(path).map_or(true, |m| m.len() == 0);
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let opened = if is_empty { builder.create(path) } else { builder.open(path) };
+    if is_empty {
+        adopt(path);
+    }
     opened.map_err(|error| match error {
         DatabaseError::UpgradeRequired(found) => {
             Error::Format { path: path.to_owned(), found: u64::from(found), expected: FORMAT }
@@ -90,6 +107,11 @@ fn open_database(path: &Path) -> Result<Database, Error> {
             ) =>
         {
             Error::Damaged { path: path.to_owned(), detail: e.to_string() }
+        }
+        DatabaseError::Storage(StorageError::Io(e))
+            if e.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Error::Place { path: path.to_owned(), detail: e.to_string() }
         }
         DatabaseError::RepairAborted => {
             Error::Damaged { path: path.to_owned(), detail: "repair was aborted".into() }

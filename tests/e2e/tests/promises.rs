@@ -45,6 +45,8 @@ mod many_sites;
 mod messages;
 #[path = "promises/metrics.rs"]
 mod metrics;
+#[path = "promises/operations.rs"]
+mod operations;
 #[path = "promises/prometheus.rs"]
 mod prometheus;
 #[path = "promises/queue_limits.rs"]

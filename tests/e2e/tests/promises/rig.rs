@@ -185,6 +185,11 @@ impl Rig {
         self.directory.path().join("queue/queue.redb")
     }
 
+    /// Of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.as_ref().unwrap().id()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
         let mut child = self.running.take().unwrap();
