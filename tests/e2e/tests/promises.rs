@@ -5,6 +5,8 @@
 
 #[path = "promises/alerts.rs"]
 mod alerts;
+#[path = "promises/azure_template.rs"]
+mod azure_template;
 #[path = "promises/captures.rs"]
 mod captures;
 #[path = "promises/central_site.rs"]
