@@ -13,6 +13,7 @@ REGISTRY := 3.0.9
 HELM := v3.22.0
 KUBECONFORM := v0.8.0
 CARGO_DEB := 3.8.0
+MDBOOK := 0.5.4
 
 # What Kerberos needs to be built, and what its tests need: a real realm.
 KERBEROS_BUILD := libkrb5-dev libclang-dev
@@ -36,7 +37,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test deploy package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers demo test deploy docs package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +80,7 @@ deploy: $(TOOLS)/python/.ready $(TOOLS)/bin/helm $(TOOLS)/bin/kubeconform ## Wha
 	$(PYTHON) deploy/grafana/dashboards.py --check
 	$(PYTHON) tests/deploy/files.py $(TOOLS)/python/bin
 	$(PYTHON) tests/deploy/chart.py $(TOOLS)
+	$(PYTHON) tests/deploy/docs.py $(TOOLS)
 
 $(TOOLS)/bin/helm:
 	$(GO)
@@ -90,6 +92,11 @@ $(TOOLS)/bin/kubeconform:
 
 $(TOOLS)/bin/cargo-deb:
 	$(CARGO) install --quiet --locked --root $(TOOLS) cargo-deb@$(CARGO_DEB)
+
+docs: $(TOOLS)/python/.ready $(TOOLS)/bin/helm ## The documentation as a book with search, in target/book
+	$(PYTHON) tests/deploy/docs.py $(TOOLS)
+	@test -x $(TOOLS)/bin/mdbook || $(CARGO) install --quiet --locked --root $(TOOLS) mdbook@$(MDBOOK)
+	$(TOOLS)/bin/mdbook build docs
 
 package: build $(TOOLS)/bin/cargo-deb ## The Debian package, in target/package
 	mkdir -p target/package && target/release/cmsync completions bash > target/package/cmsync.bash

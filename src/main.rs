@@ -10,6 +10,8 @@ mod connection;
 mod connections;
 mod delivered;
 mod disconnect;
+#[cfg(test)]
+mod docs;
 mod expiry;
 mod framing;
 mod groups;

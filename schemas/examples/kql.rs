@@ -36,7 +36,8 @@ fn main() {
         "ConfigMgrCollectionMember_CL": columns(tables::MEMBER_COLUMNS),
         "ConfigMgrCollection_CL": columns(tables::COLLECTION_COLUMNS),
         // As far as they are asked; source: the reference of Azure Monitor's tables.
-        "Heartbeat": "TimeGenerated: datetime, Computer: string",
+        "Heartbeat": "TimeGenerated: datetime, Computer: string, OSType: string, Version: string, _ResourceId: string",
+        "Event": "TimeGenerated: datetime, Computer: string, EventLevelName: string",
         "DCRLogErrors": "TimeGenerated: datetime, OperationName: string, Message: string, InputStreamId: string",
     });
     println!("{}", json!({ "texts": texts, "tables": tables, "odd": ODD }));

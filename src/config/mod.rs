@@ -230,5 +230,14 @@ pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes
     check::check(&file, mistakes, unread)
 }
 
+/// Keys and values of a part of a configuration that cmsync does not know.
+#[cfg(test)]
+pub(crate) fn unknown_keys(table: toml::Table) -> impl Iterator<Item = String> {
+    let mut mistakes = Vec::new();
+    read::refuse_secrets(&table, &mut mistakes);
+    drop(read::parse(table, &mut mistakes));
+    mistakes.into_iter().map(|m| format!("{}: {}", m.path, m.message))
+}
+
 #[cfg(test)]
 mod tests;

@@ -70,6 +70,19 @@ const called = (alias, text, use) => `let ${alias} = () { ${text} };\n${alias} |
 expect("alias", diagnostics(called("CMG_CAS_PS100014", texts.group_both, "distinct Computer"), globals), []);
 const ofOne = "where Group == 'a' | distinct Computer";
 expect("alias of all", diagnostics(called("ConfigMgrComputerGroup", texts.all_both, ofOne), globals), []);
+// The documentation's queries, where the workspace has the functions that they name.
+const functions = ["CMG_PS100014", "ConfigMgrComputerGroup"].map((alias, i) =>
+  `let ${alias} = () { ${[texts.group_both, texts.all_both][i]} };\n`).join("");
+const docs = path.join(__dirname, "../../docs");
+let queries = 0;
+for (const page of fs.readdirSync(docs).filter((name) => name.endsWith(".md"))) {
+  const blocks = fs.readFileSync(path.join(docs, page), "utf8").matchAll(/^```kusto\n(.*?)^```$/gms);
+  for (const [, text] of blocks) {
+    queries += 1;
+    expect(`${page}: ${text}`, diagnostics(functions + text, globals), []);
+  }
+}
+expect("queries in the documentation", queries > 9, true);
 // And the check itself can fail.
 expect("a wrong column is found", diagnostics("ConfigMgrCollection_CL | project Nothing", globals).length, 1);
 console.log(failures ? `${failures} failures` : `${Object.keys(texts).length} texts pass`);

@@ -160,3 +160,36 @@ async fn with_once_a_record_that_was_set_aside_makes_the_exit_code_non_zero() {
     rig.lab.faults().bad_rows = None;
     assert!(rig.once().await.status.success());
 }
+
+/// The commands of a section of the guide, as they stand there.
+fn commands_of(page: &str, section: &str) -> String {
+    let text = std::fs::read_to_string(crate::prometheus::project(page)).unwrap();
+    let from = text.find(&format!("## {section}\n")).unwrap();
+    let block = text.get(from..).unwrap().split("```console\n").nth(1).unwrap();
+    let lines = block.split("```").next().unwrap().lines();
+    lines.map(|line| format!("{}\n", line.strip_prefix("$ ").unwrap_or(line))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_way_through_the_lab_ends_with_a_workspace_that_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = directory.path().join("lab");
+    let commands = commands_of("docs/get-started.md", "Try it against the lab");
+    assert!(commands.starts_with("make build\n"), "{commands}");
+    let target = crate::rig::binary();
+    let target = target.parent().unwrap();
+    let commands = commands
+        .replace("make build\n", "")
+        .replace("/tmp/lab", place.to_str().unwrap())
+        .replace("target/release", target.to_str().unwrap());
+    // The lab is in the background and is up when its configuration is there.
+    let waits = "until [ -e \"$LAB/cmsync.toml\" ]; do :; done\n";
+    let (before, after) = commands.split_once(" &\n").unwrap();
+    let script = format!("set -e\ntrap 'kill %1' EXIT\n{before} &\n{waits}{after}");
+    let mut command = std::process::Command::new("bash");
+    command.args(["-c", &script]).env("LAB", &place).env("CMSYNC_HTTP__LISTEN", "");
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}{}", crate::rig::stderr(&output));
+    assert!(text.contains("CMG_CAS_") && text.contains("right"), "{text}");
+}
