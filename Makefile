@@ -37,7 +37,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers demo test deploy docs package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers next demo test deploy docs package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,7 +62,11 @@ unit: headers kafka ## Unit, property and contract tests
 # The producer's promises, whatever a site is read through.
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
-e2e: build kafka registry ## The real binary against the lab
+next: headers
+	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --bin cmsync $(FEATURES),cmsync/next
+	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
+
+e2e: build kafka registry next ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS))
 	$(CARGO) test --locked --release -p cmsync-e2e
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done

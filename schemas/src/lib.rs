@@ -22,7 +22,7 @@ macro_rules! codecs {
     ($($(#[$doc:meta])* $name:ident: $type:ty = $file:literal;)*) => {
         $($(#[$doc])*
         pub static $name: LazyLock<Codec<$type>> =
-            LazyLock::new(|| Codec::new(include_str!(concat!("../avro/", $file))));)*
+            LazyLock::new(|| Codec::new(&versions::written(include_str!(concat!("../avro/", $file)))));)*
 
         /// Every schema by its file name, for compatibility tests.
         pub const SCHEMAS: &[(&str, &str)] =

@@ -61,6 +61,8 @@ mod site_answers;
 mod site_faults;
 #[path = "promises/sql.rs"]
 mod sql;
+#[path = "promises/upgrades.rs"]
+mod upgrades;
 #[path = "promises/verify.rs"]
 mod verify;
 #[path = "promises/wizard.rs"]

@@ -124,6 +124,18 @@ impl Cluster {
         number
     }
 
+    /// The same of another program.
+    pub(crate) fn start_program(&mut self, stages: &str, program: &Path) -> usize {
+        self.rig.program = Some(program.to_owned());
+        let number = self.start(stages);
+        self.rig.program = None;
+        number
+    }
+
+    pub(crate) fn is_running(&mut self, number: usize) -> bool {
+        self.copies[number].try_wait().unwrap().is_none()
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&mut self, number: usize) {
         self.copies[number].kill().unwrap();

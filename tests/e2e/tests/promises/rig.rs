@@ -32,6 +32,8 @@ pub(crate) struct Rig {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) config: PathBuf,
     running: Option<Child>,
+    /// Another program than the one under test.
+    pub(crate) program: Option<PathBuf>,
 }
 
 pub(crate) fn small() -> Plan {
@@ -122,7 +124,7 @@ impl Rig {
             let broker = tokio::task::spawn_blocking(Broker::shared).await.unwrap();
             use_brokers(&config, &broker);
         }
-        Self { lab, directory, config, running: None }
+        Self { lab, directory, config, running: None, program: None }
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
@@ -131,7 +133,7 @@ impl Rig {
 
     /// The same, with another file.
     pub(crate) fn command_with(&self, config: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(self.program.clone().unwrap_or_else(binary));
         command.arg("--config").arg(config).args(arguments);
         // What the machine's own environment holds must not reach the test.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CMSYNC_")) {
