@@ -76,7 +76,7 @@ pub(crate) enum Command {
     Ready,
     /// Gather configuration, state, metrics and recent logs in one file, without secrets
     SupportBundle {
-        /// Where to write it [default: cmsync-support-<time>.tar.gz here]
+        /// Where to write it, `-` for standard output [default: cmsync-support-<time>.tar.gz here]
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },

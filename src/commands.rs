@@ -26,6 +26,9 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     if let Command::SupportBundle { output } = cli.command {
         return support::run(&path, output).await;
     }
+    if let Command::Ready = cli.command {
+        return ready::run(&path).await;
+    }
     let config = config::load(&path, cli.command.stages())?;
     kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
@@ -36,10 +39,10 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         Command::Check { offline: true, .. } => return check::offline(&config, cli.json),
         Command::Check { stage, .. } => return check::run(&config, &stage, cli.json).await,
         Command::Topics(command) => return topics::run(&config, command, cli.json).await,
-        Command::Connect(_) | Command::Completions { .. } | Command::SupportBundle { .. } => {
-            return Ok(true);
-        }
-        Command::Ready => return ready::run(&config).await,
+        Command::Connect(_)
+        | Command::Completions { .. }
+        | Command::SupportBundle { .. }
+        | Command::Ready => return Ok(true),
         Command::Secret(command) => {
             return secret::run(&config, &path, command, cli.json).await;
         }

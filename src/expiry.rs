@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Workspace;
 use crate::connections;
-use crate::metrics::{Ends, Metrics};
+use crate::metrics::{Metrics, ProcessMetrics};
 
 /// From so many days before the end, it is told.
 const TOLD_BEFORE: i64 = 30;
@@ -86,7 +86,7 @@ pub(crate) async fn keep(
     loop {
         let now = jiff::Timestamp::now().as_second();
         let found = of(&workspace);
-        metrics.expiry.of(Ends::Azure).set(found.map_or(0, |(_, at)| at) as f64);
+        metrics.expiry.set(found.map_or(0, |(_, at)| at) as f64);
         let text = found.and_then(|(what, at)| warning(what, at, now));
         if let Some(text) = &text
             && told.as_ref().is_none_or(|(before, at)| before != text || now - at >= DAY)
@@ -107,10 +107,15 @@ pub(crate) async fn keep(
     }
 }
 
+/// How often a ticket is looked at, and from when its end is told: whoever renews it does so in its last
+/// half hour, or long before.
+#[cfg(feature = "kerberos")]
+const TICKET: (Duration, i64) = (Duration::from_secs(300), 1_800);
+
 /// Keeps the metric, and tells the end, of a site's ticket that nothing renews, until `stop`.
 #[cfg(feature = "kerberos")]
 pub(crate) async fn keep_ticket(connection: String, principal: String, stop: CancellationToken) {
-    let metrics = Metrics::new(&connection);
+    let metrics = ProcessMetrics::new();
     loop {
         let asked = principal.clone();
         let lasts = tokio::task::spawn_blocking(move || cmsync_configmgr::ticket_lasts(&asked));
@@ -118,13 +123,13 @@ pub(crate) async fn keep_ticket(connection: String, principal: String, stop: Can
             Ok(left) => {
                 let left = i64::try_from(left.as_secs()).unwrap_or(0);
                 let at = jiff::Timestamp::now().as_second() + left;
-                metrics.expiry.of(Ends::Site).set(at as f64);
-                if left < DAY {
-                    let hours = left / 3_600;
+                metrics.ticket_expiry.set(at as f64);
+                if left < TICKET.1 {
+                    let minutes = left / 60;
                     tracing::warn!(
                         connection,
-                        hours,
-                        "the site's ticket ends soon: sign in anew with kinit, or use a keytab"
+                        minutes,
+                        "the site's ticket ends soon: get another with kinit, or use a keytab"
                     );
                 }
             }
@@ -132,7 +137,7 @@ pub(crate) async fn keep_ticket(connection: String, principal: String, stop: Can
         }
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(TICKET.0) => {}
         }
     }
 }

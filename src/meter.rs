@@ -3,12 +3,14 @@
 //! Every process does it for every connection, so that what waits is seen whichever stage is down; of
 //! several the largest is the truth.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cmsync_queue::{Error, Queue};
 use cmsync_schemas::{CHANGE, Clock, RECORD_BATCH, topics};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_appender::non_blocking::ErrorCounter;
@@ -25,37 +27,60 @@ pub(crate) struct Meter {
     clock: Clock,
     connection: String,
     metrics: Metrics,
+    /// When the first message that waits was observed, by topic and partition, with its offset: in an
+    /// outage it stays the same, and need not be read again.
+    first: HashMap<(WaitsFor, u32), (u64, Option<i64>)>,
 }
 
 impl Meter {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, connection: &str) -> Self {
         let metrics = Metrics::new(connection);
-        Self { queue, clock, connection: connection.to_owned(), metrics }
+        Self { queue, clock, connection: connection.to_owned(), metrics, first: HashMap::new() }
     }
 
     /// Measures until `stop`.
-    pub(crate) async fn keep(self, stop: CancellationToken) -> Result<(), Error> {
+    pub(crate) async fn keep(mut self, stop: CancellationToken) {
         let letters = topics::dead_letters(&self.connection);
-        let mut aside = self.queue.watch(&letters)?;
-        aside.mark_changed();
+        let mut aside = None;
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = stop.cancelled() => return Ok(()),
-                _ = ticks.tick() => if let Err(error) = self.look().await {
-                    tracing::debug!(%error, connection = self.connection, "what waits is not known");
-                },
-                changed = aside.changed() => {
-                    changed.map_err(|_| Error::Closed)?;
-                    let count = self.queue.scan(&letters).await?.filter(Result::is_ok).count();
-                    self.metrics.dead_letters.set(count as f64);
-                }
+                () = stop.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let looked = async {
+                self.look().await?;
+                self.count_letters(&letters, &mut aside).await
+            };
+            // What is not known now is asked for again.
+            if let Err(error) = looked.await {
+                tracing::debug!(%error, connection = self.connection, "what waits is not known");
             }
         }
     }
 
-    async fn look(&self) -> Result<(), Error> {
+    /// Counts the dead letters where they changed since the last look.
+    async fn count_letters(
+        &self,
+        topic: &str,
+        watched: &mut Option<watch::Receiver<u64>>,
+    ) -> Result<(), Error> {
+        let changes = match watched {
+            Some(changes) if !changes.has_changed().unwrap_or(false) => return Ok(()),
+            Some(changes) => changes,
+            None => watched.insert(self.queue.watch(topic)?),
+        };
+        changes.mark_unchanged();
+        let entries = self.queue.scan(topic).await?;
+        let counting = tokio::task::spawn_blocking(move || entries.filter(Result::is_ok).count());
+        if let Ok(count) = counting.await {
+            self.metrics.dead_letters.set(count as f64);
+        }
+        Ok(())
+    }
+
+    async fn look(&mut self) -> Result<(), Error> {
         let (mut bytes, mut oldest) = (0, None);
         for (stage, topic, group) in [
             (WaitsFor::Transformer, topics::changes(&self.connection), topics::TRANSFORMER),
@@ -67,14 +92,8 @@ impl Meter {
                 messages += log.waiting;
                 bytes += log.bytes;
                 let from = log.position.map_or(log.start, |position| position.offset);
-                let first = self.queue.peek(&topic, partition, from.max(log.start)).await?;
-                let value = first.first().map(|message| &*message.value).unwrap_or_default();
-                let observed = match stage {
-                    WaitsFor::Transformer => CHANGE.decode(value).ok().map(|c| c.observed_at),
-                    WaitsFor::Uploader => {
-                        RECORD_BATCH.decode(value).ok().map(|batch| batch.time_generated)
-                    }
-                };
+                let observed =
+                    self.observed((stage, &topic), partition, from.max(log.start)).await?;
                 oldest = oldest.into_iter().chain(observed).min();
             }
             self.metrics.waiting.of(stage).set(messages as f64);
@@ -86,6 +105,30 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// When the message at an offset was observed; `None` where it cannot be read.
+    async fn observed(
+        &mut self,
+        (stage, topic): (WaitsFor, &str),
+        partition: u32,
+        offset: u64,
+    ) -> Result<Option<i64>, Error> {
+        if let Some((known, observed)) = self.first.get(&(stage, partition))
+            && *known == offset
+        {
+            return Ok(*observed);
+        }
+        let first = self.queue.peek(topic, partition, offset).await?;
+        let value = first.first().map(|message| &*message.value).unwrap_or_default();
+        let observed = match stage {
+            WaitsFor::Transformer => CHANGE.decode(value).ok().map(|c| c.observed_at),
+            WaitsFor::Uploader => RECORD_BATCH.decode(value).ok().map(|batch| batch.time_generated),
+        };
+        self.first.insert((stage, partition), (offset, observed));
+        Ok(observed)
+    }
+}
+
 /// What is measured of the process.
 pub(crate) struct Sources {
     /// The queue's file, where it is in one.
@@ -94,13 +137,19 @@ pub(crate) struct Sources {
     pub(crate) trouble: Option<Trouble>,
     /// Lines of the log that nobody took in time.
     pub(crate) dropped: ErrorCounter,
+    /// Of snapshots and of verifications.
+    pub(crate) intervals: (Duration, Duration),
 }
 
 /// Measures the queue itself and the log until `stop`.
 pub(crate) async fn keep_process(sources: Sources, max_backlog: u64, stop: CancellationToken) {
-    let Sources { file, trouble, dropped } = sources;
+    let Sources { file, trouble, dropped, intervals } = sources;
     let metrics = ProcessMetrics::new();
     metrics.max_backlog.set(max_backlog as f64);
+    metrics.snapshot_interval.set(intervals.0.as_secs_f64());
+    metrics.verify_interval.set(intervals.1.as_secs_f64());
+    // The file that was read is followed, until it changes.
+    metrics.configuration_accepted.set(1.0);
     let mut next = Instant::now();
     loop {
         let size = file.as_ref().and_then(|file| std::fs::metadata(file).ok());

@@ -40,16 +40,6 @@ cmsync_telemetry::label! {
     }
 }
 
-cmsync_telemetry::label! {
-    /// What ends.
-    pub(crate) enum Ends: "credential" {
-        /// The secret or certificate towards Azure.
-        Azure = "azure",
-        /// The Kerberos ticket towards the site, where no keytab renews it.
-        Site = "site",
-    }
-}
-
 cmsync_telemetry::declare! {
     each "connection" {
         /// Stages of the connection that do not go on, by who must act.
@@ -68,8 +58,8 @@ cmsync_telemetry::declare! {
         verified: Gauge = "cmsync_verify_last_success_timestamp_seconds";
         /// Seconds since 1970 of the newest marker that the workspace showed at the last verification.
         newest_marker: Gauge = "cmsync_verify_newest_marker_timestamp_seconds";
-        /// Seconds since 1970 when a credential ends; 0 where that is not known, or it does not end.
-        expiry: Gauge[Ends] = "cmsync_credential_expiry_timestamp_seconds";
+        /// Seconds since 1970 when the secret or certificate towards Azure ends; 0 where that is not known, or it does not end.
+        expiry: Gauge = "cmsync_credential_expiry_timestamp_seconds";
     }
 }
 
@@ -82,9 +72,15 @@ mod process {
         file_bytes: Gauge = "cmsync_queue_file_bytes";
         /// 1 while the queue can be written.
         writable: Gauge = "cmsync_queue_writable";
+        /// Seconds since 1970 when the Kerberos ticket towards the sites ends; 0 where a keytab renews it, or there is none.
+        ticket_expiry: Gauge = "cmsync_ticket_expiry_timestamp_seconds";
+        /// `snapshot_interval` of the configuration.
+        snapshot_interval: Gauge = "cmsync_snapshot_interval_seconds";
+        /// `verify_interval` of the configuration; 0 for never.
+        verify_interval: Gauge = "cmsync_verify_interval_seconds";
         /// Lines of the log that were dropped because nobody took them in time.
         log_lines_dropped: Counter = "cmsync_log_lines_dropped_total";
-        /// 1 while the configuration file as it stands is followed; 0 where it has a mistake.
+        /// 1 while the connections of the configuration file as it stands are followed; 0 where it has a mistake.
         configuration_accepted: Gauge = "cmsync_configuration_accepted";
     }
     }

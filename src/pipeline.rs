@@ -51,6 +51,8 @@ pub(crate) async fn run(
     (once, stages): (bool, Vec<StageName>),
     logging: &Logging,
 ) -> anyhow::Result<bool> {
+    // From here on, SIGHUP ends nothing.
+    let mut reload = Reload::new(path, stages.clone())?;
     let (names, shown) = watch::channel(config.connections.keys().cloned().collect());
     let metrics = Page::start(shown)?;
     let opened = queue::open(&config).await?;
@@ -82,13 +84,14 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
-    let mut reload = Reload::new(path, stages)?;
     let outcome = loop {
         tokio::select! {
             outcome = &mut producer => break outcome.context("the producer panicked")?,
             Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
             config = reload.changed(), if !once => {
-                if supervisor.takes(&config) {
+                let takes = supervisor.takes(&config);
+                reload.accepted(takes);
+                if takes {
                     supervisor.apply(&config).await?;
                     own.send_replace(config.revision);
                 }
@@ -163,8 +166,12 @@ async fn serve(
     let file = config.kafka.is_none().then(|| embedded::path_in(&config.queue_directory));
     let max_backlog =
         connections::backlog_within(config.share(), config.producer.max_backlog.as_u64());
-    let sources =
-        meter::Sources { file, trouble: opened.trouble.clone(), dropped: logging.dropped.clone() };
+    let sources = meter::Sources {
+        file,
+        trouble: opened.trouble.clone(),
+        dropped: logging.dropped.clone(),
+        intervals: (config.producer.snapshot_interval, config.verify_interval),
+    };
     tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
     if let Some(address) = config.listen {
         let listener = tokio::net::TcpListener::bind(address).await;

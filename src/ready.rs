@@ -2,13 +2,14 @@
 //! health check of a container without a shell.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cmsync_http::{Client, Method, Settings};
 use url::Url;
 
-use crate::config::Config;
+use crate::config;
 
 /// How long an answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -17,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// When nothing listens, or no answer comes in time.
-pub(crate) async fn get(config: &Config, page: &str) -> anyhow::Result<(bool, String)> {
-    let listens = config.listen.context("`http.listen` is empty: there are no pages")?;
+pub(crate) async fn get(listens: Option<SocketAddr>, page: &str) -> anyhow::Result<(bool, String)> {
+    let listens = listens.context("`http.listen` is empty: there are no pages")?;
     let url = Url::parse(&format!("http://{}{page}", reached(listens)))?;
     let millis = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
     let settings = Settings {
@@ -42,10 +43,12 @@ fn reached(listens: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listens.port())
 }
 
-/// Prints what `/ready` says; false where it is not ready.
+/// Prints what `/ready` says; false where it is not ready. A mistake that was made in the file since
+/// the process started makes it no less ready.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
-pub(crate) async fn run(config: &Config) -> anyhow::Result<bool> {
-    let (is_ready, text) = get(config, "/ready").await?;
+pub(crate) async fn run(path: &Path) -> anyhow::Result<bool> {
+    let listens = config::as_far_as_read(path).http.listen.parse().ok();
+    let (is_ready, text) = get(listens, "/ready").await?;
     print!("{text}");
     Ok(is_ready)
 }

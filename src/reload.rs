@@ -15,7 +15,6 @@ pub(crate) struct Reload {
     path: PathBuf,
     stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
-    metrics: ProcessMetrics,
     asked: Asked,
 }
 
@@ -47,9 +46,13 @@ impl Asked {
 impl Reload {
     pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> std::io::Result<Self> {
         let seen = stamp(&path);
-        let metrics = ProcessMetrics::new();
-        metrics.configuration_accepted.set(1.0);
-        Ok(Self { path, stages, seen, metrics, asked: Asked::listen()? })
+        Ok(Self { path, stages, seen, asked: Asked::listen()? })
+    }
+
+    /// Whether the connections of the file as it stands are followed.
+    pub(crate) fn accepted(&self, is_so: bool) {
+        // Made here: this is older than what counts.
+        ProcessMetrics::new().configuration_accepted.set(if is_so { 1.0 } else { 0.0 });
     }
 
     /// The next version of the file that can be used.
@@ -65,14 +68,13 @@ impl Reload {
                 continue;
             }
             self.seen = now;
-            let loaded = config::load(&self.path, &self.stages);
-            self.metrics.configuration_accepted.set(if loaded.is_ok() { 1.0 } else { 0.0 });
-            match loaded {
+            match config::load(&self.path, &self.stages) {
                 Ok(config) => {
                     tracing::info!("configuration changed");
                     return config;
                 }
                 Err(mistakes) => {
+                    self.accepted(false);
                     tracing::error!(%mistakes, "the changed configuration is not used")
                 }
             }

@@ -52,26 +52,46 @@ impl StatusBoard {
             if is_shared && receiver.changed().await.is_err() {
                 return;
             }
-            publish(queue, key, receiver, shutdown).await;
+            publish(queue, (key, is_shared), receiver, shutdown).await;
         });
         sender
     }
 
     /// Keeps the metrics of a connection's stages, as one of them changes.
     async fn measure(self, connection: String, mut changes: watch::Receiver<Status>) {
-        let metrics = Metrics::new(&connection);
         loop {
             changes.mark_unchanged();
-            {
-                let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-                let all: Vec<Status> = stages.values().map(|s| s.borrow().clone()).collect();
-                metrics.note_stages(all.iter().filter(|s| s.connection == connection));
-            }
+            self.measure_now(&connection);
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
             }
         }
+    }
+
+    /// Forgets a stage that is not wanted any longer.
+    pub(crate) async fn forget_stage(
+        &self,
+        connection: &str,
+        stage: &str,
+    ) -> Result<(), cmsync_queue::Error> {
+        let key = format!("{connection}/{stage}");
+        let was_there = {
+            let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+            stages.remove(&key).is_some()
+        };
+        if !was_there {
+            return Ok(());
+        }
+        self.measure_now(connection);
+        self.queue.publish(vec![output(key, None)]).await.map(drop)
+    }
+
+    fn measure_now(&self, connection: &str) {
+        let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: Vec<Status> = stages.values().map(|s| s.borrow().clone()).collect();
+        let own = all.iter().filter(|s| s.connection == connection);
+        Metrics::new(connection).note_stages(own);
     }
 
     /// Forgets a connection that is configured no longer.
@@ -115,13 +135,15 @@ fn output(key: String, status: Option<&Status>) -> Output {
 
 async fn publish(
     queue: Arc<dyn Queue>,
-    key: String,
+    (key, is_shared): (String, bool),
     mut status: watch::Receiver<Status>,
     shutdown: CancellationToken,
 ) {
     loop {
         let now = status.borrow_and_update().clone();
-        if let Err(error) = queue.publish(vec![output(key.clone(), Some(&now))]).await {
+        // Whoever stands by leaves the word to the copy that does it.
+        let is_told = !(is_shared && now.state == Health::Starting);
+        if is_told && let Err(error) = queue.publish(vec![output(key.clone(), Some(&now))]).await {
             tracing::warn!(%error, "failed to publish a stage's status");
             return;
         }

@@ -133,6 +133,9 @@ impl Supervisor {
             self.stop(&name);
             self.queue.declare(&connections::topics_of(&name, config.partitions, share)).await?;
             self.start(&name, &connection, credential, clock)?;
+            if connection.groups.is_none() {
+                self.board.forget_stage(&name, "groups").await?;
+            }
         }
         self.config.connections.clone_from(&config.connections);
         self.names.send_replace(config.connections.keys().cloned().collect());
@@ -232,6 +235,7 @@ impl Supervisor {
     fn start_verification(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
         let times = (self.config.verify_interval, self.config.verify_settle);
         if times.0.is_zero() || connection.workspace.workspace_id.is_none() {
+            verify::is_off(name);
             return;
         }
         let desk = Desk::new(Arc::clone(&self.queue), clock());

@@ -3,16 +3,18 @@
 //! out.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use cmsync_control::{Answer, Question};
+use cmsync_control::{Answer, Question, local_api};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use toml::{Table, Value};
 
 use crate::config::{self, Config};
-use crate::{commands, ready};
+use crate::{commands, kerberos, ready};
 
 /// Lines of the system's journal.
 const JOURNAL_LINES: &str = "2000";
@@ -34,25 +36,20 @@ impl Bundle {
         }
     }
 
-    /// Writes it as a compressed archive, which its owner alone can read.
-    fn write(mut self, path: &Path) -> std::io::Result<Vec<&'static str>> {
+    /// Writes it as a compressed archive; the names of its parts.
+    fn pack<W: std::io::Write>(mut self, to: W) -> std::io::Result<(W, Vec<&'static str>)> {
         if !self.missing.is_empty() {
             self.parts.push(("missing.txt", std::mem::take(&mut self.missing)));
         }
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut archive =
-            tar::Builder::new(GzEncoder::new(options.open(path)?, Compression::new(6)));
+        let mut archive = tar::Builder::new(GzEncoder::new(to, Compression::new(6)));
         for (name, text) in &self.parts {
             let mut header = tar::Header::new_gnu();
             header.set_size(text.len() as u64);
             header.set_mode(0o600);
             archive.append_data(&mut header, format!("cmsync-support/{name}"), text.as_bytes())?;
         }
-        archive.into_inner()?.finish()?;
-        Ok(self.parts.into_iter().map(|(name, _)| name).collect())
+        let to = archive.into_inner()?.finish()?;
+        Ok((to, self.parts.into_iter().map(|(name, _)| name).collect()))
     }
 }
 
@@ -66,17 +63,72 @@ pub(crate) async fn run(path: &Path, output: Option<PathBuf>) -> anyhow::Result<
     let mut bundle = Bundle::default();
     bundle.add("about.txt", Ok(about(&now)));
     bundle.add("configuration.toml", configuration(path));
-    match config::load(path, &[crate::cli::StageName::Transformer]) {
-        Ok(config) => running(&config, &mut bundle).await,
-        Err(mistakes) => bundle.add("configuration-mistakes.txt", Ok(mistakes.to_string())),
+    let config = config::load(path, &[crate::cli::StageName::Transformer]);
+    let place = match &config {
+        Ok(config) => {
+            kerberos::enter(config, false)?;
+            Place::of(config)
+        }
+        Err(mistakes) => {
+            bundle.add("configuration-mistakes.txt", Ok(mistakes.to_string()));
+            // A process that was started before goes on with what the file said then.
+            Place::guess(path)
+        }
+    };
+    running(&place, config.as_ref().ok(), &mut bundle).await;
+    if output.as_os_str() == "-" {
+        let archive = bundle.pack(Vec::new())?;
+        std::io::stdout().write_all(&archive.0)?;
+        return Ok(true);
     }
     let shown = output.display().to_string();
-    let names = bundle.write(&output).with_context(|| format!("failed to write `{shown}`"))?;
+    let written = || -> std::io::Result<Vec<&'static str>> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        Ok(bundle.pack(options.open(&output)?)?.1)
+    };
+    let names = written().with_context(|| format!("failed to write `{shown}`"))?;
     println!("wrote `{shown}`: {}", names.join(", "));
     println!(
-        "It names sites, collections and hosts, and holds no secret. Look through it before it goes out of the house."
+        "It names sites, collections and hosts, and holds no secret. Look through it before it goes \
+         out of the house."
     );
     Ok(true)
+}
+
+/// Where a running process is found.
+struct Place {
+    /// Its pages.
+    listen: Option<SocketAddr>,
+    /// Its queue's directory; none on brokers.
+    directory: Option<PathBuf>,
+}
+
+impl Place {
+    fn of(config: &Config) -> Self {
+        let directory = config.kafka.is_none().then(|| config.queue_directory.clone());
+        Self { listen: config.listen, directory }
+    }
+
+    /// From a file with mistakes: what can be read of it, else the defaults.
+    fn guess(path: &Path) -> Self {
+        let file = config::as_far_as_read(path);
+        let directory = file.queue.kafka.is_none().then_some(file.queue.embedded.directory);
+        Self { listen: file.http.listen.parse().ok(), directory }
+    }
+
+    /// Asks the running process, or where there is a configuration the queue.
+    async fn ask(&self, config: Option<&Config>, question: Question) -> Result<Answer, String> {
+        if let Some(directory) = &self.directory
+            && let Ok(Some(answer)) = local_api::ask(directory, &question).await
+        {
+            return Ok(answer);
+        }
+        let config = config.ok_or("no process answers, and the configuration has mistakes")?;
+        commands::ask(config, question).await.map_err(|e| format!("{e:#}"))
+    }
 }
 
 /// Version, machine, and the names of the variables that override the configuration.
@@ -110,37 +162,46 @@ fn configuration(path: &Path) -> Result<String, String> {
 
 /// Takes what stands before the `@` of an address, and anything under a key that names a secret.
 fn without_accounts(value: Value) -> Value {
-    const SECRET: [&str; 4] = ["password", "secret", "token", "key"];
     let is_secret = |key: &str| {
-        let names_file = key.ends_with("_file") || key.ends_with("_expires");
-        SECRET.iter().any(|word| key.contains(word)) && !names_file
+        let words = ["password", "secret", "token", "key"];
+        words.iter().any(|word| key == *word || key.ends_with(&format!("_{word}")))
+            || key.contains("password")
     };
     match value {
         Value::String(text) => Value::String(without_account(&text)),
         Value::Array(values) => Value::Array(values.into_iter().map(without_accounts).collect()),
-        Value::Table(table) => Value::Table(
-            table
-                .into_iter()
-                .map(|(key, value)| match value {
-                    Value::String(_) if is_secret(&key) => (key, Value::String("***".into())),
-                    value => (key, without_accounts(value)),
-                })
-                .collect(),
-        ),
+        Value::Table(table) => {
+            let shown = |(key, value): (String, Value)| {
+                let hidden = Value::String("***".into());
+                let value = match value {
+                    Value::String(_) if is_secret(&key) && !key.ends_with("_file") => hidden,
+                    // With or without a scheme, whatever the password holds.
+                    Value::String(text) if key == "proxy" => match text.rsplit_once('@') {
+                        Some((_, place)) => Value::String(format!("***@{place}")),
+                        None => Value::String(text),
+                    },
+                    value => without_accounts(value),
+                };
+                (key, value)
+            };
+            Value::Table(table.into_iter().map(shown).collect())
+        }
         other => other,
     }
 }
 
 fn without_account(text: &str) -> String {
     let parts = text.split_once("://").and_then(|(scheme, rest)| {
-        let (account, place) = rest.split_once('@')?;
-        (!account.contains('/')).then(|| format!("{scheme}://***@{place}"))
+        let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
+        let (_, place) = authority.rsplit_once('@')?;
+        let slash = if rest.contains('/') { "/" } else { "" };
+        Some(format!("{scheme}://***@{place}{slash}{path}"))
     });
     parts.unwrap_or_else(|| text.to_owned())
 }
 
 /// What the running process says, or the queue where none runs.
-async fn running(config: &Config, bundle: &mut Bundle) {
+async fn running(place: &Place, config: Option<&Config>, bundle: &mut Bundle) {
     let json = |answer: &Answer| serde_json::to_string_pretty(answer).map_err(|e| e.to_string());
     let questions = [
         ("status.json", Question::Status),
@@ -148,7 +209,7 @@ async fn running(config: &Config, bundle: &mut Bundle) {
         ("dead-letters.json", Question::DeadLetters),
     ];
     for (name, question) in questions {
-        let answer = commands::ask(config, question).await.map_err(|e| format!("{e:#}"));
+        let answer = place.ask(config, question).await;
         // Records themselves are nobody's business.
         let answer = answer.map(|answer| match answer {
             Answer::DeadLetters(mut letters) => {
@@ -160,12 +221,11 @@ async fn running(config: &Config, bundle: &mut Bundle) {
         bundle.add(name, answer.and_then(|answer| json(&answer)));
     }
     for (name, page) in [("metrics.txt", "/metrics"), ("ready.txt", "/ready")] {
-        let got = ready::get(config, page).await.map(|(_, text)| text);
+        let got = ready::get(place.listen, page).await.map(|(_, text)| text);
         bundle.add(name, got.map_err(|e| format!("{e:#}")));
     }
-    bundle.add("log.txt", log(config).await);
-    if config.kafka.is_none() {
-        let directory = &config.queue_directory;
+    bundle.add("log.txt", log(place, config).await);
+    if let Some(directory) = &place.directory {
         let files = std::fs::read_dir(directory).map_err(|e| e.to_string()).map(|files| {
             let line = |file: std::fs::DirEntry| {
                 let size = file.metadata().map_or(0, |metadata| metadata.len());
@@ -178,8 +238,8 @@ async fn running(config: &Config, bundle: &mut Bundle) {
 }
 
 /// The last lines of the running process, else those of the system's journal.
-async fn log(config: &Config) -> Result<String, String> {
-    if let Ok(Answer::Log(lines)) = commands::ask(config, Question::Log).await {
+async fn log(place: &Place, config: Option<&Config>) -> Result<String, String> {
+    if let Ok(Answer::Log(lines)) = place.ask(config, Question::Log).await {
         return Ok(lines.join("\n") + "\n");
     }
     let journal = tokio::process::Command::new("journalctl")
@@ -202,15 +262,17 @@ mod tests {
     #[test]
     fn accounts_and_secrets_are_taken_out_and_names_of_files_stay() {
         let table: Table = r#"
-            proxy = "http://me:hidden@proxy:8080"
+            proxy = "http://me:hid/den@x@proxy:8080"
+            bare = { proxy = "me:hidden@proxy:8080" }
+            keytab = "/etc/cmsync/keytab"
             brokers = "a:9092,b:9092"
-            nested = [{ password = "hidden", client_secret_file = "/etc/x", url = "https://a/b@c" }]
+            nested = [{ password = "hidden", client_secret_file = "/etc/x", url = "https://a/b@c", other = "https://u:hid@den@c/x" }]
         "#
         .parse()
         .unwrap();
         let shown = toml::to_string(&without_accounts(Value::Table(table))).unwrap();
-        assert!(!shown.contains("hidden"), "{shown}");
-        for kept in ["http://***@proxy:8080", "a:9092", "/etc/x", "https://a/b@c"] {
+        assert!(!shown.contains("hid") && !shown.contains("den"), "{shown}");
+        for kept in ["***@proxy:8080", "/etc/cmsync/keytab", "a:9092", "/etc/x", "https://a/b@c"] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
     }

@@ -189,9 +189,12 @@ pub(crate) async fn keep(
     let asks = Inside(desk);
     let mut mender = Mender { resent: BTreeMap::new(), rest: RESEND_REST };
     let metrics = Metrics::new(&name);
+    // From now on it is known when the next is overdue.
+    metrics.verified.set(clock()() as f64 / 1e6);
     loop {
         tokio::select! {
-            () = stop.cancelled() => return,
+            // Another copy may verify from now on, and finds what it finds.
+            () = stop.cancelled() => return metrics.findings.set(0.0),
             () = tokio::time::sleep(interval) => {}
         }
         let look = async {
@@ -201,7 +204,7 @@ pub(crate) async fn keep(
             Ok::<_, String>((report, sent))
         };
         let outcome = tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return metrics.findings.set(0.0),
             outcome = look => outcome,
         };
         match outcome {
@@ -220,10 +223,28 @@ pub(crate) async fn keep(
     }
 }
 
+/// How far back the workspace is asked for markers, in microseconds.
+const MARKERS_WITHIN: i64 = 2 * 24 * 3_600 * 1_000_000;
+
 fn note(metrics: &Metrics, report: &Report) {
+    let cannot_be_asked = |f: &Finding| matches!(f.kind, Kind::Query | Kind::Workspace);
+    if report.findings.iter().any(cannot_be_asked) {
+        // Nothing is known of what it shows: the last verification grows old instead.
+        return;
+    }
+    let now = clock()();
     metrics.findings.set(report.findings.len() as f64);
-    metrics.verified.set(clock()() as f64 / 1e6);
-    if let Some(newest) = report.newest_marker {
+    metrics.verified.set(now as f64 / 1e6);
+    if report.collections > 0 {
+        let newest = report.newest_marker.unwrap_or(now - MARKERS_WITHIN);
         metrics.newest_marker.set(newest as f64 / 1e6);
+    }
+}
+
+/// A connection is not verified: what was found before is about nothing.
+pub(crate) fn is_off(connection: &str) {
+    let metrics = Metrics::new(connection);
+    for gauge in [&metrics.findings, &metrics.verified, &metrics.newest_marker] {
+        gauge.set(0.0);
     }
 }

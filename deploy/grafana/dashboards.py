@@ -90,7 +90,7 @@ def overview():
                     number("Connections", "Connections that are configured.", "short", "count(count by (connection) (cmsync_connection_stages_blocked))"),
                     number("Alerts", "Alerts that fire.", "short", 'count(ALERTS{alertname=~"Cmsync.*", alertstate="firing"}) or vector(0)', 1),
                     number("Blocked stages", "Stages that wait for a right, a credential, or whatever `cmsync status` says.", "short", blocked, 1, 1),
-                    number("Longest without a poll", "Of all sites.", "s", "max(cmsync:poll_age_seconds)", 300, 900),
+                    number("Longest without an answer", "Of all sites: neither the list of collections nor members of one.", "s", "max(cmsync:answer_age_seconds)", 300, 900),
                     number("Oldest change that waits", "Of all connections.", "s", "max(cmsync:oldest_undelivered_age_seconds)", 300, 900),
                     number("Late changes", "Share of an hour's changes that took more than five minutes; the objective allows 0.5 %.", "percentunit", "max(cmsync:changes_late:ratio_rate1h) or vector(0)", 0.005, 0.05),
                     number("Held removals", "Collections whose removals wait for `cmsync removals approve`.", "short", f"sum({largest('cmsync_producer_held_removals')})", 1),

@@ -175,7 +175,9 @@ impl Connection {
             return Ok(false);
         }
         if let Some(id) = self.next_snapshot().await? {
-            self.publisher.snapshot(&mut self.memory, &id).await?;
+            if self.publisher.snapshot(&mut self.memory, &id).await? {
+                self.note_snapshots();
+            }
             return Ok(true);
         }
         if !self.is_resting() && self.sweep.is_due() {
@@ -258,6 +260,13 @@ impl Connection {
         quiet || !self.config.import || self.is_paused() || self.is_closing()
     }
 
+    /// Says how old the oldest snapshot is; also while the site is away, as snapshots go on.
+    fn note_snapshots(&self) {
+        let sent = self.memory.collections.values().filter(|kept| kept.state.start_seq > 0);
+        let oldest = sent.map(|kept| kept.state.started_at).min().unwrap_or(0);
+        self.metrics.oldest_snapshot.set(oldest as f64 / 1e6);
+    }
+
     /// Says how the connection is.
     pub(crate) fn report(&mut self) {
         let collections = &self.memory.collections;
@@ -266,9 +275,7 @@ impl Connection {
         let members: u64 = collections.values().map(|kept| kept.members.len()).sum();
         self.metrics.holds.set(held as f64);
         self.metrics.members.set(members as f64);
-        let sent = collections.values().filter(|kept| kept.state.start_seq > 0);
-        let oldest = sent.map(|kept| kept.state.started_at).min().unwrap_or(0);
-        self.metrics.oldest_snapshot.set(oldest as f64 / 1e6);
+        self.note_snapshots();
         self.metrics.last_poll.set(self.now() as f64 / 1e6);
         let (now, warnings) = (self.now(), self.warnings.clone());
         let site = self.memory.connection.site_code.clone();

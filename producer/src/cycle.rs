@@ -50,6 +50,7 @@ impl Connection {
         self.note_rows(0);
         self.look_at_hierarchy().await?;
         let listed = self.site.collections().await.inspect_err(|_| self.forget_agreement())?;
+        self.metrics.last_answer.set(self.now() as f64 / 1e6);
         self.look_at_track().await;
         self.first_sweep().await?;
         let missing: Vec<String> =
@@ -231,6 +232,7 @@ impl Connection {
     /// Publishes what a read adds; gives what it would take away.
     async fn take_reading(&mut self, reading: Reading) -> Result<Option<Candidate>, Error> {
         self.metrics.rows_read.increment(reading.read);
+        self.metrics.last_answer.set(self.now() as f64 / 1e6);
         let id = reading.before.id.clone();
         let taken = self.publish_reading(reading).await;
         if taken.is_err()

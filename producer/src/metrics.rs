@@ -18,7 +18,7 @@ cmsync_telemetry::label! {
 impl Metrics {
     /// Another copy reads the connection's site, or none does.
     pub(crate) fn leave(&self) {
-        let held = [&self.last_poll, &self.owner, &self.members, &self.holds];
+        let held = [&self.last_poll, &self.last_answer, &self.owner, &self.members, &self.holds];
         for gauge in held.into_iter().chain([&self.oldest_snapshot, &self.failed_links]) {
             gauge.set(0.0);
         }
@@ -29,6 +29,8 @@ cmsync_telemetry::declare! {
     each "connection" {
         /// Seconds since 1970 of the last poll that came whole; 0 where another copy polls, or before the first.
         last_poll: Gauge = "cmsync_producer_last_poll_timestamp_seconds";
+        /// Seconds since 1970 when the site last gave the list of its collections, or the members of one, whole; or when this process began to read it. 0 where another copy polls.
+        last_answer: Gauge = "cmsync_producer_last_answer_timestamp_seconds";
         /// 1 while this process reads the connection's site. The sum of all copies is 1.
         owner: Gauge = "cmsync_producer_owner";
         /// Memberships kept.

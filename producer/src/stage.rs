@@ -161,7 +161,14 @@ impl Stage {
     async fn stop_partition(&mut self, partition: u32) -> Result<(), Error> {
         let names: Vec<String> =
             self.running.keys().filter(|n| self.partition(n) == partition).cloned().collect();
-        self.stop(&names).await
+        let of = |name: &String| self.running.get(name).map(|(job, _)| job.status.clone());
+        let statuses: Vec<_> = names.iter().filter_map(of).collect();
+        self.stop(&names).await?;
+        let now = (self.context.clock)();
+        for status in statuses {
+            status.send_if_modified(|status| status.stand_by(now));
+        }
+        Ok(())
     }
 
     async fn stop_all(&mut self) -> Result<(), Error> {
@@ -196,7 +203,7 @@ impl Stage {
                 detail: "a connection's task panicked".into(),
             });
         };
-        self.running.remove(&name);
+        let job = self.running.remove(&name).map(|(job, _)| job);
         if let Some(metrics) = self.metrics.get(&name) {
             metrics.leave();
         }
@@ -205,6 +212,10 @@ impl Stage {
         match outcome {
             Ok(()) => Ok(()),
             Err(Error::Lost) => {
+                let now = (self.context.clock)();
+                if let Some(job) = job {
+                    job.status.send_if_modified(|status| status.stand_by(now));
+                }
                 // Its partition is assigned again, with its state.
                 let partition = self.partition(&name);
                 self.owned.remove(&partition);
@@ -241,6 +252,7 @@ impl Stage {
             };
             let token = self.shutdown.child_token();
             metrics.owner.set(1.0);
+            metrics.last_answer.set((self.context.clock)() as f64 / 1e6);
             let connection = self.connection(job, memory, (partition, metrics));
             let (once, stop, name_of) = (self.once, token.clone(), name.clone());
             let (context, highest) = (self.context.clone(), Arc::clone(&job.highest_seq));

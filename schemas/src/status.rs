@@ -119,6 +119,11 @@ impl Status {
         is_news
     }
 
+    /// Another copy does it now, or it begins anew: nothing is known here. Whether that is news.
+    pub fn stand_by(&mut self, now: i64) -> bool {
+        self.turn(Health::Starting, (Cause::Nothing, ""), now)
+    }
+
     /// Notes a success; whether it is worth telling, which is when it is kept.
     pub fn note_success(&mut self, now: i64) -> bool {
         let is_first = self.state == Health::Starting;

@@ -211,6 +211,11 @@ pub(crate) struct Workspace {
     pub(crate) rules: Vec<Rule>,
 }
 
+/// What a file says with the environment over it, whatever else is wrong with it.
+pub(crate) fn as_far_as_read(path: &Path) -> raw::File {
+    read::read(path, std::env::vars()).map(|(file, _)| file).unwrap_or_default()
+}
+
 /// Reads and checks a configuration, with the environment over the file; of secrets, those that these
 /// stages need (none named: all).
 ///

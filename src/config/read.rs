@@ -20,8 +20,7 @@ pub(super) fn read(
     let alone =
         |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
     let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
-    let mut table: Table =
-        toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))?;
+    let mut table: Table = toml::from_str(&text).map_err(|e| alone(place(&text, &e)))?;
     let mut mistakes = Vec::new();
     refuse_secrets(&table, &mut mistakes);
     for (name, value) in environment {
@@ -35,6 +34,14 @@ pub(super) fn read(
         Some(file) => Ok((file, mistakes)),
         None => Err(Mistakes(mistakes)),
     }
+}
+
+/// What is wrong, and where: never the line itself, in which a password may stand.
+fn place(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", error.message())
 }
 
 /// Secrets have files of their own, which can be guarded and renewed.

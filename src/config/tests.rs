@@ -227,3 +227,12 @@ fn ways_to_sign_in_to_brokers_that_do_not_fit_are_told() {
         assert!(parts.iter().all(|part| told.contains(part)), "{lines}: {told}");
     }
 }
+
+#[test]
+fn a_mistake_in_the_syntax_names_its_place_and_shows_no_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cmsync.toml");
+    std::fs::write(&path, "drain_deadline = \"1s\"\nproxy = \"http://me:hidden@proxy\n").unwrap();
+    let error = super::load(&path, &[]).unwrap_err().to_string();
+    assert!(error.contains("line 2, column ") && !error.contains("hidden"), "{error}");
+}

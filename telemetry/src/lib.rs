@@ -48,7 +48,7 @@ macro_rules! label {
         $($(#[$each:meta])* $variant:ident = $value:literal),* $(,)?
     }) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         $vis enum $type { $($(#[$each])* $variant),* }
 
         impl $crate::Label for $type {

@@ -38,7 +38,9 @@ def whole(metric, values, **labels):
     return series(metric, values, connection=None, **labels)
 
 
-POLL = "cmsync_producer_last_poll_timestamp_seconds"
+ANSWER = "cmsync_producer_last_answer_timestamp_seconds"
+SNAPSHOTS = whole("cmsync_snapshot_interval_seconds", "43200x3000")
+VERIFICATIONS = whole("cmsync_verify_interval_seconds", "21600x3000")
 UNDELIVERED = "cmsync_queue_oldest_undelivered_age_seconds"
 WAITING = "cmsync_queue_waiting_messages"
 OWNER = "cmsync_producer_owner"
@@ -52,7 +54,7 @@ DAY = 86_400
 CASES = {
     "CmsyncFreshnessBudgetBurnsFast": (70, late("0+6x2000"), late("0+3x2000"), CONTOSO, "10%"),
     "CmsyncFreshnessBudgetBurnsSlowly": (400, late("0+3x2000"), late("0+1x2000"), CONTOSO, "5%"),
-    "CmsyncConnectionStalled": (30, [series(POLL, "0x90")], [series(POLL, "0x90"), blocked("asked")], CONTOSO, "30m 0s"),
+    "CmsyncConnectionStalled": (30, [series(ANSWER, "0x90")], [series(ANSWER, "0x90"), blocked("asked")], CONTOSO, "30m 0s"),
     "CmsyncChangesUndelivered": (30, [series(UNDELIVERED, "0+60x90")], [series(UNDELIVERED, "600x90")], CONTOSO, "30m 0s"),
     "CmsyncLagGrows": (
         30,
@@ -63,19 +65,34 @@ CASES = {
     ),
     "CmsyncSnapshotOverdue": (
         1640,
-        [series("cmsync_producer_oldest_snapshot_timestamp_seconds", "1x2000")],
-        [series("cmsync_producer_oldest_snapshot_timestamp_seconds", "10000x2000")],
+        [series("cmsync_producer_oldest_snapshot_timestamp_seconds", "1x2000"), SNAPSHOTS],
+        [series("cmsync_producer_oldest_snapshot_timestamp_seconds", "10000x2000"), SNAPSHOTS],
         CONTOSO,
         "1d 3h 19m 59s",
     ),
-    "CmsyncDown": (30, [], [whole("cmsync_build_info", "1x90", version="1")], {}, ""),
+    "CmsyncDown": (
+        30,
+        # The one in `b` is gone, the other is there.
+        [whole("cmsync_build_info", "1x90", namespace="a", job="j"), whole("cmsync_build_info", "1x5", namespace="b", job="j")],
+        [whole("cmsync_build_info", "1x90", namespace="a", job="j"), whole("cmsync_build_info", "1x90", namespace="b", job="j")],
+        {"namespace": "b", "job": "j"},
+        "1",
+    ),
+    "CmsyncRestartsOften": (
+        30,
+        [whole("process_start_time_seconds", "1x5 2x5 3x5 4x90", instance="a"), whole("cmsync_build_info", "1x90", instance="a")],
+        [whole("process_start_time_seconds", "1x5 2x5 3x5 4x90", instance="other"), whole("cmsync_build_info", "1x90", instance="a")],
+        {"instance": "a"},
+        "3",
+    ),
     "CmsyncPausedOnRights": (30, [blocked("rights")], [blocked("rights", "0x26 1x9")], CONTOSO | {"cause": "rights"}, "1"),
     "CmsyncPausedOnCredential": (30, [blocked("credential")], [blocked("other")], CONTOSO | {"cause": "credential"}, "1"),
     "CmsyncPaused": (30, [blocked("other")], [blocked("asked")], CONTOSO | {"cause": "other"}, "1"),
     "CmsyncStageStopped": (30, [blocked("stopped")], [blocked("other")], CONTOSO | {"cause": "stopped"}, "1"),
     "CmsyncProducerWithoutOwner": (
         30,
-        [series(OWNER, "0x90", instance="a"), series(OWNER, "0x90", instance="b")],
+        # No producer at all: the uploader says what waits.
+        [series(WAITING, "0x90", stage="uploader")],
         [series(OWNER, "0x90", instance="a"), series(OWNER, "1x90", instance="b")],
         CONTOSO,
         "0",
@@ -119,39 +136,46 @@ CASES = {
     ),
     "CmsyncVerificationOverdue": (
         1500,
-        [series(VERIFIED, "1x2000")],
+        [series(VERIFIED, "1x2000"), VERIFICATIONS],
         # Where nothing is verified there is no time.
-        [series(VERIFIED, "0x2000")],
+        [series(VERIFIED, "0x2000"), VERIFICATIONS],
         CONTOSO,
         "1d 0h 59m 59s",
     ),
     "CmsyncWorkspaceBehind": (
         900,
-        [series(VERIFIED, "50000x1000"), series(MARKER, "1000x1000")],
-        [series(VERIFIED, "50000x1000"), series(MARKER, "40000x1000")],
+        [series(VERIFIED, "50000x1000"), series(MARKER, "1000x1000"), SNAPSHOTS],
+        [series(VERIFIED, "50000x1000"), series(MARKER, "40000x1000"), SNAPSHOTS],
         CONTOSO,
         "13h 36m 40s",
     ),
     "CmsyncCredentialEndsWithin30Days": (
         100,
-        [series(EXPIRY, f"{20 * DAY + 6000}x200", credential="azure")],
-        [series(EXPIRY, "0x200", credential="azure")],
-        CONTOSO | {"credential": "azure"},
+        [series(EXPIRY, f"{20 * DAY + 6000}x200")],
+        [series(EXPIRY, "0x200")],
+        CONTOSO,
         "20d 0h 0m 0s",
     ),
     "CmsyncCredentialEndsWithin7Days": (
         100,
-        [series(EXPIRY, f"{3 * DAY + 6000}x200", credential="azure")],
-        [series(EXPIRY, f"{20 * DAY + 6000}x200", credential="azure")],
-        CONTOSO | {"credential": "azure"},
+        [series(EXPIRY, f"{3 * DAY + 6000}x200")],
+        [series(EXPIRY, f"{20 * DAY + 6000}x200")],
+        CONTOSO,
         "3d 0h 0m 0s",
     ),
     "CmsyncCredentialEndsWithin1Day": (
         100,
-        [series(EXPIRY, "9600x200", credential="site")],
-        [series(EXPIRY, f"{DAY}x200", credential="site"), series(EXPIRY, f"{3 * DAY}x200", credential="azure")],
-        CONTOSO | {"credential": "site"},
+        [series(EXPIRY, "9600x200")],
+        [series(EXPIRY, f"{3 * DAY}x200")],
+        CONTOSO,
         "1h 0m 0s",
+    ),
+    "CmsyncTicketEnds": (
+        100,
+        [whole("cmsync_ticket_expiry_timestamp_seconds", "6600x200", instance="a")],
+        [whole("cmsync_ticket_expiry_timestamp_seconds", "0x200", instance="a")],
+        {"instance": "a"},
+        "10m 0s",
     ),
     "CmsyncQueueNearlyFull": (
         30,

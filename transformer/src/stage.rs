@@ -1,5 +1,7 @@
 //! The transformer over the queue.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use cmsync_queue::worker::{Each, Handled, each};
 use cmsync_queue::{Error, Message, Output, Queue};
@@ -24,13 +26,19 @@ pub struct Transformer {
     clock: Clock,
     status: watch::Sender<Status>,
     metrics: Metrics,
+    /// Partitions that wait for a newer version.
+    held: BTreeSet<u32>,
 }
 
 impl Transformer {
     /// A transformer for `connection`, which says through `status` how it is.
     #[must_use]
     pub fn new(connection: &str, clock: Clock, status: watch::Sender<Status>) -> Self {
+        let now = clock();
+        // What a transformer before this one said is over.
+        status.send_if_modified(|status| status.stand_by(now));
         Self {
+            held: BTreeSet::new(),
             connection: connection.to_owned(),
             changes: topics::changes(connection),
             records: topics::records(connection),
@@ -137,10 +145,18 @@ impl Each for Transformer {
     }
 
     fn held(&mut self, partition: u32, reason: &str) {
+        self.held.insert(partition);
         let now = (self.clock)();
         let reason = format!("partition {partition} of `{}`: {reason}", self.changes);
         self.status
             .send_if_modified(|status| status.turn(Health::Stopped, (Cause::Other, &reason), now));
+    }
+
+    fn left(&mut self, partition: u32) {
+        if self.held.remove(&partition) && self.held.is_empty() {
+            let now = (self.clock)();
+            self.status.send_if_modified(|status| status.stand_by(now));
+        }
     }
 
     fn committed(&mut self, _messages: usize) {

@@ -62,9 +62,13 @@ impl Stage {
                     "the workspace is over its daily cap and stores nothing until {until}: raise the \
                      cap, or wait"
                 );
-                self.say(Some(&Pause { reason, cause: Cause::Other }));
+                self.cap = Some(Pause { reason, cause: Cause::Other });
+                self.say();
             }
-            None if was_held => self.say(None),
+            None if was_held => {
+                self.cap = None;
+                self.say();
+            }
             _ => {}
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! The uploader over the queue: fills bodies from messages, keeps several on their way, and finishes
 //! messages as their rows are taken.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -83,6 +83,10 @@ pub(crate) struct Stage {
     pub(crate) orders: Orders,
     /// Until when nothing is sent.
     pub(crate) held_until: Option<Instant>,
+    /// Why, in words.
+    pub(crate) cap: Option<Pause>,
+    /// Partitions that this copy has.
+    owned: BTreeSet<u32>,
     pub(crate) queue: Arc<dyn Queue>,
     /// Whether this copy does what people decide about dead letters.
     pub(crate) decides: bool,
@@ -100,6 +104,9 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
     let mut control = queue.watch(topics::CONTROL)?;
     let mut stage = Stage::new(uploader).await?;
     let mut paused = stage.delivery.rules.paused();
+    // What an uploader before this one said is over.
+    let now = stage.now();
+    stage.status.send_if_modified(|status| status.stand_by(now));
     stage.follow_orders().await?;
     let mut stopping: Option<Instant> = None;
     loop {
@@ -123,7 +130,6 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
                 return Ok(());
             }
             Some(done) = stage.on_their_way.join_next() => {
-                stage.metrics.in_flight.decrement(1.0);
                 if let Ok((body, outcome)) = done {
                     stage.ended(body, outcome).await?;
                 }
@@ -131,8 +137,8 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
             () = sleep_until(leaves), if leaves.is_some() => stage.flush_due(),
             found = stage.gather.next() => stage.take(found?).await?,
             Ok(()) = paused.changed() => {
-                let reason = paused.borrow_and_update().clone();
-                stage.say(reason.as_ref());
+                paused.mark_unchanged();
+                stage.say();
             }
             Ok(()) = control.changed() => {
                 stage.decide().await?;
@@ -140,6 +146,22 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
             }
             () = sleep_until(held), if held.is_some() => stage.follow_orders().await?,
         }
+    }
+}
+
+/// A body on its way, counted until its way has ended, or is given up.
+struct InFlight(metrics::Gauge);
+
+impl InFlight {
+    fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.increment(1.0);
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 
@@ -183,6 +205,8 @@ impl Stage {
             decides: false,
             orders: Orders::default(),
             held_until: None,
+            cap: None,
+            owned: BTreeSet::new(),
             queue,
         })
     }
@@ -213,6 +237,7 @@ impl Stage {
     async fn take(&mut self, found: Gathered) -> Result<(), Error> {
         match found {
             Gathered::Assigned { partition, lost, .. } => {
+                self.owned.insert(partition);
                 self.runs.forget(|of| of == partition);
                 if lost > 0 {
                     self.lost(partition, lost);
@@ -225,13 +250,15 @@ impl Stage {
             Gathered::Revoked(partition) => {
                 self.runs.forget(|of| of == partition);
                 self.decides &= partition != DECIDING;
+                self.owned.remove(&partition);
+                self.say();
             }
             Gathered::Message(id, message) => match RECORD_BATCH.decode(&message.value) {
                 Ok(batch) => self.fill(id, batch).await?,
                 Err(error @ DecodeError::UnknownFingerprint(_)) => {
                     self.gather.hold(id.partition);
                     self.held = Some(format!("partition {} of the records: {error}", id.partition));
-                    self.say(None);
+                    self.say();
                 }
                 Err(error) => self.set_aside_message(id, &message, &error),
             },
@@ -239,6 +266,7 @@ impl Stage {
             Gathered::Lost => {
                 self.runs.forget(|_| true);
                 self.decides = false;
+                self.owned.clear();
             }
         }
         Ok(())
@@ -273,7 +301,12 @@ impl Stage {
                 let outcome = delivery.deliver(&body).await;
                 (body, outcome)
             };
-            self.metrics.in_flight.increment(1.0);
+            let in_flight = InFlight::new(&self.metrics);
+            let deliver = async move {
+                let done = deliver.await;
+                drop(in_flight);
+                done
+            };
             self.on_their_way.spawn(deliver.in_current_span());
         }
     }
@@ -347,14 +380,18 @@ impl Stage {
         }
     }
 
-    pub(crate) fn say(&self, pause: Option<&Pause>) {
+    /// Says how the uploader is: worked out anew each time, so that no order of events leaves behind
+    /// what is over.
+    pub(crate) fn say(&self) {
         let now = self.now();
-        let (state, why) = match (&self.held, pause) {
+        let paused = self.delivery.rules.paused().borrow().clone();
+        let pause = self.cap.as_ref().or(paused.as_ref());
+        self.status.send_if_modified(|status| match (&self.held, pause) {
+            _ if self.owned.is_empty() => status.stand_by(now),
             // It waits for a person whatever the workspace says.
-            (Some(held), _) => (Health::Stopped, (Cause::Other, held.as_str())),
-            (None, Some(pause)) => (Health::Paused, (pause.cause, pause.reason.as_str())),
-            (None, None) => (Health::Working, (Cause::Nothing, "")),
-        };
-        self.status.send_if_modified(|status| status.turn(state, why, now));
+            (Some(held), _) => status.turn(Health::Stopped, (Cause::Other, held), now),
+            (None, Some(pause)) => status.turn(Health::Paused, (pause.cause, &pause.reason), now),
+            (None, None) => status.turn(Health::Working, (Cause::Nothing, ""), now),
+        });
     }
 }

@@ -35,6 +35,11 @@ pub trait Each: Send {
     /// Called when a partition is held, with the reason.
     fn held(&mut self, partition: u32, reason: &str);
 
+    /// Called when a partition went to another copy, or comes anew.
+    fn left(&mut self, partition: u32) {
+        let _ = partition;
+    }
+
     /// Called after the outputs of `messages` messages became durable.
     fn committed(&mut self, messages: usize);
 }
@@ -66,6 +71,7 @@ pub async fn each(
             Event::Assigned { partition, position, lost, .. } => {
                 // What was handled of it before comes again.
                 batch.parts.remove(&partition);
+                stage.left(partition);
                 events.resume(partition);
                 if lost > 0 {
                     let outputs = stage.lost(partition, lost);
@@ -74,7 +80,10 @@ pub async fn each(
                     pass(committer, pending).await?;
                 }
             }
-            Event::Revoked { partition } => drop(batch.parts.remove(&partition)),
+            Event::Revoked { partition } => {
+                batch.parts.remove(&partition);
+                stage.left(partition);
+            }
             Event::Messages { partition, messages } => {
                 if let Some(held) = batch.take(stage, partition, &messages).await? {
                     tracing::error!(partition, reason = %held, "holding a partition");

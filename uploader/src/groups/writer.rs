@@ -91,7 +91,20 @@ struct Stage {
 pub async fn run(writer: GroupsWriter, shutdown: CancellationToken) -> Result<(), Error> {
     let topic = topics::groups(&writer.connection);
     let queue = Arc::clone(&writer.queue);
-    let work = |stop| write(writer.clone(), topic.clone(), stop);
+    let work = |stop| {
+        let (writer, topic) = (writer.clone(), topic.clone());
+        let shutdown = shutdown.clone();
+        async move {
+            let ended = write(writer.clone(), topic, stop).await;
+            // Another copy knows from now on how the groups are.
+            Metrics::new(&writer.connection).groups_behind.set(0.0);
+            if !shutdown.is_cancelled() {
+                let now = (writer.clock)();
+                writer.status.send_if_modified(|status| status.stand_by(now));
+            }
+            ended
+        }
+    };
     while_owner(&*queue, (topics::GROUPS, &topic), &shutdown, work).await
 }
 

@@ -29,8 +29,12 @@ async fn until(rig: &mut Rig, prometheus: &Prometheus, alert: &str, fires: bool)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_does_not_answer_is_an_alert_until_it_does() {
     let (mut rig, prometheus) = watched(small()).await;
-    rig.lab.faults().site_status = (u32::MAX, 503, false);
     rig.start();
+    rig.until_all_equal().await;
+    let polls = || !prometheus.query("cmsync:answer_age_seconds < 3").is_empty();
+    rig.until(|| polls().then_some(())).await;
+    assert!(!prometheus.firing().contains("CmsyncConnectionStalled lab"));
+    rig.lab.faults().site_status = (u32::MAX, 503, false);
     until(&mut rig, &prometheus, "CmsyncConnectionStalled lab", true).await;
     rig.lab.faults().site_status = (0, 0, false);
     until(&mut rig, &prometheus, "CmsyncConnectionStalled lab", false).await;

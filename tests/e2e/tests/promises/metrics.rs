@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use crate::rig::{Rig, listening, served, small};
+use crate::rig::{Rig, listening, metric, served, small};
 
 /// The page without its head.
 fn page(port: u16) -> String {
@@ -88,4 +88,42 @@ async fn scrapes_without_a_rest_disturb_nothing() {
     stop.cancel();
     assert!(scrapes.await.unwrap() > 10);
     assert!(rig.terminate().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mended_configuration_leaves_nothing_of_what_was_wrong() {
+    let mut rig = Rig::new(small()).await;
+    let (config, port) = listening(&rig.config);
+    let right = std::fs::read_to_string(&config).unwrap();
+    let rule = rig.lab.options.rules[0].clone();
+    std::fs::write(&config, right.replace(&rule, "dcr-ffffffffffffffffffffffffffffffff")).unwrap();
+    rig.config = config.clone();
+    rig.start();
+    rig.until_status("uploader", "Paused").await;
+    let blocked = "cmsync_connection_stages_blocked{connection=\"lab\",cause=\"rights\"}";
+    rig.until(|| (metric(port, blocked) == 1.0).then_some(())).await;
+    std::fs::write(&config, right).unwrap();
+    rig.until_all_equal().await;
+    rig.until_status("uploader", "Working").await;
+    rig.until(|| (metric(port, blocked) == 0.0).then_some(())).await;
+    // What was on its way when the former uploader ended is on its way no longer.
+    let in_flight = || metric(port, "cmsync_uploader_bodies_in_flight");
+    rig.until(|| (in_flight() == 0.0).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_followed_is_shown_as_that() {
+    let (mut rig, port) = started().await;
+    rig.until_all_equal().await;
+    let accepted = || metric(port, "cmsync_configuration_accepted");
+    assert_eq!(accepted(), 1.0);
+    let right = std::fs::read_to_string(&rig.config).unwrap();
+    let other = right.replacen("[queue]\n", "[queue]\npartitions = 3\n", 1);
+    for wrong in [other, format!("drain_deadline = \"0s\"\n{right}")] {
+        assert_ne!(wrong, right);
+        std::fs::write(&rig.config, wrong).unwrap();
+        rig.until(|| (accepted() == 0.0).then_some(())).await;
+        std::fs::write(&rig.config, &right).unwrap();
+        rig.until(|| (accepted() == 1.0).then_some(())).await;
+    }
 }
