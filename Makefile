@@ -106,10 +106,11 @@ package: build $(TOOLS)/bin/cargo-deb ## The Debian package, in target/package
 	mkdir -p target/package && target/release/cmsync completions bash > target/package/cmsync.bash
 	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip -p cmsync --output target/package/
 
-package-test: package $(TOOLS)/python/.ready ## The package's life on this machine: takes root, leaves nothing behind
+package-test: package $(TOOLS)/python/.ready ## The package's life on this machine, and what the image holds: takes root, leaves nothing behind
 	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip --fast -p cmsync --deb-revision 2 --output target/package/
-	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/deploy/debian.py target/package/cmsync_*-1_*.deb target/package/cmsync_*-2_*.deb; \
-	else echo "NOT RUN: the life of the Debian package takes root: sudo make package-test"; fi
+	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/deploy/debian.py target/package/cmsync_*-1_*.deb target/package/cmsync_*-2_*.deb \
+	&& tests/deploy/image.sh target/release/cmsync; \
+	else echo "NOT RUN: the life of the Debian package and the image take root: sudo make package-test"; fi
 
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
 	$(PYTHON) deploy/grafana/dashboards.py

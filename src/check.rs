@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
-use cmsync_configmgr::Hierarchy;
+use cmsync_configmgr::{Collection, Hierarchy};
 use cmsync_schemas::MAX_CLOCK_SKEW;
 use serde::Serialize;
 
@@ -110,6 +110,34 @@ fn old_data(hierarchy: &Hierarchy, note: Note<'_>) {
     }
 }
 
+/// Which collections are chosen, and what of the list fits none.
+fn chosen(connection: &Connection, collections: &[Collection], note: Note<'_>) {
+    let selection = &connection.producer.selection;
+    let kept = collections.iter().filter(|c| selection.has(c)).count();
+    note(
+        "collections",
+        if kept == 0 {
+            Err(format!("none of {} visible collections is chosen", collections.len()))
+        } else {
+            Ok(format!("{kept} of {} visible collections are chosen", collections.len()))
+        },
+    );
+    for pattern in selection.unmatched(collections) {
+        let text = format!(
+            "`{pattern}` fits no collection that the account can see: is it spelled as in the console?"
+        );
+        note("collections", Err(text));
+    }
+    for id in selection.missing(collections) {
+        note(
+            "collections",
+            Err(format!(
+                "`{id}` does not exist, is a user collection, or is not visible to the account"
+            )),
+        );
+    }
+}
+
 async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     let site = connections::site(&connection.site)?;
     let hierarchy = match site.hierarchy().await {
@@ -140,24 +168,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
             return Ok(());
         }
     };
-    let selection = &connection.producer.selection;
-    let kept = collections.iter().filter(|c| selection.has(c)).count();
-    note(
-        "collections",
-        if kept == 0 {
-            Err(format!("none of {} visible collections is chosen", collections.len()))
-        } else {
-            Ok(format!("{kept} of {} visible collections are chosen", collections.len()))
-        },
-    );
-    for id in selection.missing(&collections) {
-        note(
-            "collections",
-            Err(format!(
-                "`{id}` does not exist, is a user collection, or is not visible to the account"
-            )),
-        );
-    }
+    chosen(connection, &collections, note);
     let sees_all = collections.iter().any(|c| c.id == "SMS00001");
     note("rights", match (sees_all, site.account().await) {
         (true, Ok(Some(_))) => Ok("All Systems and the account's own user are visible".into()),
@@ -207,6 +218,8 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
     if let Some((id, _)) = &connection.groups {
         let manager = connections::manager(workspace, Arc::clone(&credential))?;
         groups(&manager, id, workspace.workspace_id.as_deref(), note).await;
+    } else if connection.written().workspace.resource_id.is_none() {
+        note("groups", Ok("none are kept: `workspace.resource_id` is not given".to_owned()));
     }
     Ok(())
 }

@@ -136,7 +136,7 @@ pub(crate) async fn keep_ticket(connection: String, principal: String, stop: Can
             Err(error) => tracing::warn!(connection, error, "the site's ticket is not known"),
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return metrics.ticket_expiry.set(0.0),
             () = tokio::time::sleep(TICKET.0) => {}
         }
     }

@@ -51,7 +51,20 @@ const BAD_USE: u8 = 2;
 /// How long what still waits at the end is waited for.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// Whoever reads what is printed may have enough of it (`cmsync … | head`): that is no fault.
+fn end_with_the_reader() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.to_string();
+        if text.contains("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(0);
+        }
+        tell(panic);
+    }));
+}
+
 fn main() -> ExitCode {
+    end_with_the_reader();
     let cli = Cli::parse();
     if let Command::Completions { shell } = cli.command {
         clap_complete::generate(shell, &mut Cli::command(), "cmsync", &mut std::io::stdout());

@@ -137,8 +137,8 @@ pub(crate) struct Sources {
     pub(crate) trouble: Option<Trouble>,
     /// Lines of the log that nobody took in time.
     pub(crate) dropped: ErrorCounter,
-    /// Of snapshots and of verifications.
-    pub(crate) intervals: (Duration, Duration),
+    /// Of polls, snapshots and verifications.
+    pub(crate) intervals: [Duration; 3],
 }
 
 /// Measures the queue itself and the log until `stop`.
@@ -146,8 +146,10 @@ pub(crate) async fn keep_process(sources: Sources, max_backlog: u64, stop: Cance
     let Sources { file, trouble, dropped, intervals } = sources;
     let metrics = ProcessMetrics::new();
     metrics.max_backlog.set(max_backlog as f64);
-    metrics.snapshot_interval.set(intervals.0.as_secs_f64());
-    metrics.verify_interval.set(intervals.1.as_secs_f64());
+    let [polls, snapshots, verifications] = intervals.map(|interval| interval.as_secs_f64());
+    metrics.poll_interval.set(polls);
+    metrics.snapshot_interval.set(snapshots);
+    metrics.verify_interval.set(verifications);
     // The file that was read is followed, until it changes.
     metrics.configuration_accepted.set(1.0);
     let mut next = Instant::now();

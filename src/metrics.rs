@@ -63,7 +63,21 @@ cmsync_telemetry::declare! {
     }
 }
 
+cmsync_telemetry::label! {
+    /// How a verification ended.
+    pub(crate) enum Verified: "outcome" {
+        /// Nothing is wrong.
+        Right = "right",
+        /// Something is.
+        Wrong = "wrong",
+        /// The workspace could not be asked.
+        Failed = "failed",
+    }
+}
+
 mod process {
+    use super::Verified;
+
     cmsync_telemetry::declare! {
     all {
         /// Bytes above which a connection's producer waits (`max_backlog`, or its share of the queue).
@@ -74,10 +88,16 @@ mod process {
         writable: Gauge = "cmsync_queue_writable";
         /// Seconds since 1970 when the Kerberos ticket towards the sites ends; 0 where a keytab renews it, or there is none.
         ticket_expiry: Gauge = "cmsync_ticket_expiry_timestamp_seconds";
+        /// Seconds since 1970 when this process started.
+        started: Gauge = "cmsync_start_timestamp_seconds";
+        /// `poll_interval` of the configuration.
+        poll_interval: Gauge = "cmsync_poll_interval_seconds";
         /// `snapshot_interval` of the configuration.
         snapshot_interval: Gauge = "cmsync_snapshot_interval_seconds";
         /// `verify_interval` of the configuration; 0 for never.
         verify_interval: Gauge = "cmsync_verify_interval_seconds";
+        /// Verifications by how they ended.
+        verifications: Counter[Verified] = "cmsync_verifications_total";
         /// Lines of the log that were dropped because nobody took them in time.
         log_lines_dropped: Counter = "cmsync_log_lines_dropped_total";
         /// 1 while the connections of the configuration file as it stands are followed; 0 where it has a mistake.
@@ -158,6 +178,8 @@ impl Page {
             }
         });
         build::Metrics::new(env!("CARGO_PKG_VERSION")).info.set(1.0);
+        // A hardened service cannot see when the machine started, which `process_start_time_seconds` needs.
+        process::Metrics::new().started.set(jiff::Timestamp::now().as_second() as f64);
         let process = Collector::default();
         process.describe();
         Ok(Self { handle, process, connections })

@@ -170,7 +170,11 @@ async fn serve(
         file,
         trouble: opened.trouble.clone(),
         dropped: logging.dropped.clone(),
-        intervals: (config.producer.snapshot_interval, config.verify_interval),
+        intervals: [
+            config.producer.poll_interval,
+            config.producer.snapshot_interval,
+            config.verify_interval,
+        ],
     };
     tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
     if let Some(address) = config.listen {

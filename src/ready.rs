@@ -43,7 +43,7 @@ fn reached(listens: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listens.port())
 }
 
-/// Prints what `/ready` says; false where it is not ready. A mistake that was made in the file since
+/// Prints what `/ready` says; false where it is not ready. A value that was made wrong in the file since
 /// the process started makes it no less ready.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn run(path: &Path) -> anyhow::Result<bool> {

@@ -76,13 +76,8 @@ impl StatusBoard {
         stage: &str,
     ) -> Result<(), cmsync_queue::Error> {
         let key = format!("{connection}/{stage}");
-        let was_there = {
-            let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-            stages.remove(&key).is_some()
-        };
-        if !was_there {
-            return Ok(());
-        }
+        self.stages.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+        // Also one that a process before this one left.
         self.measure_now(connection);
         self.queue.publish(vec![output(key, None)]).await.map(drop)
     }

@@ -163,9 +163,8 @@ fn configuration(path: &Path) -> Result<String, String> {
 /// Takes what stands before the `@` of an address, and anything under a key that names a secret.
 fn without_accounts(value: Value) -> Value {
     let is_secret = |key: &str| {
-        let words = ["password", "secret", "token", "key"];
-        words.iter().any(|word| key == *word || key.ends_with(&format!("_{word}")))
-            || key.contains("password")
+        let is_word = |word: &str| matches!(word, "secret" | "token" | "key" | "pem");
+        key.contains("password") || key.split(['_', '.']).any(is_word)
     };
     match value {
         Value::String(text) => Value::String(without_account(&text)),
@@ -174,7 +173,7 @@ fn without_accounts(value: Value) -> Value {
             let shown = |(key, value): (String, Value)| {
                 let hidden = Value::String("***".into());
                 let value = match value {
-                    Value::String(_) if is_secret(&key) && !key.ends_with("_file") => hidden,
+                    Value::String(_) if is_secret(&key) && !names_more(&key) => hidden,
                     // With or without a scheme, whatever the password holds.
                     Value::String(text) if key == "proxy" => match text.rsplit_once('@') {
                         Some((_, place)) => Value::String(format!("***@{place}")),
@@ -190,12 +189,16 @@ fn without_accounts(value: Value) -> Value {
     }
 }
 
+/// A file, or a day, is no secret.
+fn names_more(key: &str) -> bool {
+    key.ends_with("_file") || key.ends_with("_expires")
+}
+
 fn without_account(text: &str) -> String {
     let parts = text.split_once("://").and_then(|(scheme, rest)| {
-        let (authority, path) = rest.split_once('/').map_or((rest, ""), |(a, p)| (a, p));
-        let (_, place) = authority.rsplit_once('@')?;
-        let slash = if rest.contains('/') { "/" } else { "" };
-        Some(format!("{scheme}://***@{place}{slash}{path}"))
+        // Whatever the password holds, what follows the last one is the host.
+        let (_, place) = rest.rsplit_once('@')?;
+        Some(format!("{scheme}://***@{place}"))
     });
     parts.unwrap_or_else(|| text.to_owned())
 }
@@ -266,13 +269,22 @@ mod tests {
             bare = { proxy = "me:hidden@proxy:8080" }
             keytab = "/etc/cmsync/keytab"
             brokers = "a:9092,b:9092"
-            nested = [{ password = "hidden", client_secret_file = "/etc/x", url = "https://a/b@c", other = "https://u:hid@den@c/x" }]
+            nested = [{ password = "hidden", client_secret_file = "/etc/x", url = "https://a/b", other = "https://u:hid/x@den@c/x" }]
+            settings = { "ssl.key.pem" = "hid", "sasl.oauthbearer.client.secret" = "hid", "client.id" = "kept" }
         "#
         .parse()
         .unwrap();
         let shown = toml::to_string(&without_accounts(Value::Table(table))).unwrap();
         assert!(!shown.contains("hid") && !shown.contains("den"), "{shown}");
-        for kept in ["***@proxy:8080", "/etc/cmsync/keytab", "a:9092", "/etc/x", "https://a/b@c"] {
+        for kept in [
+            "***@proxy:8080",
+            "/etc/cmsync/keytab",
+            "a:9092",
+            "/etc/x",
+            "https://a/b",
+            "https://***@c/x",
+            "kept",
+        ] {
             assert!(shown.contains(kept), "{kept}: {shown}");
         }
     }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::VerifyArgs;
 use crate::config::{Config, Connection};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ProcessMetrics, Verified};
 use crate::pipeline::clock;
 use crate::{commands, connections};
 
@@ -121,7 +121,7 @@ pub(crate) async fn run(config: &Config, args: &VerifyArgs, as_json: bool) -> an
         }
         let verifier = verifier(connection, config.verify_settle)?;
         let report = verifier.verify(name, &asks).await.map_err(anyhow::Error::msg)?;
-        is_right &= report.is_right();
+        is_right &= report.is_right() && !report.is_unjudged();
         let sent = if args.dry_run {
             Vec::new()
         } else {
@@ -142,7 +142,11 @@ pub(crate) async fn run(config: &Config, args: &VerifyArgs, as_json: bool) -> an
 fn text(report: &Report, sent: &[String]) -> String {
     let Report { connection, site_code, collections, unsettled, waiting, .. } = report;
     let wrong = report.findings.len();
-    let verdict = if wrong == 0 { "right".to_owned() } else { format!("{wrong} findings") };
+    let verdict = match wrong {
+        0 if report.is_unjudged() => "not judged yet".to_owned(),
+        0 => "right".to_owned(),
+        _ => format!("{wrong} findings"),
+    };
     let mut lines =
         vec![format!("{connection} (site {site_code}): {collections} collections, {verdict}")];
     let line = |f: &Finding| match &f.collection {
@@ -189,12 +193,10 @@ pub(crate) async fn keep(
     let asks = Inside(desk);
     let mut mender = Mender { resent: BTreeMap::new(), rest: RESEND_REST };
     let metrics = Metrics::new(&name);
-    // From now on it is known when the next is overdue.
-    metrics.verified.set(clock()() as f64 / 1e6);
     loop {
         tokio::select! {
             // Another copy may verify from now on, and finds what it finds.
-            () = stop.cancelled() => return metrics.findings.set(0.0),
+            () = stop.cancelled() => return is_off(&name),
             () = tokio::time::sleep(interval) => {}
         }
         let look = async {
@@ -204,7 +206,7 @@ pub(crate) async fn keep(
             Ok::<_, String>((report, sent))
         };
         let outcome = tokio::select! {
-            () = stop.cancelled() => return metrics.findings.set(0.0),
+            () = stop.cancelled() => return is_off(&name),
             outcome = look => outcome,
         };
         match outcome {
@@ -218,25 +220,27 @@ pub(crate) async fn keep(
                     tracing::warn!(collections = sent.join(" "), "verification: sent again whole");
                 }
             }
-            Err(error) => tracing::warn!(error, "the workspace could not be verified"),
+            Err(error) => {
+                ProcessMetrics::new().verifications.of(Verified::Failed).increment(1);
+                tracing::warn!(error, "the workspace could not be verified");
+            }
         }
     }
 }
 
-/// How far back the workspace is asked for markers, in microseconds.
-const MARKERS_WITHIN: i64 = 2 * 24 * 3_600 * 1_000_000;
-
 fn note(metrics: &Metrics, report: &Report) {
+    let verifications = ProcessMetrics::new().verifications;
     let cannot_be_asked = |f: &Finding| matches!(f.kind, Kind::Query | Kind::Workspace);
     if report.findings.iter().any(cannot_be_asked) {
         // Nothing is known of what it shows: the last verification grows old instead.
+        verifications.of(Verified::Failed).increment(1);
         return;
     }
-    let now = clock()();
+    let is_right = report.findings.is_empty();
+    verifications.of(if is_right { Verified::Right } else { Verified::Wrong }).increment(1);
     metrics.findings.set(report.findings.len() as f64);
-    metrics.verified.set(now as f64 / 1e6);
-    if report.collections > 0 {
-        let newest = report.newest_marker.unwrap_or(now - MARKERS_WITHIN);
+    metrics.verified.set(clock()() as f64 / 1e6);
+    if let Some(newest) = report.newest_marker {
         metrics.newest_marker.set(newest as f64 / 1e6);
     }
 }

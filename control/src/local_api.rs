@@ -86,7 +86,19 @@ fn is_gone(kind: io::ErrorKind) -> bool {
 }
 
 async fn converse_with(directory: &Path, question: &Question) -> io::Result<Vec<u8>> {
-    let mut stream = UnixStream::connect(socket_path(directory)).await?;
+    let path = socket_path(directory);
+    let mut stream = UnixStream::connect(&path).await.map_err(|error| {
+        let shown = path.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                let text = format!(
+                    "`{shown}`: {error}: run it as root, or as the user that cmsync runs as"
+                );
+                io::Error::new(error.kind(), text)
+            }
+            _ => error,
+        }
+    })?;
     let mut text = serde_json::to_vec(question)?;
     text.push(b'\n');
     stream.write_all(&text).await?;

@@ -95,13 +95,24 @@ pub(super) fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
             }
             Err(error) => {
                 let path = track.path().to_string();
-                let message = error.to_string().lines().next().unwrap_or_default().to_owned();
+                let message = expected(error.to_string().lines().next().unwrap_or_default());
                 mistakes.push(Mistake { path: path.clone(), message });
                 if !take_out(&mut value, &path) {
                     return None;
                 }
             }
         }
+    }
+}
+
+/// What was expected, without what stands there, which may be a secret in the wrong place.
+fn expected(message: &str) -> String {
+    let is_about_a_value = ["invalid type: ", "invalid value: ", "unknown variant "];
+    match message.rsplit_once(", expected ") {
+        Some((before, expected)) if is_about_a_value.iter().any(|s| before.starts_with(s)) => {
+            format!("must be {expected}")
+        }
+        _ => message.to_owned(),
     }
 }
 

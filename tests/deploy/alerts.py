@@ -39,6 +39,7 @@ def whole(metric, values, **labels):
 
 
 ANSWER = "cmsync_producer_last_answer_timestamp_seconds"
+POLLS = whole("cmsync_poll_interval_seconds", "60x3000")
 SNAPSHOTS = whole("cmsync_snapshot_interval_seconds", "43200x3000")
 VERIFICATIONS = whole("cmsync_verify_interval_seconds", "21600x3000")
 UNDELIVERED = "cmsync_queue_oldest_undelivered_age_seconds"
@@ -54,7 +55,7 @@ DAY = 86_400
 CASES = {
     "CmsyncFreshnessBudgetBurnsFast": (70, late("0+6x2000"), late("0+3x2000"), CONTOSO, "10%"),
     "CmsyncFreshnessBudgetBurnsSlowly": (400, late("0+3x2000"), late("0+1x2000"), CONTOSO, "5%"),
-    "CmsyncConnectionStalled": (30, [series(ANSWER, "0x90")], [series(ANSWER, "0x90"), blocked("asked")], CONTOSO, "30m 0s"),
+    "CmsyncConnectionStalled": (30, [series(ANSWER, "0x90"), POLLS], [series(ANSWER, "0x90"), POLLS, blocked("asked")], CONTOSO, "30m 0s"),
     "CmsyncChangesUndelivered": (30, [series(UNDELIVERED, "0+60x90")], [series(UNDELIVERED, "600x90")], CONTOSO, "30m 0s"),
     "CmsyncLagGrows": (
         30,
@@ -80,8 +81,8 @@ CASES = {
     ),
     "CmsyncRestartsOften": (
         30,
-        [whole("process_start_time_seconds", "1x5 2x5 3x5 4x90", instance="a"), whole("cmsync_build_info", "1x90", instance="a")],
-        [whole("process_start_time_seconds", "1x5 2x5 3x5 4x90", instance="other"), whole("cmsync_build_info", "1x90", instance="a")],
+        [whole("cmsync_start_timestamp_seconds", "1x5 2x5 3x5 4x90", instance="a")],
+        [whole("cmsync_start_timestamp_seconds", "1x12 2x5 3x90", instance="a")],
         {"instance": "a"},
         "3",
     ),
@@ -141,6 +142,13 @@ CASES = {
         [series(VERIFIED, "0x2000"), VERIFICATIONS],
         CONTOSO,
         "1d 0h 59m 59s",
+    ),
+    "CmsyncVerificationFails": (
+        1500,
+        [whole("cmsync_verifications_total", "0x300 1x300 2x300 3x300 4x400", outcome="failed")],
+        [whole("cmsync_verifications_total", "4x2000", outcome="failed")],
+        {},
+        "4",
     ),
     "CmsyncWorkspaceBehind": (
         900,

@@ -44,7 +44,7 @@ def bicep():
 
 def main():
     compose = sorted((DEPLOY / "compose").glob("*.yml"))
-    scripts = [DEPLOY / "container/collect.sh", *sorted((DEPLOY / "debian").iterdir()), PROJECT / "tests/lint/sizes.sh", PROJECT / ".ci/run"]
+    scripts = [DEPLOY / "container/collect.sh", *sorted((DEPLOY / "debian").iterdir()), PROJECT / "tests/lint/sizes.sh", PROJECT / "tests/deploy/image.sh", PROJECT / ".ci/run"]
     problems = [
         *run("container file", [TOOLS / "hadolint", DEPLOY / "container/Containerfile"]),
         *run("compose files", ["go", "run", ".", *compose], cwd=PROJECT / "tests/deploy/compose"),

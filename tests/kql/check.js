@@ -71,7 +71,7 @@ expect("alias", diagnostics(called("CMG_CAS_PS100014", texts.group_both, "distin
 const ofOne = "where Group == 'a' | distinct Computer";
 expect("alias of all", diagnostics(called("ConfigMgrComputerGroup", texts.all_both, ofOne), globals), []);
 // The documentation's queries, where the workspace has the functions that they name.
-const functions = ["CMG_PS100014", "ConfigMgrComputerGroup"].map((alias, i) =>
+const functions = ["CMG_CAS_PS100014", "ConfigMgrComputerGroup"].map((alias, i) =>
   `let ${alias} = () { ${[texts.group_both, texts.all_both][i]} };\n`).join("");
 const docs = path.join(__dirname, "../../docs");
 let queries = 0;

@@ -8,6 +8,7 @@ mod dead_letters;
 mod delivery;
 mod filling;
 pub mod groups;
+mod health;
 mod metrics;
 mod orders;
 mod pace;

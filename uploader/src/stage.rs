@@ -1,7 +1,7 @@
 //! The uploader over the queue: fills bodies from messages, keeps several on their way, and finishes
 //! messages as their rows are taken.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,9 +10,7 @@ use bytes::Bytes;
 use cmsync_queue::worker::{Gather, Gathered};
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::tables::COLLECTION_STREAM;
-use cmsync_schemas::{
-    Cause, Clock, Control, DeadLetter, DecodeError, Health, LOST, RECORD_BATCH, Status, topics,
-};
+use cmsync_schemas::{Clock, Control, DeadLetter, DecodeError, LOST, RECORD_BATCH, Status, topics};
 use cmsync_telemetry::trace;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -25,6 +23,7 @@ use crate::body::{Body, Builder, ROWS_STREAM, Rows};
 use crate::config::Options;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::{Delivery, Outcome, Target};
+use crate::health::InFlight;
 use crate::metrics::{Aside, Metrics, Split};
 use crate::orders::Orders;
 use crate::rules::{Pause, Rules};
@@ -86,12 +85,12 @@ pub(crate) struct Stage {
     /// Why, in words.
     pub(crate) cap: Option<Pause>,
     /// Partitions that this copy has.
-    owned: BTreeSet<u32>,
+    pub(crate) owned: BTreeSet<u32>,
     pub(crate) queue: Arc<dyn Queue>,
     /// Whether this copy does what people decide about dead letters.
     pub(crate) decides: bool,
-    /// Why a partition waits for a newer version of this program, if one does.
-    pub(crate) held: Option<String>,
+    /// Partitions that wait for a newer version of this program, and why.
+    pub(crate) held: BTreeMap<u32, String>,
 }
 
 /// Runs the uploader of one connection until `shutdown`, then drains.
@@ -149,22 +148,6 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
     }
 }
 
-/// A body on its way, counted until its way has ended, or is given up.
-struct InFlight(metrics::Gauge);
-
-impl InFlight {
-    fn new(metrics: &Metrics) -> Self {
-        metrics.in_flight.increment(1.0);
-        Self(metrics.in_flight.clone())
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.decrement(1.0);
-    }
-}
-
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -201,7 +184,7 @@ impl Stage {
             replays: HashMap::new(),
             next_replay: 0,
             settled: Vec::new(),
-            held: None,
+            held: BTreeMap::new(),
             decides: false,
             orders: Orders::default(),
             held_until: None,
@@ -238,6 +221,8 @@ impl Stage {
         match found {
             Gathered::Assigned { partition, lost, .. } => {
                 self.owned.insert(partition);
+                self.held.remove(&partition);
+                self.say_if_not_well();
                 self.runs.forget(|of| of == partition);
                 if lost > 0 {
                     self.lost(partition, lost);
@@ -251,13 +236,15 @@ impl Stage {
                 self.runs.forget(|of| of == partition);
                 self.decides &= partition != DECIDING;
                 self.owned.remove(&partition);
+                self.held.remove(&partition);
                 self.say();
             }
             Gathered::Message(id, message) => match RECORD_BATCH.decode(&message.value) {
                 Ok(batch) => self.fill(id, batch).await?,
                 Err(error @ DecodeError::UnknownFingerprint(_)) => {
                     self.gather.hold(id.partition);
-                    self.held = Some(format!("partition {} of the records: {error}", id.partition));
+                    let why = format!("partition {} of the records: {error}", id.partition);
+                    self.held.insert(id.partition, why);
                     self.say();
                 }
                 Err(error) => self.set_aside_message(id, &message, &error),
@@ -267,6 +254,7 @@ impl Stage {
                 self.runs.forget(|_| true);
                 self.decides = false;
                 self.owned.clear();
+                self.held.clear();
             }
         }
         Ok(())
@@ -378,20 +366,5 @@ impl Stage {
             }
             self.gather.finish(open.id, open.letters, open.note);
         }
-    }
-
-    /// Says how the uploader is: worked out anew each time, so that no order of events leaves behind
-    /// what is over.
-    pub(crate) fn say(&self) {
-        let now = self.now();
-        let paused = self.delivery.rules.paused().borrow().clone();
-        let pause = self.cap.as_ref().or(paused.as_ref());
-        self.status.send_if_modified(|status| match (&self.held, pause) {
-            _ if self.owned.is_empty() => status.stand_by(now),
-            // It waits for a person whatever the workspace says.
-            (Some(held), _) => status.turn(Health::Stopped, (Cause::Other, held), now),
-            (None, Some(pause)) => status.turn(Health::Paused, (pause.cause, &pause.reason), now),
-            (None, None) => status.turn(Health::Working, (Cause::Nothing, ""), now),
-        });
     }
 }

@@ -95,6 +95,20 @@ impl Selection {
         })
     }
 
+    /// Patterns and folders that fit none of `collections`.
+    #[must_use]
+    pub fn unmatched<'a>(&'a self, collections: &[Collection]) -> Vec<&'a str> {
+        let fits = |selector: &Selector| {
+            let alone = Self::new(vec![selector.clone()]).unwrap_or_default();
+            collections.iter().any(|collection| alone.has(collection))
+        };
+        let patterns = self.selectors().filter_map(|selector| match selector {
+            Selector::Id(_) => None,
+            Selector::Name(text) | Selector::Folder(text) => Some((selector, text.as_str())),
+        });
+        patterns.filter(|(selector, _)| !fits(selector)).map(|(_, text)| text).collect()
+    }
+
     /// Ids that are named and not among `collections`.
     #[must_use]
     pub fn missing<'a>(&'a self, collections: &[Collection]) -> Vec<&'a str> {

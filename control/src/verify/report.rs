@@ -121,6 +121,12 @@ fn words<S: serde::Serializer>(found: &Option<Heartbeats>, to: S) -> Result<S::O
 }
 
 impl Report {
+    /// Whether no collection could be judged, because all that differ changed a moment ago.
+    #[must_use]
+    pub fn is_unjudged(&self) -> bool {
+        self.collections > 0 && self.unsettled >= self.collections
+    }
+
     pub(super) fn new(connection: &str, expected: &ExpectedView) -> Self {
         Self {
             connection: connection.to_owned(),

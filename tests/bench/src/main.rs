@@ -5,6 +5,7 @@ mod kafka;
 mod process;
 mod rig;
 mod rows;
+mod scrape;
 mod source;
 mod tds;
 
@@ -14,7 +15,7 @@ use rows::Rows;
 /// Measures cmsync; see docs/performance.md for what each row means.
 #[derive(Parser)]
 struct Arguments {
-    /// Measure only rows whose group begins so: `small`, `large`, `large-sql`, `idle`, `delay`, `kafka`
+    /// Measure only rows whose group begins so: `small`, `scrape`, `large`, `large-sql`, `idle`, `delay`, `kafka`
     #[arg(long, default_value = "")]
     only: String,
     /// Only reads all members from a lab's site database, as a client for SQL Server alone does
@@ -37,10 +38,11 @@ fn main() -> anyhow::Result<()> {
 }
 
 type Measure = fn(&mut Rows) -> anyhow::Result<()>;
-const GROUPS: [(&str, Measure); 9] = [
+const GROUPS: [(&str, Measure); 10] = [
     ("small", rig::small),
     ("idle", rig::idle),
     ("delay", rig::delay),
+    ("scrape", scrape::scrape),
     ("large", source::large),
     ("large-sql", source::large_sql),
     ("kafka", kafka::small),

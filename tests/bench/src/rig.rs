@@ -248,6 +248,7 @@ fn snapshot(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()> {
         "CPU-s",
         (1.8, Better::Lower),
     )?;
+    crate::scrape::counting(rig, rows, cpu)?;
     rows.add(
         "lab.cpu_seconds_per_million",
         (rig.lab.cpu()? - lab_before) * 1e6 / records,

@@ -220,6 +220,11 @@ impl Stage {
         // Looking costs more than writing, so several are written between two looks.
         while let Some(write) = writes.pop_front() {
             if self.budget.next() > Instant::now() {
+                let (wait, limit) = (writes.len() + 1, self.writer.options.writes_per_hour);
+                self.warnings.push(format!(
+                    "{wait} saved searches of computer groups wait: {limit} may be written an hour (`writes_per_hour`)"
+                ));
+                self.say(Health::Working, (Cause::Nothing, ""));
                 tokio::time::sleep_until(self.budget.next()).await;
                 // Something newer may be wanted by now.
                 return Ok(Some(Duration::ZERO));

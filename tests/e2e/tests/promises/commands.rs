@@ -193,3 +193,34 @@ async fn the_guides_way_through_the_lab_ends_with_a_workspace_that_is_right() {
     assert!(output.status.success(), "{text}{}", crate::rig::stderr(&output));
     assert!(text.contains("CMG_CAS_") && text.contains("right"), "{text}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_reads_no_further_ends_a_command_in_peace() {
+    let rig = Rig::new(small()).await;
+    assert!(rig.once().await.status.success());
+    for arguments in ["groups list", "completions bash"] {
+        let program = crate::rig::binary();
+        let config = rig.config.display().to_string();
+        // Nobody reads at all.
+        let script = format!(
+            "{} --config {config} {arguments} | true; echo ${{PIPESTATUS[0]}}",
+            program.display()
+        );
+        let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert_eq!(crate::rig::stderr(&output), "");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pattern_that_fits_nothing_is_told() {
+    let chosen = r#"["PS100003", { name = "Sevrers*" }, { folder = "/Nope" }]"#;
+    let rig = Rig::with(crate::rig::options(small()), chosen, "").await;
+    let output = rig.run(&["check"]).await;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(
+        text.contains("`Sevrers*` fits no collection") && text.contains("`/Nope` fits"),
+        "{text}"
+    );
+}

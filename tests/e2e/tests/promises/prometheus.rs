@@ -30,7 +30,7 @@ fn hasty_rules() -> String {
     let rules = std::fs::read_to_string(project("deploy/prometheus/cmsync.rules.yml")).unwrap();
     let hasty = |line: &str| match line.split_once("for: ") {
         Some((before, _)) if before.trim().is_empty() => format!("{before}for: 1s\n"),
-        _ => format!("{}\n", line.replace("> 900", "> 3")),
+        _ => format!("{}\n", line.replace("> 900", "> 3").replace(" 900 + 2 *", " 3 + 2 *")),
     };
     rules.lines().map(hasty).collect()
 }
