@@ -63,12 +63,19 @@ fn end_with_the_reader() {
     }));
 }
 
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+fn complete(shell: clap_complete::Shell) -> ExitCode {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "cmsync", &mut text);
+    print!("{}", String::from_utf8_lossy(&text));
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
     end_with_the_reader();
     let cli = Cli::parse();
     if let Command::Completions { shell } = cli.command {
-        clap_complete::generate(shell, &mut Cli::command(), "cmsync", &mut std::io::stdout());
-        return ExitCode::SUCCESS;
+        return complete(shell);
     }
     let path = cli.config.clone().unwrap_or_else(commands::default_config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

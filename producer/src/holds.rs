@@ -190,11 +190,7 @@ impl Connection {
             .memory
             .collections
             .iter()
-            // What was dismissed stays so until somebody names it.
-            .filter(|(id, kept)| {
-                let is_meant = item == id.as_str() || item == "*" && !kept.state.dismissed;
-                kept.is_held() && is_meant
-            });
+            .filter(|(id, kept)| kept.is_held() && (item == "*" || item == id.as_str()));
         let ids: Vec<String> = held.map(|(id, _)| id.clone()).collect();
         for id in ids {
             if action == "approve" {

@@ -107,7 +107,7 @@ pub(super) fn parse(table: Table, mistakes: &mut Vec<Mistake>) -> Option<File> {
 
 /// What was expected, without what stands there, which may be a secret in the wrong place.
 fn expected(message: &str) -> String {
-    let is_about_a_value = ["invalid type: ", "invalid value: ", "unknown variant "];
+    let is_about_a_value = ["invalid type: ", "invalid value: "];
     match message.rsplit_once(", expected ") {
         Some((before, expected)) if is_about_a_value.iter().any(|s| before.starts_with(s)) => {
             format!("must be {expected}")
