@@ -103,9 +103,7 @@ impl Meter {
         self.metrics.backlog.set(bytes as f64);
         Ok(())
     }
-}
 
-impl Meter {
     /// When the message at an offset was observed; `None` where it cannot be read.
     async fn observed(
         &mut self,

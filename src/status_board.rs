@@ -41,27 +41,22 @@ impl StatusBoard {
         if let Some(sender) = stages.get(&key) {
             return sender.clone();
         }
-        let (sender, mut receiver) =
+        let (sender, receiver) =
             watch::channel(Status::starting(connection, stage, (self.clock)()));
         stages.insert(key.clone(), sender.clone());
         drop(stages);
         tokio::spawn(self.clone().measure(connection.to_owned(), receiver.clone()));
         let (queue, shutdown) = (Arc::clone(&self.queue), self.shutdown.clone());
-        let is_shared = self.is_shared;
-        tokio::spawn(async move {
-            if is_shared && receiver.changed().await.is_err() {
-                return;
-            }
-            publish(queue, (key, is_shared), receiver, shutdown).await;
-        });
+        tokio::spawn(publish(queue, (key, self.is_shared), receiver, shutdown));
         sender
     }
 
     /// Keeps the metrics of a connection's stages, as one of them changes.
     async fn measure(self, connection: String, mut changes: watch::Receiver<Status>) {
+        let metrics = Metrics::new(&connection);
         loop {
             changes.mark_unchanged();
-            self.measure_now(&connection);
+            self.measure_now(&connection, &metrics);
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 changed = changes.changed() => if changed.is_err() { return },
@@ -78,15 +73,15 @@ impl StatusBoard {
         let key = format!("{connection}/{stage}");
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
         // Also one that a process before this one left.
-        self.measure_now(connection);
+        self.measure_now(connection, &Metrics::new(connection));
         self.queue.publish(vec![output(key, None)]).await.map(drop)
     }
 
-    fn measure_now(&self, connection: &str) {
+    fn measure_now(&self, connection: &str, metrics: &Metrics) {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: Vec<Status> = stages.values().map(|s| s.borrow().clone()).collect();
-        let own = all.iter().filter(|s| s.connection == connection);
-        Metrics::new(connection).note_stages(own);
+        let own = stages.values().map(|s| s.borrow()).filter(|s| s.connection == connection);
+        let own: Vec<Status> = own.map(|s| s.clone()).collect();
+        metrics.note_stages(own.iter());
     }
 
     /// Forgets a connection that is configured no longer.
