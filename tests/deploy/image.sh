@@ -16,7 +16,8 @@ run() { chroot --userspec=65532:65532 "$image" /usr/bin/cmsync "$@"; }
 run --version
 [ ! -e "$image/bin" ] || { echo "the image has a /bin"; exit 1; }
 # No /tmp, no writable place but the volume, no configuration: it says so, and helps all the same.
-run support-bundle --output - | tar -tz | grep -q about.txt
+bundle=$(run support-bundle --output - | tar -tz)
+grep -q about.txt <<<"$bundle"
 mkdir "$image/etc"
 printf '[connections.a]\ncollections = ["SMS00001"]\n' >"$image/cmsync.toml"
 if run check --offline; then echo "a mistake was not noticed"; exit 1; fi
