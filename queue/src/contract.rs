@@ -155,7 +155,8 @@ pub enum Event {
         /// Offsets between what the group had committed and `position` whose messages nobody took: the
         /// log deleted them. Zero on backends that keep what nobody took.
         lost: u64,
-        /// The partition's state where the topic is compacted, else empty.
+        /// The partition's state where the topic is compacted, else empty. What the store frees stays
+        /// taken while this is held: it is read, and let go of.
         state: State,
     },
     /// Messages of one assigned partition, in order.

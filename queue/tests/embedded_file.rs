@@ -1,7 +1,10 @@
 //! What is special to the embedded queue: its file.
 
 use bytes::Bytes;
+use cmsync_queue::worker::while_owner;
 use cmsync_queue::{Error, Output, Queue, TopicKind, TopicSpec, embedded};
+use tokio::sync::Barrier;
+use tokio_util::sync::CancellationToken;
 
 fn log(max_bytes: u64) -> TopicSpec {
     TopicSpec { name: "log".into(), partitions: 1, kind: TopicKind::Log, max_bytes }
@@ -85,6 +88,35 @@ async fn a_file_that_was_filled_and_drained_many_times_does_not_grow_without_bou
     }
     let size = std::fs::metadata(directory.path().join("queue.redb")).unwrap().len();
     assert!(size < 24 << 20, "{size} bytes for {written} written");
+}
+
+#[tokio::test]
+async fn an_owner_that_works_on_and_on_does_not_let_the_file_grow() {
+    let directory = tempfile::tempdir().unwrap();
+    let queue = embedded::open(directory.path()).unwrap();
+    let kind = TopicKind::Compacted;
+    let latest = TopicSpec { name: "latest".into(), kind, ..log(u64::MAX) };
+    queue.declare(&[latest]).await.unwrap();
+    let overwrite = || Output { topic: "latest".into(), ..output(256 << 10) };
+    queue.publish(vec![overwrite()]).await.unwrap();
+    let stop = CancellationToken::new();
+    let works = Barrier::new(2);
+    let owner = while_owner(&queue, ("g", "latest"), &stop, |token| async {
+        works.wait().await;
+        token.cancelled_owned().await;
+        Ok(())
+    });
+    let others = async {
+        works.wait().await;
+        for _ in 0..150 {
+            queue.publish(vec![overwrite()]).await.unwrap();
+        }
+        stop.cancel();
+    };
+    let (ended, ()) = tokio::join!(owner, others);
+    ended.unwrap();
+    let size = std::fs::metadata(directory.path().join("queue.redb")).unwrap().len();
+    assert!(size < 24 << 20, "{size} bytes hold one entry of 256 KiB");
 }
 
 #[test]

@@ -26,11 +26,13 @@ where
     // Who joined stays a member: its committer goes with its inbox.
     let (mut events, _committer) = queue.join(group, topic).await?;
     loop {
-        let event = tokio::select! {
+        // The event is let go of before the work begins: its state keeps a version of the file alive,
+        // and none of the pages of that version can be used again.
+        let is_owner = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            event = next_event(&mut *events) => event?,
+            event = next_event(&mut *events) => matches!(event?, Event::Assigned { .. }),
         };
-        if !matches!(event, Event::Assigned { .. }) {
+        if !is_owner {
             continue;
         }
         let token = shutdown.child_token();
