@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use cmsync_azure::{Role, WorkspaceId};
-use cmsync_control::setup::{Setup, Target};
+use cmsync_control::setup::{Others, Setup, Target};
 use cmsync_control::{Answer, ConnectionView, Question};
 
 use crate::cli::DisconnectArgs;
@@ -26,16 +26,12 @@ pub(crate) async fn run(
     let name = &args.connection;
     let connection = config.connection(name)?.clone();
     let setup = setup(&config, name, &connection).await?;
-    let place =
-        |c: &Connection| c.written().workspace.resource_id.as_deref().map(str::to_lowercase);
-    let is_same =
-        |(other, c): (&String, &Connection)| other != name && place(c) == place(&connection);
-    let is_shared = config.connections.iter().any(is_same);
     let taken = match &setup {
-        Some(setup) => setup.leftovers(args.delete_tables, is_shared).await?,
+        Some((setup, others)) => setup.leftovers(args.delete_tables, *others).await?,
         None => cmsync_control::setup::Taken::default(),
     };
-    eprintln!("The rows of `{name}` are closed: its collections have no members any longer.");
+    eprintln!("What taking `{name}` back does:");
+    eprintln!("  closed: its rows; its collections have no members any longer");
     for ours in &taken.ours {
         eprintln!("  taken back: {ours}");
     }
@@ -49,9 +45,9 @@ pub(crate) async fn run(
     if !args.abandon_rows {
         close(&config, path, name).await?;
     }
-    if let Some(setup) = &setup {
+    if let Some((setup, others)) = &setup {
         // What the groups' writer did not take away yet is found again.
-        for leftover in setup.leftovers(args.delete_tables, is_shared).await?.ours {
+        for leftover in setup.leftovers(args.delete_tables, *others).await?.ours {
             setup.take_back(&leftover).await?;
             eprintln!("  ✓ {leftover}");
         }
@@ -81,12 +77,26 @@ async fn view(config: &Config, name: &str) -> anyhow::Result<Option<ConnectionVi
     Ok(views.into_iter().find(|v| v.connection == name))
 }
 
+/// Who else writes into the connection's workspace.
+async fn others(config: &Config, name: &str, site_code: &str) -> anyhow::Result<Others> {
+    let neighbours = config.neighbours().remove(name).unwrap_or_default();
+    if neighbours.is_empty() {
+        return Ok(Others::None);
+    }
+    for neighbour in neighbours {
+        if view(config, &neighbour).await?.is_some_and(|view| view.site_code == site_code) {
+            return Ok(Others::SameSite);
+        }
+    }
+    Ok(Others::Sites)
+}
+
 /// The set-up of the connection, where it has a workspace.
 async fn setup(
     config: &Config,
     name: &str,
     connection: &Connection,
-) -> anyhow::Result<Option<Setup>> {
+) -> anyhow::Result<Option<(Setup, Others)>> {
     let workspace = &connection.workspace;
     let Some(id) = &connection.written().workspace.resource_id else {
         return Ok(None);
@@ -97,6 +107,7 @@ async fn setup(
         Some(code) => code,
         None => connections::site(&connection.site)?.hierarchy().await?.this_site,
     };
+    let others = others(config, name, &site_code).await?;
     let own = connections::credential(workspace)?;
     let principal = own.principal(&workspace.endpoints.ingestion_audience).await?.object_id;
     let tenant = &connection.written().workspace.tenant_id;
@@ -111,7 +122,7 @@ async fn setup(
         rules: u32::try_from(workspace.rules.len()).unwrap_or(1),
         groups_role: Some(Role::log_analytics_contributor()),
     };
-    Ok(Some(Setup::new(connections::manager(workspace, caller)?, target)))
+    Ok(Some((Setup::new(connections::manager(workspace, caller)?, target), others)))
 }
 
 /// Closes the rows of every collection and waits until the workspace has taken that.
@@ -128,6 +139,8 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
         let logging = logging::start(config.log_format, "warn");
         let mut alone = config.clone();
         alone.connections.retain(|other, _| other == name);
+        // Nobody watches it, and the port may be another's.
+        alone.listen = None;
         pipeline::run(alone, path.to_owned(), (true, Vec::new()), &logging).await?;
     }
     let started = Instant::now();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cmsync_azure::Credential;
 use cmsync_control::Desk;
-use cmsync_producer::Job;
+use cmsync_producer::{Job, Neighbours};
 use cmsync_queue::Queue;
 use cmsync_queue::worker::while_owner;
 use cmsync_schemas::{Cause, Health, topics};
@@ -47,6 +47,8 @@ pub(crate) struct Supervisor {
     pub(crate) config: Config,
     /// The connections of the configuration.
     pub(crate) names: watch::Sender<BTreeSet<String>>,
+    /// Who shares a workspace with whom.
+    neighbours: watch::Sender<Neighbours>,
     /// Connections that were not started, with the reason.
     pub(crate) refused: Vec<(String, String)>,
 }
@@ -61,6 +63,7 @@ impl Supervisor {
     ) -> Self {
         let (workers, groups, tasks) = (HashMap::new(), HashMap::new(), JoinSet::new());
         let (config, refused) = (config.clone(), Vec::new());
+        let neighbours = watch::Sender::new(config.neighbours());
         Self {
             queue,
             board,
@@ -72,6 +75,7 @@ impl Supervisor {
             shutdown,
             config,
             names,
+            neighbours,
             refused,
         }
     }
@@ -87,6 +91,7 @@ impl Supervisor {
             state_partitions,
             partitions: self.config.partitions,
             options,
+            neighbours: self.neighbours.subscribe(),
             new_instance: Arc::new(|| format!("{:016x}", rand::random::<u64>())),
         }
     }
@@ -116,6 +121,8 @@ impl Supervisor {
             self.stop(&name);
             self.board.forget(&name).await?;
         }
+        // Known before any of them begins.
+        self.neighbours.send_replace(config.neighbours());
         let share = config.share();
         let is_as_before = |name: &String, wanted: &Connection| {
             self.workers.get(name).is_some_and(|w| w.connection == *wanted)

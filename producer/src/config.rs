@@ -57,6 +57,8 @@ impl Default for Options {
 /// Which computer groups carry their members' names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StaticGroups {
+    /// Whether somebody keeps groups at all.
+    pub are_kept: bool,
     /// Those with up to so many members.
     pub up_to: u64,
     /// Collections whose groups do, whatever their size.
@@ -67,7 +69,7 @@ pub struct StaticGroups {
 
 impl Default for StaticGroups {
     fn default() -> Self {
-        Self { up_to: 1_000, always: BTreeSet::new(), never: BTreeSet::new() }
+        Self { are_kept: true, up_to: 1_000, always: BTreeSet::new(), never: BTreeSet::new() }
     }
 }
 

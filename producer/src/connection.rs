@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::claim::Claim;
 use crate::config::{ConnectionConfig, Options};
 use crate::devices::DeviceTable;
 use crate::error::Error;
@@ -37,6 +38,9 @@ pub(crate) struct Connection {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) claim: Claim,
+    /// Whether the last poll found a site that is not to be read.
+    pub(crate) is_misplaced: bool,
     /// What people asked for, by key.
     pub(crate) asked: BTreeMap<String, Control>,
     /// Members that have no system record, as of the last sweep.
@@ -145,7 +149,7 @@ impl Connection {
             // What failed is tried again with the next poll, not at once.
             let wake = match has_failed {
                 true => next_poll,
-                false => next_poll.min(self.sweep.next_at(self.is_resting())),
+                false => next_poll.min(self.sweep.next_at(!self.may_sweep())),
             };
             tokio::select! {
                 () = tokio::time::sleep_until(wake) => {}
@@ -182,7 +186,7 @@ impl Connection {
             }
             return Ok(true);
         }
-        if !self.is_resting() && self.sweep.is_due() {
+        if self.may_sweep() && self.sweep.is_due() {
             self.publisher.flush().await?;
             self.sweep_page().await?;
             return Ok(true);
@@ -202,7 +206,9 @@ impl Connection {
             self.say(Health::Paused, (Cause::Asked, reason));
             return Ok(());
         }
-        match self.poll().await {
+        let polled = self.poll().await;
+        self.is_misplaced = polled.as_ref().is_err_and(Error::is_of_place);
+        match polled {
             Ok(()) => self.report(),
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
@@ -252,6 +258,11 @@ impl Connection {
         Ok(None)
     }
 
+    /// Another site's devices must not be taken for those of this one.
+    fn may_sweep(&self) -> bool {
+        !self.is_resting() && !self.is_misplaced
+    }
+
     fn is_resting(&self) -> bool {
         let quiet = self.config.quiet_hours.is_some_and(|(from, to)| {
             let now = jiff::Timestamp::from_microsecond(self.now())
@@ -295,9 +306,8 @@ impl Connection {
 
     fn say_failed(&self, error: &Error) {
         tracing::warn!(%error, "poll failed");
-        let stops =
-            error.is_fatal() || matches!(error, Error::NotTopTier { .. } | Error::OtherSite { .. });
-        let state = if stops { Health::Stopped } else { Health::Paused };
+        let state =
+            if error.is_fatal() || error.is_of_place() { Health::Stopped } else { Health::Paused };
         self.say(state, (error.cause(), &error.to_string()));
     }
 

@@ -103,6 +103,7 @@ impl Connection {
         } else if *kept != hierarchy.this_site {
             return Err(Error::OtherSite { found: hierarchy.this_site, kept: kept.clone() });
         }
+        self.claim_site().await?;
         let failed: Vec<_> = hierarchy.links.iter().filter(|link| link.is_failed()).collect();
         self.metrics.failed_links.set(failed.len() as f64);
         for link in &failed {

@@ -54,6 +54,17 @@ pub enum Error {
         /// The site of the state.
         kept: String,
     },
+    /// Rows of two hierarchies could not be told apart.
+    #[error(
+        "connection `{by}` has site code `{site}` in the same workspace, and rows are told apart by that \
+             code alone: give this connection a workspace of its own, or disconnect the other one"
+    )]
+    SiteTaken {
+        /// The site code.
+        site: String,
+        /// The connection that has it.
+        by: String,
+    },
     /// Too much waits for the workspace.
     #[error(
         "{waiting} bytes wait for the workspace, {why}: nothing is published until it takes them"
@@ -81,6 +92,11 @@ impl Error {
             },
             _ => Cause::Other,
         }
+    }
+
+    /// Whether the connection names a site, or a workspace, that it must not.
+    pub(crate) fn is_of_place(&self) -> bool {
+        matches!(self, Self::NotTopTier { .. } | Self::OtherSite { .. } | Self::SiteTaken { .. })
     }
 
     /// Whether the connection's task must end.

@@ -4,6 +4,7 @@
 //! would go ([`guard`]), publishes deltas and snapshots ([`publish`]) and remembers ([`state`]).
 
 mod backlog;
+mod claim;
 mod config;
 mod connection;
 mod cycle;
@@ -26,6 +27,7 @@ mod tracking;
 mod waiting;
 mod work;
 
+pub use claim::Neighbours;
 pub use config::{ConnectionConfig, Options, StaticGroups};
 pub use metrics::METRICS;
 

@@ -276,6 +276,7 @@ impl Publisher {
         }
         let seq = self.next_seq(memory);
         self.trace(id, seq, adds.len() + removes.len());
+        let before = memory.collections.get(id).map_or(0, |kept| kept.members.len());
         let touched: Vec<u32> = (adds | removes).iter().collect();
         let mut rest = touched.as_slice();
         loop {
@@ -322,10 +323,26 @@ impl Publisher {
                 state.extend(entries.members(id, kept));
                 outputs.extend(rest.is_empty().then(|| self.group(memory, id, Some(kept))));
             }
+            let after = kept.members.len();
             self.add(outputs, state, None).await?;
             if rest.is_empty() {
+                self.note_kind(id, before, after);
                 return Ok(());
             }
+        }
+    }
+
+    /// A function works in fewer alert rules than a static group: whoever looks for the reason finds it.
+    fn note_kind(&self, id: &str, before: u64, after: u64) {
+        let was_static = self.statics.are_kept && before > 0 && self.statics.are(id, before);
+        if was_static && !self.statics.are(id, after) {
+            tracing::warn!(
+                collection = id,
+                members = after,
+                static_up_to = self.statics.up_to,
+                "a computer group has outgrown `groups.static_up_to`: from now on it is read from the \
+                 tables, and alert rules need a longer window; `groups.static` keeps it as it was"
+            );
         }
     }
 

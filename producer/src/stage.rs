@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::backlog::Backlog;
+use crate::claim::{Claim, Neighbours};
 use crate::config::{ConnectionConfig, Options};
 use crate::connection::{Connection, Stopped};
 use crate::error::Error;
@@ -37,6 +38,8 @@ pub struct Context {
     pub partitions: u32,
     /// Options.
     pub options: Options,
+    /// Who else writes into each connection's workspace: a site code belongs to one of them.
+    pub neighbours: watch::Receiver<Neighbours>,
     /// Gives each installation's state its random instance.
     pub new_instance: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -92,6 +95,7 @@ pub async fn run(
         outcome: Outcome::default(),
         finished: 0,
         once,
+        claims: Arc::default(),
         shutdown: shutdown.clone(),
     };
     loop {
@@ -139,6 +143,7 @@ struct Stage {
     outcome: Outcome,
     finished: usize,
     once: bool,
+    claims: Arc<tokio::sync::Mutex<()>>,
     shutdown: CancellationToken,
 }
 
@@ -296,6 +301,7 @@ impl Stage {
             waiting: Mutex::default(),
             ended: Mutex::default(),
         };
+        let is_old = !memory.collections.is_empty();
         Connection {
             config: job.config.clone(),
             options: context.options.clone(),
@@ -307,6 +313,8 @@ impl Stage {
             clock: Arc::clone(&context.clock),
             metrics,
             status: job.status.clone(),
+            claim: Claim::new(is_old, context.neighbours.clone(), Arc::clone(&self.claims)),
+            is_misplaced: false,
             asked: BTreeMap::new(),
             clock_is_wrong: false,
             no_record: RoaringBitmap::new(),

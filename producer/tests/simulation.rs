@@ -360,6 +360,7 @@ async fn simulate(seed: u64, way: Way, polls: u32) -> (Members, Members) {
             device_sweep_interval: year,
             ..Options::default()
         },
+        neighbours: watch::channel(BTreeMap::new()).1,
         new_instance: Arc::new(|| "instance".into()),
     };
     let job = job(Arc::clone(&site) as Arc<dyn Site>);

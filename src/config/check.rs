@@ -33,7 +33,7 @@ pub(super) fn check(
     checker.require(
         !file.connections.is_empty(),
         "connections",
-        "at least one is needed: [connections.<name>]",
+        "at least one is needed, [connections.<name>]: `cmsync connect` sets one up",
     );
     let mut connections = BTreeMap::new();
     for (name, written) in &file.connections {
@@ -327,8 +327,7 @@ fn refuse_twins(checker: &mut Checker, connections: &BTreeMap<String, Connection
         for (earlier, other) in all.iter().take(index) {
             let places = other.site.places();
             let same_site = one.site.places().iter().any(|place| places.contains(place));
-            let same_rule = one.workspace.rules.iter().any(|r| other.workspace.rules.contains(r));
-            if same_site && same_rule {
+            if same_site && one.shares_workspace(other) {
                 checker.wrong(
                     &format!("connections.{name}"),
                     format!(

@@ -36,11 +36,6 @@ pub(super) fn groups(
         GroupKind::Static => u64::MAX,
         GroupKind::Function | GroupKind::None => 0,
     };
-    let statics = StaticGroups {
-        up_to,
-        always: groups.always_static.clone(),
-        never: groups.always_function.clone(),
-    };
     let workspace = written.workspace.resource_id.as_deref().and_then(|text| {
         text.parse::<WorkspaceId>()
             .map_err(|error| checker.wrong(&format!("{path}.workspace.resource_id"), error))
@@ -52,5 +47,11 @@ pub(super) fn groups(
         writes_per_hour: groups.writes_per_hour,
     };
     let kept = workspace.filter(|_| groups.kind != GroupKind::None).map(|id| (id, options));
+    let statics = StaticGroups {
+        are_kept: kept.is_some(),
+        up_to,
+        always: groups.always_static.clone(),
+        never: groups.always_function.clone(),
+    };
     (statics, kept)
 }

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use cmsync_azure::{Endpoints, Identity, Rule, WorkspaceId};
 use cmsync_configmgr::{Port, SqlSettings};
 use cmsync_http::Secret;
-use cmsync_producer::ConnectionConfig;
+use cmsync_producer::{ConnectionConfig, Neighbours};
 use cmsync_uploader::groups::GroupOptions;
 
 pub(crate) use check::selection;
@@ -86,6 +86,16 @@ impl Config {
         self.max_size / u64::try_from(self.connections.len().max(1)).unwrap_or(1)
     }
 
+    /// For each connection, the others that write into the same workspace.
+    pub(crate) fn neighbours(&self) -> Neighbours {
+        let of = |(name, connection): (&String, &Connection)| {
+            let others = self.connections.iter().filter(|(other, _)| *other != name);
+            let sharing = others.filter(|(_, other)| other.shares_workspace(connection));
+            (name.clone(), sharing.map(|(other, _)| other.clone()).collect())
+        };
+        self.connections.iter().map(of).collect()
+    }
+
     /// A connection by its name.
     ///
     /// # Errors
@@ -112,6 +122,22 @@ impl Connection {
     /// As the file has it.
     pub(crate) fn written(&self) -> &raw::Connection {
         &self.written
+    }
+
+    /// Whether the rows of both go to one workspace, as far as the file tells.
+    pub(crate) fn shares_workspace(&self, other: &Self) -> bool {
+        let rules = &other.workspace.rules;
+        let place = |c: &Self| {
+            let id = c.written.workspace.resource_id.as_deref().map(str::to_lowercase);
+            id.map(|id| (c.workspace.endpoints.resource_manager.clone(), id))
+        };
+        let id = |c: &Self| {
+            let id = c.workspace.workspace_id.as_deref().map(str::to_lowercase);
+            id.map(|id| (c.workspace.endpoints.query.clone(), id))
+        };
+        let is_same_place = place(self).is_some_and(|own| place(other) == Some(own));
+        let is_same_id = id(self).is_some_and(|own| id(other) == Some(own));
+        is_same_place || is_same_id || self.workspace.rules.iter().any(|r| rules.contains(r))
     }
 }
 

@@ -21,7 +21,7 @@ pub use heartbeats::{Heartbeats, reporting};
 pub use look::lacking;
 pub use make::Outcome;
 pub use step::{State, Step};
-pub use undo::{Leftover, Taken};
+pub use undo::{Leftover, Others, Taken};
 pub use wanted::{monthly_gigabytes, monthly_price};
 
 /// What resources of cmsync carry: the code of the site that they serve.

@@ -24,6 +24,17 @@ pub enum Leftover {
     Table(String),
 }
 
+/// Who else writes into the workspace, as the configuration knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    /// Nobody.
+    None,
+    /// Connections of other sites.
+    Sites,
+    /// One of the same site code: the computer groups are that one's.
+    SameSite,
+}
+
 /// What was found and what becomes of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Taken {
@@ -48,12 +59,12 @@ impl std::fmt::Display for Leftover {
 
 impl Setup {
     /// What of this connection is there. Tables hold rows of all sites, so they count only where
-    /// asked for. Where others use the workspace too, by its own searches or as `is_shared` says, its
+    /// asked for. Where others use the workspace too, by its own searches or as `others` says, its
     /// tables and the roles on it stay.
     ///
     /// # Errors
     /// See [`SetupError`].
-    pub async fn leftovers(&self, with_tables: bool, is_shared: bool) -> Result<Taken, SetupError> {
+    pub async fn leftovers(&self, with_tables: bool, others: Others) -> Result<Taken, SetupError> {
         let (manager, at) = (&self.manager, &self.target.workspace);
         let mut taken = Taken::default();
         let ground = match self.ground().await {
@@ -64,10 +75,11 @@ impl Setup {
         let site = self.target.site_code.as_str();
         let all = manager.saved_searches(at).await?;
         let is_other = |of: &str| of != site && of != SHARED;
-        let has_others = is_shared || all.iter().any(|s| s.tag(TAG).is_some_and(is_other));
+        let has_others =
+            others != Others::None || all.iter().any(|s| s.tag(TAG).is_some_and(is_other));
         let is_ours = |s: &SavedSearch| match s.tag(TAG) {
             Some(SHARED) => !has_others,
-            tag => tag == Some(site),
+            tag => tag == Some(site) && others != Others::SameSite,
         };
         taken.ours.extend(all.into_iter().filter(is_ours).map(Leftover::Search));
         self.rules_left(&mut taken).await?;

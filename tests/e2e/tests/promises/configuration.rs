@@ -69,19 +69,20 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
         id.contains("connections.lab.collections[0]") && id.contains("{ name = \"All Systems\" }"),
         "{id}"
     );
-    let twins = refused(|text| {
-        let start = text.find("[connections.lab]").unwrap();
-        let end = text.find("[http]").unwrap();
-        format!(
-            "{text}\n{}",
-            text.get(start..end).unwrap().replace("connections.lab", "connections.twin")
-        )
-    })
-    .await;
-    assert!(
-        twins.contains("reads the same site into the same workspace as `connections.lab`"),
-        "{twins}"
-    );
+    for rule in ["dcr-", "dcr-0"] {
+        let twins = refused(|text| {
+            let start = text.find("[connections.lab]").unwrap();
+            let end = text.find("[http]").unwrap();
+            let twin =
+                text.get(start..end).unwrap().replace("id = \"dcr-", &format!("id = \"{rule}"));
+            format!("{text}\n{}", twin.replace("connections.lab", "connections.twin"))
+        })
+        .await;
+        assert!(
+            twins.contains("reads the same site into the same workspace as `connections.lab`"),
+            "{twins}"
+        );
+    }
     let same_name =
         refused(|text| format!("{text}\n[connections.lab]\ncollections = [\"SMS00001\"]\n")).await;
     assert!(same_name.contains("duplicate"), "{same_name}");
