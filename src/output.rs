@@ -2,6 +2,9 @@
 
 use cmsync_control::{Answer, ConnectionView, GroupsView, RemovalView};
 
+/// Names of a list that stand in a table's cell, at most.
+const SHOWN: usize = 3;
+
 /// Prints an answer; false when it was a refusal.
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) fn print(answer: &Answer, as_json: bool) -> anyhow::Result<bool> {
@@ -85,6 +88,15 @@ fn groups(view: &GroupsView) -> String {
     format!("{all}\n\n{collections} collections, {computers} computers with memberships")
 }
 
+/// The first names, and how many there are besides.
+fn some(names: &[String], all: u64) -> String {
+    let first = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.saturating_sub(names.len().min(SHOWN) as u64) {
+        more if more > 0 && !first.is_empty() => format!("{first} and {more} more"),
+        _ => first,
+    }
+}
+
 fn removals(views: &[RemovalView]) -> String {
     let rows = views.iter().map(|r| {
         let what = if r.is_collection { "the collection" } else { "members" };
@@ -94,13 +106,14 @@ fn removals(views: &[RemovalView]) -> String {
             r.collection.clone(),
             r.name.clone(),
             format!("{what}, {}", r.members),
+            some(&r.computers, r.members),
             since(r.since),
             state.into(),
             r.reason.clone(),
         ]
     });
     table(
-        &["connection", "collection", "name", "would go", "since", "state", "reason"],
+        &["connection", "collection", "name", "would go", "computers", "since", "state", "reason"],
         rows,
         "no removal is held",
     )

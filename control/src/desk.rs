@@ -7,7 +7,7 @@ use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::{CONTROL, Clock, Control, STATUS, Status, Subject, topics};
 
 use crate::state;
-use crate::views::{Answer, ConnectionView, MemberView, Question, RemovalView, StageView};
+use crate::views::{Answer, ConnectionView, MemberView, Question, StageView};
 
 /// Answers questions over a queue.
 #[derive(Clone)]
@@ -294,58 +294,6 @@ impl Desk {
         }
         self.write(&topics::control_key(connection, subject.0, subject.1), None).await?;
         Ok(Answer::Taken("its groups are kept".into()))
-    }
-
-    async fn removals(&self) -> Result<Answer, Error> {
-        let held = state::collections(&*self.queue)
-            .await?
-            .into_iter()
-            .filter(|(_, s)| !s.held_reason.is_empty());
-        let view =
-            |((connection, collection), s): ((String, String), cmsync_schemas::CollectionState)| {
-                let devices = roaring::RoaringBitmap::deserialize_from(s.held_devices.as_slice());
-                let count = devices.map_or(0, |d| d.len());
-                RemovalView {
-                    connection,
-                    collection,
-                    name: s.name,
-                    is_collection: s.held_vanished,
-                    members: if s.held_vanished {
-                        u64::try_from(s.members).unwrap_or(0)
-                    } else {
-                        count
-                    },
-                    reason: s.held_reason,
-                    since: s.held_since,
-                    is_dismissed: s.dismissed,
-                }
-            };
-        Ok(Answer::Removals(held.map(view).collect()))
-    }
-
-    async fn decide_removal(
-        &self,
-        connection: &str,
-        collection: &str,
-        approve: bool,
-    ) -> Result<Answer, Error> {
-        let held = state::collections(&*self.queue).await?;
-        let is_it = |((of, id), state): (&(String, String), &cmsync_schemas::CollectionState)| {
-            of == connection
-                && (collection == "*" || collection == id)
-                && !state.held_reason.is_empty()
-        };
-        if !held.iter().any(is_it) {
-            return Ok(Answer::Refused(format!(
-                "no removal of `{collection}` is held for connection `{connection}`"
-            )));
-        }
-        let (action, then) = if approve {
-            ("approve", "the removal goes")
-        } else {
-            ("dismiss", "the members stay until what would be removed changes")
-        };
-        self.order(connection, (Subject::Removal, collection), action, then).await
     }
 
     async fn members(&self, connection: &str, collection: &str) -> Result<Answer, Error> {

@@ -9,6 +9,7 @@ mod expected;
 mod groups;
 mod letters;
 pub mod local_api;
+mod removals;
 pub mod setup;
 mod state;
 pub mod verify;

@@ -1,6 +1,6 @@
 //! The producer's state, read by those who only look.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use cmsync_queue::{Error, Queue};
 use cmsync_schemas::topics::{self, StateKey};
@@ -68,6 +68,30 @@ pub(crate) async fn members(
     })
     .await?;
     Ok(Some(devices))
+}
+
+/// The names of some devices, by connection and ResourceID.
+pub(crate) async fn names(
+    queue: &dyn Queue,
+    wanted: &BTreeMap<&str, RoaringBitmap>,
+) -> Result<HashMap<(String, u32), String>, Error> {
+    let mut names = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(names);
+    }
+    entries(queue, |connection, key, value| {
+        if let Some(ids) = wanted.get(connection)
+            && matches!(key, StateKey::Devices(_))
+            && let Ok(chunk) = DEVICE_CHUNK.decode(value)
+        {
+            names.extend(chunk.devices.into_iter().filter_map(|device| {
+                let id = u32::try_from(device.resource_id).ok().filter(|id| ids.contains(*id))?;
+                Some(((connection.to_owned(), id), device.fqdn.unwrap_or(device.netbios_name)))
+            }));
+        }
+    })
+    .await?;
+    Ok(names)
 }
 
 /// How many computers are members of one collection or more, of each connection together.

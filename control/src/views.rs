@@ -218,6 +218,9 @@ pub struct RemovalView {
     pub is_collection: bool,
     /// Members that would go.
     pub members: u64,
+    /// Some of them, by name.
+    #[serde(default)]
+    pub computers: Vec<String>,
     /// Why it is held.
     pub reason: String,
     /// Since when; microseconds since 1970.

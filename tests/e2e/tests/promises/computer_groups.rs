@@ -32,6 +32,15 @@ async fn every_collection_is_a_computer_group_and_follows_its_collection() {
         ids.iter().partition(|id| is_static(&rig, id.as_str()));
     assert!(!statics.is_empty() && !functions.is_empty(), "{statics:?}");
 
+    let more: Vec<u32> = (0..101).map(|number| cmsync_lab::world::CLIENTS + number).collect();
+    rig.lab.world().change_members(statics[1], &more, &[]);
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+    assert!(!is_static(&rig, statics[1]));
+    let told = format!("collection=\"{}\" members=", statics[1]);
+    let log = rig.log();
+    assert!(log.contains("has outgrown `groups.static_up_to`") && log.contains(&told), "{log}");
+
     // All that could end a literal or turn a line around.
     let odd = "It's \\ \"quoted\" | take 1; // /* \t";
     rig.lab.world().collection_mut(statics[0]).name = odd.trim_end().into();

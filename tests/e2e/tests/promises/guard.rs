@@ -59,6 +59,24 @@ async fn a_changed_role_holds_even_a_single_removal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_held_removal_names_the_computers_that_would_go() {
+    let mut rig = synced().await;
+    rig.lab.faults().role = "Nothing much".into();
+    let members = rig.lab.world().computers("PS100003");
+    let going: Vec<u32> = members.keys().copied().take(4).collect();
+    let name = |id: &u32| members[id].fqdn().unwrap_or(members[id].name.clone());
+    let names: Vec<String> = going.iter().map(name).collect();
+    rig.lab.world().change_members("PS100003", &[], &going);
+    rig.two_polls().await;
+    rig.two_polls().await;
+    let held = rig.json(&["removals", "list"]).await;
+    assert_eq!(held[0]["computers"], serde_json::json!(names), "{held}");
+    assert_eq!(held[0]["members"], 4);
+    let text = String::from_utf8(rig.run(&["removals", "list"]).await.stdout).unwrap();
+    assert!(text.contains(&format!("{} and 1 more", names[..3].join(", "))), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn half_of_the_members_once_removes_nothing() {
     for also_counts in [false, true] {
         let mut rig = synced().await;
