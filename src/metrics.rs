@@ -79,30 +79,30 @@ mod process {
     use super::Verified;
 
     cmsync_telemetry::declare! {
-    all {
-        /// Bytes above which a connection's producer waits (`max_backlog`, or its share of the queue).
-        max_backlog: Gauge = "cmsync_queue_max_backlog_bytes";
-        /// Size of the queue's file; 0 on brokers.
-        file_bytes: Gauge = "cmsync_queue_file_bytes";
-        /// 1 while the queue can be written.
-        writable: Gauge = "cmsync_queue_writable";
-        /// Seconds since 1970 when the Kerberos ticket towards the sites ends; 0 where a keytab renews it, or there is none.
-        ticket_expiry: Gauge = "cmsync_ticket_expiry_timestamp_seconds";
-        /// Seconds since 1970 when this process started.
-        started: Gauge = "cmsync_start_timestamp_seconds";
-        /// `poll_interval` of the configuration.
-        poll_interval: Gauge = "cmsync_poll_interval_seconds";
-        /// `snapshot_interval` of the configuration.
-        snapshot_interval: Gauge = "cmsync_snapshot_interval_seconds";
-        /// `verify_interval` of the configuration; 0 for never.
-        verify_interval: Gauge = "cmsync_verify_interval_seconds";
-        /// Verifications by how they ended.
-        verifications: Counter[Verified] = "cmsync_verifications_total";
-        /// Lines of the log that were dropped because nobody took them in time.
-        log_lines_dropped: Counter = "cmsync_log_lines_dropped_total";
-        /// 1 while the connections of the configuration file as it stands are followed; 0 where it has a mistake.
-        configuration_accepted: Gauge = "cmsync_configuration_accepted";
-    }
+        all {
+            /// Bytes above which a connection's producer waits (`max_backlog`, or its share of the queue).
+            max_backlog: Gauge = "cmsync_queue_max_backlog_bytes";
+            /// Size of the queue's file; 0 on brokers.
+            file_bytes: Gauge = "cmsync_queue_file_bytes";
+            /// 1 while the queue can be written.
+            writable: Gauge = "cmsync_queue_writable";
+            /// Seconds since 1970 when the Kerberos ticket towards the sites ends; 0 where a keytab renews it, or there is none.
+            ticket_expiry: Gauge = "cmsync_ticket_expiry_timestamp_seconds";
+            /// Seconds since 1970 when this process started.
+            started: Gauge = "cmsync_start_timestamp_seconds";
+            /// `poll_interval` of the configuration.
+            poll_interval: Gauge = "cmsync_poll_interval_seconds";
+            /// `snapshot_interval` of the configuration.
+            snapshot_interval: Gauge = "cmsync_snapshot_interval_seconds";
+            /// `verify_interval` of the configuration; 0 for never.
+            verify_interval: Gauge = "cmsync_verify_interval_seconds";
+            /// Verifications by how they ended.
+            verifications: Counter[Verified] = "cmsync_verifications_total";
+            /// Lines of the log that were dropped because nobody took them in time.
+            log_lines_dropped: Counter = "cmsync_log_lines_dropped_total";
+            /// 1 while the connections of the configuration file as it stands are followed; 0 where it has a mistake.
+            configuration_accepted: Gauge = "cmsync_configuration_accepted";
+        }
     }
 }
 pub(crate) use process::Metrics as ProcessMetrics;

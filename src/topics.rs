@@ -91,6 +91,14 @@ pub(crate) async fn run(
     command: TopicsCommand,
     as_json: bool,
 ) -> anyhow::Result<bool> {
+    if config.kafka.is_none() {
+        if as_json {
+            println!("{}", serde_json::json!({ "topics": 0, "grown": 0 }));
+        } else {
+            println!("the embedded queue makes its topics itself: there is nothing to do");
+        }
+        return Ok(true);
+    }
     let queue::Opened { queue, kafka, .. } = queue::open_probed(config).await?;
     let mut grown = 0;
     if let TopicsCommand::Create = command {

@@ -102,6 +102,15 @@ fn set(table: &mut Table, key: &str, value: Value) {
 fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Option<String>, Table), Mistakes> {
     let mut file = read(path)?;
     let setup = file.remove("setup");
+    let others = file.keys().filter(|key| *key != "connections").map(|key| Mistake {
+        path: format!("{}: {key}", path.display()),
+        message: "answers are of one connection, with [setup]: put this into the configuration"
+            .into(),
+    });
+    let others: Vec<Mistake> = others.collect();
+    if !others.is_empty() {
+        return Err(Mistakes(others));
+    }
     let connections = file.get("connections").and_then(Value::as_table).cloned();
     let mut all = connections.unwrap_or_default().into_iter();
     let found = match wanted {

@@ -45,7 +45,7 @@ pub(super) async fn run(
     for note in &made.notes {
         page.say(&format!("! {note}"));
     }
-    let config = config::load(page.config, &[])?;
+    let mut config = config::load(page.config, &[])?;
     let connection = config.connections.get(&answers.name);
     let Some(connection) = connection else {
         anyhow::bail!("the configuration lacks the connection that was just written");
@@ -75,12 +75,14 @@ pub(super) async fn run(
     }
     page.title("First synchronisation");
     let logging = logging::start(config.log_format, "warn");
+    // Nobody watches it, and the port may be another's.
+    config.listen = None;
     let is_well =
         pipeline::run(config, page.config.to_owned(), (true, Vec::new()), &logging).await?;
     page.title(if is_well {
         "Complete. `cmsync run` keeps it so."
     } else {
-        "Set up, but not everything was sent: `cmsync run` goes on."
+        "Set up, but not everything was sent: see above, and `cmsync check`. `cmsync run` goes on."
     });
     Ok(is_well)
 }

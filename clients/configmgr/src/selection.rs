@@ -84,29 +84,22 @@ impl Selection {
     /// Whether a collection with this id and name in this folder is kept.
     #[must_use]
     pub fn keeps(&self, id: &str, name: &str, folder: &str) -> bool {
-        self.selectors.iter().any(|(selector, matcher)| match (selector, matcher) {
-            (Selector::Id(wanted), _) => wanted == id,
-            (Selector::Folder(wanted), _) => {
-                let rest = folder.strip_prefix(wanted.trim_end_matches('/'));
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-            (Selector::Name(_), Some(matcher)) => matcher.is_match(name),
-            (Selector::Name(_), None) => false,
-        })
+        self.selectors.iter().any(|selector| fits(selector, (id, name, folder)))
     }
 
     /// Patterns and folders that fit none of `collections`.
     #[must_use]
     pub fn unmatched<'a>(&'a self, collections: &[Collection]) -> Vec<&'a str> {
-        let fits = |selector: &Selector| {
-            let alone = Self::new(vec![selector.clone()]).unwrap_or_default();
-            collections.iter().any(|collection| alone.has(collection))
+        let fits_one = |selector: &(Selector, Option<GlobMatcher>)| {
+            collections.iter().any(|c| fits(selector, (&c.id, &c.name, &c.folder)))
         };
-        let patterns = self.selectors().filter_map(|selector| match selector {
-            Selector::Id(_) => None,
-            Selector::Name(text) | Selector::Folder(text) => Some((selector, text.as_str())),
-        });
-        patterns.filter(|(selector, _)| !fits(selector)).map(|(_, text)| text).collect()
+        let unmatched = self.selectors.iter().filter(|selector| !fits_one(selector));
+        unmatched
+            .filter_map(|(selector, _)| match selector {
+                Selector::Id(_) => None,
+                Selector::Name(text) | Selector::Folder(text) => Some(text.as_str()),
+            })
+            .collect()
     }
 
     /// Ids that are named and not among `collections`.
@@ -118,6 +111,22 @@ impl Selection {
             Selector::Name(_) | Selector::Folder(_) => None,
         });
         ids.filter(is_missing).collect()
+    }
+}
+
+/// Whether a collection with this id and name in this folder is what an entry means.
+fn fits(
+    (selector, matcher): &(Selector, Option<GlobMatcher>),
+    (id, name, folder): (&str, &str, &str),
+) -> bool {
+    match (selector, matcher) {
+        (Selector::Id(wanted), _) => wanted == id,
+        (Selector::Folder(wanted), _) => {
+            let rest = folder.strip_prefix(wanted.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        }
+        (Selector::Name(_), Some(matcher)) => matcher.is_match(name),
+        (Selector::Name(_), None) => false,
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::backoff::{Policy, retry_after};
-use crate::error::{Error, is_transient_status};
+use crate::error::{Error, innermost, is_transient_status};
 use crate::metrics::{Metrics, Status};
 
 /// Attempts of [`Client::send_repeating`]; with its delays, about half a minute.
@@ -116,7 +116,8 @@ impl Client {
             let proxy = reqwest::Proxy::all(proxy).map_err(|e| fail("proxy", e.to_string()))?;
             builder = builder.proxy(proxy);
         }
-        let http = builder.build().map_err(|e| fail("ca_file", e.to_string()))?;
+        // A system without authorities of its own is refused here (a container from scratch, for one).
+        let http = builder.build().map_err(|e| fail("ca_file", innermost(&e)))?;
         Ok(Self { http, metrics: Arc::new(Metrics::new(target)), skew: Arc::default() })
     }
 

@@ -103,7 +103,7 @@ pub(crate) fn is_transient_status(status: StatusCode) -> bool {
 }
 
 /// The cause at the bottom, which is the one that says something; URLs are in the outer ones.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(next) = cause.source() {
         cause = next;

@@ -224,3 +224,15 @@ async fn a_pattern_that_fits_nothing_is_told() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_embedded_queue_has_no_topics_to_make_or_to_check() {
+    let mut rig = Rig::new(small()).await;
+    rig.start();
+    rig.until_all_equal().await;
+    for command in ["create", "check"] {
+        let output = rig.run(&["topics", command]).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && text.contains("makes its topics itself"), "{text}");
+    }
+}

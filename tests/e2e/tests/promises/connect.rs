@@ -117,6 +117,39 @@ async fn an_empty_workspace_has_equal_groups_after_one_run_and_a_second_changes_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_synchronisation_and_the_end_of_a_connection_need_no_port() {
+    let desk = Desk::with_workspace(options(small())).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = std::fs::read_to_string(&desk.config).unwrap();
+    let listen = format!("listen = \"{}\"", taken.local_addr().unwrap());
+    std::fs::write(&desk.config, text.replace("listen = \"\"", &listen)).unwrap();
+    assert_done(&desk.connect(&[]).await);
+    desk.assert_equal();
+    let asked = desk.run(&["disconnect", "lab"]).await;
+    assert_says(&asked, &["What taking `lab` back does", "`--yes`"]);
+    desk.assert_equal();
+    assert_done(&desk.run(&["disconnect", "lab", "--yes"]).await);
+    let none = desk.run(&["status"]).await;
+    assert_says(&none, &["at least one is needed", "`cmsync connect` sets one up"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_of_one_connection_and_what_else_they_hold_is_refused() {
+    let desk = Desk::with_workspace(options(small())).await;
+    let text = std::fs::read_to_string(&desk.answers).unwrap();
+    std::fs::write(
+        &desk.answers,
+        format!("revision = 2\n[queue]\nmax_size = \"1GB\"\n{text}[http]\n"),
+    )
+    .unwrap();
+    let refused = desk.connect(&["--plan"]).await;
+    assert_says(
+        &refused,
+        &["toml: http: ", "toml: queue: ", "toml: revision: ", "the configuration"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_workspace_and_its_group_are_made_where_there_are_none() {
     let setup = format!(
         "{BY_CLI}resource_group = \"logs\"\nworkspace = \"contoso-logs\"\nlocation = \"northeurope\"\n"
