@@ -102,14 +102,19 @@ docs: $(TOOLS)/python/.ready $(TOOLS)/bin/helm ## The documentation as a book wi
 	@test -x $(TOOLS)/bin/mdbook || $(CARGO) install --quiet --locked --root $(TOOLS) mdbook@$(MDBOOK)
 	$(TOOLS)/bin/mdbook build docs
 
-package: build $(TOOLS)/bin/cargo-deb ## The Debian package, in target/package
-	mkdir -p target/package && target/release/cmsync completions bash > target/package/cmsync.bash
-	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip -p cmsync --output target/package/
+# What is packaged; tests package what the other tests ran.
+PROFILE := dist
+DEB = $(TOOLS)/bin/cargo-deb --quiet --no-build --strip --profile $(PROFILE) -p cmsync --output target/package/
+package: headers $(TOOLS)/bin/cargo-deb ## The Debian package, in target/package
+	$(CARGO) build --profile $(PROFILE) --locked -p cmsync
+	mkdir -p target/package && target/$(PROFILE)/cmsync completions bash > target/package/cmsync.bash
+	$(DEB)
 
-package-test: package $(TOOLS)/python/.ready ## The package's life on this machine, and what the image holds: takes root, leaves nothing behind
-	$(TOOLS)/bin/cargo-deb --quiet --no-build --strip --fast -p cmsync --deb-revision 2 --output target/package/
+package-test: PROFILE := release
+package-test: build package $(TOOLS)/python/.ready ## The package's life on this machine, and what the image holds: takes root, leaves nothing behind
+	$(DEB) --fast --deb-revision 2
 	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/deploy/debian.py target/package/cmsync_*-1_*.deb target/package/cmsync_*-2_*.deb \
-	&& tests/deploy/image.sh target/release/cmsync; \
+	&& tests/deploy/image.sh target/$(PROFILE)/cmsync; \
 	else echo "NOT RUN: the life of the Debian package and the image take root: sudo make package-test"; fi
 
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
@@ -164,8 +169,9 @@ slow-lint: ## Licences, bans, sources and typos, with tools that are built first
 	$(TOOLS)/bin/cargo-deny check licenses bans sources
 	$(TOOLS)/bin/typos
 
-bench: build kafka ## Measure; writes target/bench.json
-	$(CARGO) run --locked --release -p cmsync-bench
+bench: headers kafka ## Measure what is shipped; writes target/bench.json
+	$(CARGO) build --profile dist --locked -p cmsync -p cmsync-lab
+	$(CARGO) run --profile dist --locked -p cmsync-bench
 
 # The list of faults that the pipeline stands, whatever its queue is.
 FAULTS := ingestion_faults:: site_faults:: guard:: messages:: life_of_a_group::

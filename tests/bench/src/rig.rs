@@ -1,6 +1,6 @@
 //! The lab as a process, the binary as another, and the measurements over both.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,9 @@ pub(crate) struct Plan {
     pub(crate) extra: String,
 }
 
+/// Another program of the same build.
 fn binary(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release").join(name)
+    std::env::current_exe().unwrap_or_default().with_file_name(name)
 }
 
 impl Rig {
