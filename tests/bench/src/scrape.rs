@@ -34,6 +34,7 @@ pub(crate) fn scrape(rows: &mut Rows) -> anyhow::Result<()> {
         let each = (0..CONNECTIONS).map(|number| {
             let name = format!("hierarchy-{number:03}");
             let own = one.replace("connections.lab", &format!("connections.{name}"));
+            let own = own.replace("lab-workspace", &format!("workspace-{number:03}"));
             own.replace("id = \"dcr-", &format!("id = \"dcr-{number:03}"))
         });
         let after = after.replace("[connections.lab.groups]\nkind = \"none\"\n", "");

@@ -451,6 +451,7 @@ async fn hierarchies_are_shared_among_producers_and_each_is_read_by_one() {
         // Nothing is uploaded: the workspaces need not be there.
         let each = names.iter().map(|name| {
             let own = one.replace("connections.lab", &format!("connections.{name}"));
+            let own = own.replace("lab-workspace", &format!("{name}-workspace"));
             own.replace("id = \"dcr-", &format!("id = \"dcr-{name}-"))
         });
         text.replace(&one, &each.collect::<Vec<_>>().concat())
