@@ -70,25 +70,24 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
     Ok(tokio::task::block_in_place(|| asked.prompt())?)
 }
 
-async fn view(config: &Config, name: &str) -> anyhow::Result<Option<ConnectionView>> {
+async fn views(config: &Config) -> anyhow::Result<Vec<ConnectionView>> {
     let Answer::Status(views) = commands::ask(config, Question::Status).await? else {
         bail!("the running cmsync does not answer as this one asks: restart it");
     };
-    Ok(views.into_iter().find(|v| v.connection == name))
+    Ok(views)
 }
 
 /// Who else writes into the connection's workspace.
-async fn others(config: &Config, name: &str, site_code: &str) -> anyhow::Result<Others> {
+fn others(config: &Config, name: &str, site_code: &str, views: &[ConnectionView]) -> Others {
     let neighbours = config.neighbours().remove(name).unwrap_or_default();
-    if neighbours.is_empty() {
-        return Ok(Others::None);
+    let is_same = |view: &&ConnectionView| {
+        neighbours.contains(&view.connection) && view.site_code == site_code
+    };
+    match (neighbours.is_empty(), views.iter().find(is_same)) {
+        (true, _) => Others::None,
+        (false, None) => Others::Sites,
+        (false, Some(_)) => Others::SameSite,
     }
-    for neighbour in neighbours {
-        if view(config, &neighbour).await?.is_some_and(|view| view.site_code == site_code) {
-            return Ok(Others::SameSite);
-        }
-    }
-    Ok(Others::Sites)
 }
 
 /// The set-up of the connection, where it has a workspace.
@@ -102,12 +101,13 @@ async fn setup(
         return Ok(None);
     };
     let id: WorkspaceId = id.parse().map_err(anyhow::Error::msg)?;
-    let known = view(config, name).await?.map(|v| v.site_code).filter(|code| !code.is_empty());
+    let views = views(config).await?;
+    let known = views.iter().find(|v| v.connection == name && !v.site_code.is_empty());
     let site_code = match known {
-        Some(code) => code,
+        Some(view) => view.site_code.clone(),
         None => connections::site(&connection.site)?.hierarchy().await?.this_site,
     };
-    let others = others(config, name, &site_code).await?;
+    let others = others(config, name, &site_code, &views);
     let own = connections::credential(workspace)?;
     let principal = own.principal(&workspace.endpoints.ingestion_audience).await?.object_id;
     let tenant = &connection.written().workspace.tenant_id;
@@ -145,7 +145,8 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
     }
     let started = Instant::now();
     loop {
-        let view = view(config, name).await?.context("the connection is not known any longer")?;
+        let view = views(config).await?.into_iter().find(|v| v.connection == name);
+        let view = view.context("the connection is not known any longer")?;
         let is_closed = view.collections == 0 && view.waiting_messages == 0;
         if is_closed {
             return Ok(());

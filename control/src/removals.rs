@@ -13,39 +13,50 @@ use crate::views::{Answer, RemovalView};
 /// Computers of a removal that are named, at most.
 const NAMED: usize = 100;
 
-/// The first members that would go; none of a collection that would go itself, whose members are listed.
-fn first(state: &CollectionState) -> RoaringBitmap {
-    let held = RoaringBitmap::deserialize_from(state.held_devices.as_slice()).unwrap_or_default();
-    held.into_iter().take(NAMED).collect()
+/// What would go.
+struct Going {
+    members: u64,
+    /// The first of them; none of a collection that would go itself, whose members are listed.
+    first: RoaringBitmap,
+}
+
+impl Going {
+    fn of(state: &CollectionState) -> Self {
+        let devices = RoaringBitmap::deserialize_from(state.held_devices.as_slice());
+        let devices = devices.unwrap_or_default();
+        let all = u64::try_from(state.members).unwrap_or(0);
+        let members = if state.held_vanished { all } else { devices.len() };
+        Self { members, first: devices.into_iter().take(NAMED).collect() }
+    }
 }
 
 impl Desk {
     pub(crate) async fn removals(&self) -> Result<Answer, Error> {
         let mut held = state::collections(&*self.queue).await?;
         held.retain(|_, state| !state.held_reason.is_empty());
+        let held: Vec<_> = held.into_iter().map(|(of, s)| (of, Going::of(&s), s)).collect();
         let mut named: BTreeMap<&str, RoaringBitmap> = BTreeMap::new();
-        for ((connection, _), state) in &held {
-            *named.entry(connection).or_default() |= first(state);
+        for ((connection, _), going, _) in &held {
+            *named.entry(connection).or_default() |= &going.first;
         }
         let names = state::names(&*self.queue, &named).await?;
-        let view = |((connection, collection), s): (&(String, String), &CollectionState)| {
-            let devices = RoaringBitmap::deserialize_from(s.held_devices.as_slice());
-            let count = devices.map_or(0, |d| d.len());
-            let all = u64::try_from(s.members).unwrap_or(0);
+        let view = |(of, going, s): ((String, String), Going, CollectionState)| {
+            let (connection, collection) = of;
             let name = |id| names.get(&(connection.clone(), id)).cloned();
+            let computers = going.first.into_iter().filter_map(name).collect();
             RemovalView {
-                connection: connection.clone(),
-                collection: collection.clone(),
-                name: s.name.clone(),
+                computers,
+                connection,
+                collection,
+                name: s.name,
                 is_collection: s.held_vanished,
-                members: if s.held_vanished { all } else { count },
-                computers: first(s).into_iter().filter_map(name).collect(),
-                reason: s.held_reason.clone(),
+                members: going.members,
+                reason: s.held_reason,
                 since: s.held_since,
                 is_dismissed: s.dismissed,
             }
         };
-        Ok(Answer::Removals(held.iter().map(view).collect()))
+        Ok(Answer::Removals(held.into_iter().map(view).collect()))
     }
 
     pub(crate) async fn decide_removal(

@@ -69,16 +69,20 @@ impl Connection {
         let name = &self.config.name;
         let neighbours = self.claim.neighbours.borrow().get(name).cloned().unwrap_or_default();
         let site = self.memory.connection.site_code.clone();
-        let is_old = match &self.claim.standing {
+        match &self.claim.standing {
             Standing::Ours => return Ok(()),
+            Standing::Old => {
+                self.tell_of_sharing(&neighbours, &site).await?;
+                self.claim.standing = Standing::Ours;
+                return Ok(());
+            }
             Standing::Taken { by, until } if *until > Instant::now() && neighbours.contains(by) => {
                 let by = by.clone();
                 self.memory.connection.site_code.clear();
                 return Err(Error::SiteTaken { site, by });
             }
-            Standing::Taken { .. } | Standing::New => false,
-            Standing::Old => true,
-        };
+            Standing::Taken { .. } | Standing::New => {}
+        }
         let turn = Arc::clone(&self.claim.turn);
         let _turn = turn.lock().await;
         // Durable before the others' are read: of two copies that claim at once, one sees the other.
@@ -88,18 +92,6 @@ impl Connection {
             return Ok(());
         };
         let by = holder.name;
-        if is_old {
-            if holder.has_collections {
-                tracing::error!(
-                    other = by,
-                    site,
-                    "two connections send rows of one site code to one workspace, which cannot tell \
-                     them apart: give one of them a workspace of its own"
-                );
-            }
-            self.claim.standing = Standing::Ours;
-            return Ok(());
-        }
         // Of two that claimed at once the first by name keeps its claim, and looks again.
         let gives_way = holder.has_collections || by < self.config.name;
         let until = if gives_way { Instant::now() + LOOK_AGAIN } else { Instant::now() };
@@ -109,6 +101,25 @@ impl Connection {
         }
         self.claim.standing = Standing::Taken { by: by.clone(), until };
         Err(Error::SiteTaken { site, by })
+    }
+
+    /// Two connections that both have collections: nothing is stopped, and somebody must know. Its own
+    /// code is durable since its collections are.
+    async fn tell_of_sharing(
+        &self,
+        neighbours: &BTreeSet<String>,
+        site: &str,
+    ) -> Result<(), Error> {
+        let holder = holder(&*self.queue, neighbours, site).await?;
+        if let Some(holder) = holder.filter(|holder| holder.has_collections) {
+            tracing::error!(
+                other = holder.name,
+                site,
+                "two connections send rows of one site code to one workspace, which cannot tell them \
+                 apart: give one of them a workspace of its own"
+            );
+        }
+        Ok(())
     }
 }
 
