@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cmsync_console::Ready;
+use cmsync_console::{Console, Probes, Ready};
 use cmsync_control::{Desk, local_api};
 use cmsync_producer::Job;
 use cmsync_queue::{TopicKind, TopicSpec, embedded};
@@ -177,6 +177,8 @@ async fn serve(
         ],
     };
     tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
+    let recent = logging.recent.clone();
+    let desk = Desk::new(queue, clock()).with_log(Arc::new(move || recent.lines()));
     if let Some(address) = config.listen {
         let listener = tokio::net::TcpListener::bind(address).await;
         let listener =
@@ -188,20 +190,17 @@ async fn serve(
             Ready { missing, owned: opened.owned() }
         });
         let page = metrics.clone();
-        let page: cmsync_console::MetricsPage = Arc::new(move || page.render());
-        let serving = cmsync_console::serve(listener, page, readiness, shutdown.clone());
-        tokio::spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the web endpoint ended");
-            }
-        });
+        let console = Console {
+            probes: Probes { metrics: Arc::new(move || page.render()), readiness },
+            desk: desk.clone(),
+            clock: clock(),
+        };
+        tokio::spawn(cmsync_console::serve(listener, console, shutdown.clone()));
     }
     if config.kafka.is_some() {
         // Commands go to the brokers themselves.
         return Ok(());
     }
-    let recent = logging.recent.clone();
-    let desk = Desk::new(queue, clock()).with_log(Arc::new(move || recent.lines()));
     let (directory, shutdown) = (config.queue_directory.clone(), shutdown.clone());
     tokio::spawn(async move {
         if let Err(error) = local_api::serve(&directory, desk, shutdown).await {

@@ -12,10 +12,12 @@ pub mod local_api;
 mod removals;
 pub mod setup;
 mod state;
+mod truth;
 pub mod verify;
 mod views;
 
 pub use desk::{Desk, Log};
+pub use truth::{Truth, Verdict, judge};
 pub use views::{
     Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,
     MemberView, MembershipView, Question, RemovalView, SearchView, ShowView, StageView,

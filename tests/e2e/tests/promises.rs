@@ -23,6 +23,7 @@ mod configuration;
 mod connect;
 #[path = "promises/connection_life.rs"]
 mod connection_life;
+mod console;
 #[path = "promises/crashes.rs"]
 mod crashes;
 #[path = "promises/dashboards.rs"]

@@ -1,0 +1,28 @@
+//! What a page or the API says when it cannot answer.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+/// A failure to answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The queue failed.
+    #[error("the queue cannot be read: {0}")]
+    Queue(String),
+    /// The template failed, which a test of each page shows.
+    #[error("the page cannot be written: {0}")]
+    Page(#[from] askama::Error),
+    /// Too many pages are watched.
+    #[error("too many pages are open: close some, or load this one again now and then")]
+    TooMany,
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Queue(_) | Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Page(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        (status, format!("{self}\n")).into_response()
+    }
+}

@@ -1,0 +1,75 @@
+//! Pages that are looked at keep themselves up to date: the overview's cards are written once for all
+//! who look, and sent as server-sent events.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use askama::Template as _;
+use axum::extract::State;
+use axum::response::Sse;
+use axum::response::sse::{Event, KeepAlive};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tokio_util::sync::CancellationToken;
+
+use crate::Shared;
+use crate::error::Error;
+
+/// Between two looks.
+const RHYTHM: Duration = Duration::from_secs(2);
+/// Streams at a time: each holds a connection for as long as a page is open.
+const STREAMS: usize = 100;
+
+/// What is sent to whoever looks.
+#[derive(Clone)]
+pub(crate) struct Live {
+    cards: watch::Receiver<Arc<str>>,
+    room: Arc<Semaphore>,
+}
+
+impl Live {
+    pub(crate) fn new(cards: watch::Receiver<Arc<str>>) -> Self {
+        Self { cards, room: Arc::new(Semaphore::new(STREAMS)) }
+    }
+}
+
+/// Writes the cards while somebody looks, until `shutdown`: then the streams end, with the sender.
+pub(crate) async fn keep(
+    shared: Shared,
+    cards: watch::Sender<Arc<str>>,
+    shutdown: CancellationToken,
+) {
+    let mut ticks = tokio::time::interval(RHYTHM);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        // One is the router's own.
+        if cards.receiver_count() < 2 {
+            continue;
+        }
+        match shared.cards().await.map(|cards| cards.render()) {
+            Ok(Ok(text)) => drop(cards.send_replace(text.into())),
+            Ok(Err(error)) => tracing::error!(%error, "failed to write the overview"),
+            Err(error) => tracing::debug!(%error, "the overview waits"),
+        }
+    }
+}
+
+/// The cards, again and again.
+pub(crate) async fn events(
+    State(shared): State<Shared>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
+    let live = shared.live;
+    let place = live.room.try_acquire_owned().map_err(|_| Error::TooMany)?;
+    let stream = WatchStream::from_changes(live.cards).map(move |text| {
+        // Held until the stream is dropped.
+        let _held: &OwnedSemaphorePermit = &place;
+        Ok(Event::default().event("cards").data(&*text))
+    });
+    Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
+}

@@ -1,0 +1,57 @@
+//! How pages say numbers and times.
+
+use jiff::Timestamp;
+
+/// With spaces between thousands, as every language reads them.
+pub(crate) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// How long ago a time is, both in microseconds since 1970.
+pub(crate) fn ago(time: i64, now: i64) -> String {
+    let seconds = (now - time).max(0) / 1_000_000;
+    match seconds {
+        0..60 => format!("{seconds} s ago"),
+        60..3_600 => format!("{} min ago", seconds / 60),
+        3_600..172_800 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
+/// A time as machines read it; empty for never.
+pub(crate) fn stamp(micros: i64) -> String {
+    let time = Timestamp::from_microsecond(micros).ok().filter(|_| micros > 0);
+    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let said = [0, 999, 1_000, 825_000, 30_700_000].map(number);
+        assert_eq!(
+            said.map(|s| s.replace('\u{202f}', " ")),
+            ["0", "999", "1 000", "825 000", "30 700 000"]
+        );
+    }
+
+    #[test]
+    fn times_are_said_in_one_unit() {
+        let now = 10_000_000_000_000;
+        let said = [5, 65, 7_300, 400_000].map(|seconds: i64| ago(now - seconds * 1_000_000, now));
+        assert_eq!(said, ["5 s ago", "1 min ago", "2 h ago", "4 days ago"]);
+        assert_eq!(ago(now + 9, now), "0 s ago");
+        assert_eq!(stamp(0), "");
+        assert_eq!(stamp(1_800_000_000_000_000), "2027-01-15T08:00:00Z");
+    }
+}
