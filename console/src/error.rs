@@ -9,6 +9,12 @@ pub(crate) enum Error {
     /// The queue failed.
     #[error("the queue cannot be read: {0}")]
     Queue(String),
+    /// It is not there, or cannot be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Another answer than the question has: a fault of this program.
+    #[error("the answer is not one to what was asked")]
+    Unexpected,
     /// The template failed, which a test of each page shows.
     #[error("the page cannot be written: {0}")]
     Page(#[from] askama::Error),
@@ -21,7 +27,8 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = match self {
             Self::Queue(_) | Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Page(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Refused(_) => StatusCode::NOT_FOUND,
+            Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, format!("{self}\n")).into_response()
     }

@@ -3,6 +3,7 @@
 //! comes through a proxy.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -15,6 +16,9 @@ const OF_PROXIES: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-forward
 /// Everything comes from here, nothing is run that stands in a page, nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// How long a request may take to come, and to be answered; a stream of events is answered at once.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The host of an authority, without its port.
 fn host_of(authority: &str) -> &str {
@@ -43,15 +47,32 @@ fn refusal(headers: &HeaderMap, peer: Option<IpAddr>) -> Option<&'static str> {
     (!is_loopback(host)).then_some("the console is asked for as localhost, by no other name")
 }
 
+/// Why an order is not taken: browsers say which page it comes from, and it must be one of ours.
+fn forgery(headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let from = text(HeaderName::from_static("sec-fetch-site"));
+    let host = text(header::HOST).unwrap_or_default();
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, own)| own == host);
+    let is_foreign = from.is_some_and(|from| from != "same-origin")
+        || text(header::ORIGIN).is_some_and(|origin| !is_own(origin));
+    is_foreign.then_some("the order comes from a page of another site")
+}
+
 /// Lets through whoever may see pages, and says to browsers what a page may do.
 pub(crate) async fn admit(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match refusal(request.headers(), Some(peer.ip())) {
+    let is_order = !request.method().is_safe();
+    let refused = refusal(request.headers(), Some(peer.ip()))
+        .or_else(|| forgery(request.headers()).filter(|_| is_order));
+    let mut response = match refused {
         Some(reason) => (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(),
-        None => next.run(request).await,
+        None => match tokio::time::timeout(PATIENCE, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => (StatusCode::REQUEST_TIMEOUT, "it took too long\n").into_response(),
+        },
     };
     let headers = response.headers_mut();
     for (name, value) in [
@@ -88,6 +109,26 @@ mod tests {
             assert_eq!(asked(host, "127.0.0.1", None), None, "{host}");
         }
         assert_eq!(asked("localhost", "::1", None), None);
+    }
+
+    #[test]
+    fn an_order_of_another_sites_page_is_not_taken() {
+        let from = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:9464"));
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            forgery(&headers)
+        };
+        for value in ["http://evil.example", "null", "http://localhost", "http://localhost:80"] {
+            assert!(from("origin", value).is_some(), "{value}");
+        }
+        for value in ["cross-site", "same-site", "none", ""] {
+            assert!(from("sec-fetch-site", value).is_some(), "{value}");
+        }
+        assert_eq!(from("origin", "http://localhost:9464"), None);
+        assert_eq!(from("sec-fetch-site", "same-origin"), None);
+        // Scripts say neither.
+        assert_eq!(forgery(&HeaderMap::new()), None);
     }
 
     #[test]

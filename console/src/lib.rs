@@ -11,16 +11,11 @@ mod guard;
 mod live;
 mod pages;
 mod probes;
+mod routes;
 mod server;
 
 use std::sync::Arc;
 
-use askama::Template as _;
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Html;
-use axum::routing::get;
 use cmsync_control::{Answer, ConnectionView, Desk, Question};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -53,11 +48,18 @@ struct Shared {
 }
 
 impl Shared {
-    async fn status(&self) -> Result<Vec<ConnectionView>, Error> {
-        match self.desk.answer(Question::Status).await {
-            Ok(Answer::Status(views)) => Ok(views),
-            Ok(other) => Err(Error::Queue(format!("{other:?}"))),
+    async fn ask(&self, question: Question) -> Result<Answer, Error> {
+        match self.desk.answer(question).await {
+            Ok(Answer::Refused(reason)) => Err(Error::Refused(reason)),
+            Ok(answer) => Ok(answer),
             Err(error) => Err(Error::Queue(error.to_string())),
+        }
+    }
+
+    async fn status(&self) -> Result<Vec<ConnectionView>, Error> {
+        match self.ask(Question::Status).await? {
+            Answer::Status(views) => Ok(views),
+            _ => Err(Error::Unexpected),
         }
     }
 
@@ -72,22 +74,5 @@ pub async fn serve(listener: TcpListener, console: Console, shutdown: Cancellati
     let (writer, cards) = watch::channel("".into());
     let shared = Shared { desk, clock, live: live::Live::new(cards) };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
-    server::run(listener, pages(shared).merge(probes::router(probes)), shutdown).await;
-}
-
-/// All that is for people, and their scripts.
-fn pages(shared: Shared) -> Router {
-    Router::new()
-        .route("/", get(overview_page))
-        .route("/events", get(live::events))
-        .nest("/api/v1", api::router())
-        .with_state(shared)
-        .merge(assets::router())
-        .fallback(async || (StatusCode::NOT_FOUND, "there is no such page\n"))
-        .layer(axum::middleware::from_fn(guard::admit))
-}
-
-async fn overview_page(State(shared): State<Shared>) -> Result<Html<String>, Error> {
-    let page = overview::Page { cards: shared.cards().await? };
-    Ok(Html(page.render()?))
+    server::run(listener, routes::all(shared).merge(probes::router(probes)), shutdown).await;
 }

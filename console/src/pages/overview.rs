@@ -3,7 +3,7 @@
 use askama::Template;
 use cmsync_control::{ConnectionView, StageView, Truth, Verdict, judge};
 
-use super::words::{ago, number, stamp};
+use super::words::{Time, ago, number, stamp};
 
 /// The page.
 #[derive(Template)]
@@ -30,11 +30,6 @@ struct Card {
     facts: Vec<(&'static str, String)>,
     steps: Vec<Step>,
     needs: Vec<String>,
-}
-
-struct Time {
-    stamp: String,
-    ago: String,
 }
 
 /// A place on the way from the site to the workspace.

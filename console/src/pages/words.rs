@@ -26,6 +26,18 @@ pub(crate) fn ago(time: i64, now: i64) -> String {
     }
 }
 
+/// A time, for machines and for people.
+pub(crate) struct Time {
+    pub(crate) stamp: String,
+    pub(crate) ago: String,
+}
+
+impl Time {
+    pub(crate) fn new(time: i64, now: i64) -> Self {
+        Self { stamp: stamp(time), ago: ago(time, now) }
+    }
+}
+
 /// A time as machines read it; empty for never.
 pub(crate) fn stamp(micros: i64) -> String {
     let time = Timestamp::from_microsecond(micros).ok().filter(|_| micros > 0);

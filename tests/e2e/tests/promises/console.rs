@@ -168,3 +168,77 @@ async fn connections_that_say_nothing_delay_no_change_and_are_ended() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     drop(silent);
 }
+
+/// Sends a form and gives the answer.
+fn send(port: u16, path: &str, form: &str, headers: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\nContent-Length: {}\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\n{headers}\r\n{form}",
+        form.len()
+    )
+    .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_removal_is_approved_on_the_page_and_by_no_page_of_another_site() {
+    let (mut rig, port) = shown().await;
+    rig.two_polls().await;
+    rig.lab.faults().role = "Nothing much".into();
+    let members = rig.lab.world().computers("PS100003");
+    let going: Vec<u32> = members.keys().copied().take(4).collect();
+    rig.lab.world().change_members("PS100003", &[], &going);
+    rig.two_polls().await;
+    rig.two_polls().await;
+    assert!(page(port, "/").contains("1 removal waits for a decision"));
+    let text = page(port, "/removals");
+    let first = &members[&going[0]];
+    let name = first.fqdn().unwrap_or(first.name.clone());
+    assert!(text.contains("4 members") && text.contains(&name), "{text}");
+    let path = "/removals/lab/PS100003";
+    assert!(text.contains(&format!("action=\"{path}\"")), "{text}");
+    for headers in ["Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        let refused = send(port, path, "decision=approve", headers);
+        assert!(refused.starts_with("HTTP/1.1 403"), "{refused}");
+    }
+    assert!(!rig.report().equal);
+    let unknown = send(port, "/removals/lab/PS1XXXXX", "decision=approve", "");
+    assert!(unknown.starts_with("HTTP/1.1 404") && unknown.contains("no removal of"), "{unknown}");
+    let headers = format!("Origin: http://localhost:{port}\r\n");
+    let taken = send(port, path, "decision=approve", &headers);
+    assert!(taken.starts_with("HTTP/1.1 303"), "{taken}");
+    assert!(taken.contains("location: /removals?done=approve"), "{taken}");
+    rig.until_all_equal().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_and_members_are_found_on_their_pages() {
+    let (rig, port) = shown().await;
+    let listed = rig.json(&["groups", "list"]).await;
+    let text = page(port, "/groups").replace('\u{202f}', "");
+    for group in listed["groups"].as_array().unwrap() {
+        let link = format!("/groups/lab/{}", group["collection"].as_str().unwrap());
+        assert!(text.contains(&link), "{link}");
+    }
+    let members = rig.json(&["groups", "members", "lab", "PS100003"]).await;
+    let computer = members[0]["computer"].as_str().unwrap();
+    let found = page(port, &format!("/groups/lab/PS100003?q={}", computer.to_uppercase()));
+    assert!(found.contains(&format!("<th scope=\"row\">{computer}</th>")), "{found}");
+    assert!(found.contains("CMG_CAS_PS100003"), "{found}");
+    for path in ["/groups/lab/PS1XXXXX", "/groups/other/PS100003", "/groups/lab/..%2f..%2fx"] {
+        assert!(page(port, path).starts_with("HTTP/1.1 404"), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_that_never_ends_or_is_too_large_is_ended() {
+    let (_rig, port) = shown().await;
+    let large = "x".repeat(100_000);
+    let refused = send(port, "/removals/lab/PS100003", &format!("decision={large}"), "");
+    assert!(refused.starts_with("HTTP/1.1 413"), "{refused}");
+}

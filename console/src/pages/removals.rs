@@ -1,0 +1,109 @@
+//! Held removals: what would go, and the two ways to decide.
+
+use askama::Template;
+use cmsync_control::RemovalView;
+
+use super::link::Link;
+use super::words::{Time, number};
+
+/// The page.
+#[derive(Template)]
+#[template(path = "removals.html")]
+pub(crate) struct Page {
+    /// What was done a moment ago.
+    done: Option<&'static str>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    connection: String,
+    collection: String,
+    name: String,
+    what: String,
+    computers: String,
+    reason: String,
+    since: Time,
+    is_dismissed: bool,
+    link: String,
+}
+
+/// What a person may decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Decision {
+    /// It goes.
+    Approve,
+    /// The members stay until what would go changes.
+    Dismiss,
+}
+
+impl Decision {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Approve => "Approved: the removal goes with the next poll.",
+            Self::Dismiss => "Dismissed: the members stay until what would be removed changes.",
+        }
+    }
+}
+
+impl Page {
+    pub(crate) fn new(views: Vec<RemovalView>, done: Option<Decision>, now: i64) -> Self {
+        let rows = views.into_iter().map(|view| row(view, now)).collect();
+        Self { done: done.map(Decision::words), rows }
+    }
+}
+
+fn row(view: RemovalView, now: i64) -> Row {
+    let named = view.computers.len() as u64;
+    let mut computers = view.computers.join(", ");
+    if named > 0 && view.members > named {
+        computers += &format!(" and {} more", number(view.members - named));
+    }
+    Row {
+        link: Link::to("/removals").part(&view.connection).part(&view.collection).to_string(),
+        what: match (view.is_collection, view.members) {
+            (true, members) => format!("the collection, with {} members", number(members)),
+            (false, 1) => "1 member".into(),
+            (false, members) => format!("{} members", number(members)),
+        },
+        computers,
+        since: Time::new(view.since, now),
+        connection: view.connection,
+        collection: view.collection,
+        name: view.name,
+        reason: view.reason,
+        is_dismissed: view.is_dismissed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_go_is_named_and_each_decision_has_its_own_button() {
+        let view = RemovalView {
+            connection: "contoso".into(),
+            collection: "PS100014".into(),
+            name: "<i>Servers</i>".into(),
+            is_collection: false,
+            members: 3,
+            computers: vec!["a.contoso.com".into(), "b.contoso.com".into()],
+            reason: "the account's row changed".into(),
+            since: 1_000_000,
+            is_dismissed: false,
+        };
+        let text = Page::new(vec![view], None, 61_000_000).render().unwrap();
+        for part in [
+            "&#60;i&#62;Servers&#60;/i&#62;",
+            "3 members",
+            "a.contoso.com, b.contoso.com and 1 more",
+            "1 min ago",
+            "action=\"/removals/contoso/PS100014\"",
+            "value=\"approve\"",
+            "value=\"dismiss\"",
+        ] {
+            assert!(text.contains(part), "`{part}` is missing: {text}");
+        }
+    }
+}
