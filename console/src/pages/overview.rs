@@ -3,7 +3,7 @@
 use askama::Template;
 use cmsync_control::{ConnectionView, StageView, Truth, Verdict, judge};
 
-use super::words::{Time, ago, number, stamp};
+use super::words::{Time, ago, clock, number, stamp};
 
 /// The page.
 #[derive(Template)]
@@ -17,7 +17,8 @@ pub(crate) struct Page {
 #[template(path = "cards.html")]
 pub(crate) struct Cards {
     cards: Vec<Card>,
-    now: String,
+    /// For machines, and for people.
+    now: (String, String),
 }
 
 struct Card {
@@ -43,7 +44,7 @@ struct Step {
 impl Cards {
     pub(crate) fn new(views: &[ConnectionView], now: i64) -> Self {
         let cards = views.iter().map(|view| card(view, &judge(view, now), now)).collect();
-        Self { cards, now: stamp(now) }
+        Self { cards, now: (stamp(now), clock(now)) }
     }
 }
 

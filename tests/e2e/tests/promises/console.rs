@@ -236,7 +236,7 @@ async fn groups_and_members_are_found_on_their_pages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_form_that_never_ends_or_is_too_large_is_ended() {
+async fn a_form_that_is_too_large_is_refused() {
     let (_rig, port) = shown().await;
     let large = "x".repeat(100_000);
     let refused = send(port, "/removals/lab/PS100003", &format!("decision={large}"), "");
