@@ -47,6 +47,15 @@ fn refusal(headers: &HeaderMap, peer: Option<IpAddr>) -> Option<&'static str> {
     (!is_loopback(host)).then_some("the console is asked for as localhost, by no other name")
 }
 
+/// Whether a page of another site asks for a part of it, an image or a script: each costs something.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(HeaderName::from_static(name)).and_then(|v| v.to_str().ok());
+    let is_foreign = text("sec-fetch-site").is_some_and(|s| s == "cross-site" || s == "same-site");
+    let is_visit =
+        text("sec-fetch-mode") == Some("navigate") && text("sec-fetch-dest") == Some("document");
+    is_foreign && !is_visit
+}
+
 /// Why an order is not taken: browsers say which page it comes from, and it must be one of ours.
 fn forgery(headers: &HeaderMap) -> Option<&'static str> {
     let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
@@ -65,8 +74,9 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let is_order = !request.method().is_safe();
-    let refused = refusal(request.headers(), Some(peer.ip()))
-        .or_else(|| forgery(request.headers()).filter(|_| is_order));
+    let refused = refusal(request.headers(), Some(peer.ip().to_canonical()))
+        .or_else(|| forgery(request.headers()).filter(|_| is_order))
+        .or_else(|| is_embedded(request.headers()).then_some("another site's page asks for this"));
     let mut response = match refused {
         Some(reason) => (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(),
         None => match tokio::time::timeout(PATIENCE, next.run(request)).await {
@@ -109,6 +119,24 @@ mod tests {
             assert_eq!(asked(host, "127.0.0.1", None), None, "{host}");
         }
         assert_eq!(asked("localhost", "::1", None), None);
+    }
+
+    #[test]
+    fn another_sites_page_may_lead_here_and_embed_nothing() {
+        let of = |mode: &'static str, dest: &'static str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ] {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            is_embedded(&headers)
+        };
+        assert!(!of("navigate", "document"));
+        assert!(of("no-cors", "image") && of("navigate", "iframe") && of("cors", "empty"));
+        assert!(!is_embedded(&HeaderMap::new()));
     }
 
     #[test]

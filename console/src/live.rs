@@ -10,15 +10,21 @@ use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::Instant;
 use tokio_stream::wrappers::WatchStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
 use crate::error::Error;
+use crate::pages::overview;
 
 /// Between two looks.
 const RHYTHM: Duration = Duration::from_secs(2);
+/// After which what did not change is written with its new times.
+const REWRITE: Duration = Duration::from_secs(10);
+/// How long a look may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Streams at a time: each holds a connection for as long as a page is open.
 const STREAMS: usize = 100;
 
@@ -41,6 +47,7 @@ pub(crate) async fn keep(
     cards: watch::Sender<Arc<str>>,
     shutdown: CancellationToken,
 ) {
+    let (mut last, mut written) = (None, Instant::now());
     let mut ticks = tokio::time::interval(RHYTHM);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -48,14 +55,28 @@ pub(crate) async fn keep(
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
         }
-        // One is the router's own.
-        if cards.receiver_count() < 2 {
+        if shared.live.room.available_permits() == STREAMS {
             continue;
         }
-        match shared.cards().await.map(|cards| cards.render()) {
-            Ok(Ok(text)) => drop(cards.send_replace(text.into())),
-            Ok(Err(error)) => tracing::error!(%error, "failed to write the overview"),
-            Err(error) => tracing::debug!(%error, "the overview waits"),
+        let look = tokio::time::timeout(PATIENCE, shared.status());
+        let found = tokio::select! {
+            () = shutdown.cancelled() => return,
+            found = look => found,
+        };
+        let now = (shared.clock)();
+        let (next, views) = match found {
+            // Times alone are written anew now and then: whoever reads or marks a text is not disturbed.
+            Ok(Ok(views)) if Some(&views) == last.as_ref() && written.elapsed() < REWRITE => {
+                continue;
+            }
+            Ok(Ok(views)) => (overview::Cards::new(&views, now), Some(views)),
+            Ok(Err(error)) => (overview::Cards::unknown(error.to_string(), now), None),
+            Err(_) => (overview::Cards::unknown("the queue does not answer".into(), now), None),
+        };
+        (last, written) = (views, Instant::now());
+        match next.render() {
+            Ok(text) => drop(cards.send_replace(text.into())),
+            Err(error) => tracing::error!(%error, "failed to write the overview"),
         }
     }
 }

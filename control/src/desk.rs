@@ -183,6 +183,7 @@ impl Desk {
                     stage: s.stage.clone(),
                     state: format!("{:?}", s.state),
                     reason: s.reason.clone(),
+                    cause: s.cause.clone(),
                     since: s.since,
                     last_success: s.last_success,
                 })

@@ -12,13 +12,15 @@ const STALE: i64 = 15 * 60;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// The site was read a moment ago and everything that changed was taken.
+    /// The site was read a moment ago and the workspace took everything that changed.
     True,
-    /// Something is on its way.
+    /// The workspace took everything but what waits for a decision, or was set aside.
+    Differs,
+    /// Something is on its way, or is tried again by itself.
     Behind,
     /// A stage waits for a person, or stopped.
     Blocked,
-    /// A person paused it: true as of then.
+    /// A person, or a setting, lets the site rest.
     Paused,
     /// The site was not read yet.
     Unknown,
@@ -31,64 +33,80 @@ pub struct Truth {
     pub verdict: Verdict,
     /// What makes it so, for a person.
     pub reason: String,
-    /// What the workspace shows is what the site had then; microseconds since 1970, 0 for never.
-    pub as_of: i64,
+    /// The site was read whole then; microseconds since 1970, 0 for never.
+    pub read_at: i64,
     /// What needs a person, most urgent first.
     pub needs: Vec<String>,
 }
 
-fn stage<'a>(view: &'a ConnectionView, name: &str) -> Option<&'a StageView> {
-    view.stages.iter().find(|stage| stage.stage == name)
+/// What people call a stage's work.
+fn work(stage: &StageView) -> &str {
+    match stage.stage.as_str() {
+        "producer" => "reading the site",
+        "transformer" => "mapping changes",
+        "uploader" => "sending rows",
+        "groups" => "keeping computer groups",
+        other => other,
+    }
 }
 
 fn count(number: i64, one: &str, more: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
 }
 
-/// What a person is asked for.
-fn needs(view: &ConnectionView) -> Vec<String> {
-    let mut needs: Vec<String> = view
-        .stages
-        .iter()
-        .filter(|stage| is_blocked(view, stage))
-        .map(|stage| format!("the {} waits: {}", stage.stage, stage.reason))
-        .collect();
-    if view.held_removals > 0 {
-        let held = count(view.held_removals, "removal waits", "removals wait");
-        needs.push(format!("{held} for a decision"));
-    }
-    if view.dead_letters > 0 {
-        needs.push(format!("{} set aside", count(view.dead_letters, "record is", "records are")));
-    }
-    needs.extend(view.warnings.iter().cloned());
-    needs
+fn needs_person(stage: &&StageView) -> bool {
+    stage.state == "Stopped"
+        || (stage.state == "Paused" && ["rights", "credential"].contains(&stage.cause.as_str()))
 }
 
-fn is_blocked(view: &ConnectionView, stage: &StageView) -> bool {
-    let by_person = view.is_paused && stage.stage == "producer";
-    stage.state == "Stopped" || (stage.state == "Paused" && !by_person)
+fn is_at_rest(stage: &&StageView) -> bool {
+    stage.state == "Paused" && stage.cause == "asked"
+}
+
+fn is_trying(stage: &&StageView) -> bool {
+    stage.state == "Paused" && !needs_person(stage) && !is_at_rest(stage)
+}
+
+fn said(stage: &StageView) -> String {
+    format!("{} waits: {}", work(stage), stage.reason)
+}
+
+/// What differs until a person decides.
+fn decisions(view: &ConnectionView) -> Vec<String> {
+    let held = count(view.held_removals, "removal waits", "removals wait");
+    let aside = count(view.dead_letters, "record is set aside", "records are set aside");
+    let both = [(view.held_removals, format!("{held} for a decision")), (view.dead_letters, aside)];
+    both.into_iter().filter(|(number, _)| *number > 0).map(|(_, text)| text).collect()
 }
 
 /// Judges a connection at a time, in microseconds since 1970.
 #[must_use]
 pub fn judge(view: &ConnectionView, now: i64) -> Truth {
-    let as_of = stage(view, "producer").map_or(0, |producer| producer.last_success);
-    let blocked = view.stages.iter().find(|stage| is_blocked(view, stage));
-    let (verdict, reason) = if let Some(stage) = blocked {
-        (Verdict::Blocked, format!("the {} waits: {}", stage.stage, stage.reason))
-    } else if view.is_paused {
-        (Verdict::Paused, "paused by a person".to_owned())
-    } else if as_of == 0 {
+    let producer = view.stages.iter().find(|stage| stage.stage == "producer");
+    let read_at = producer.map_or(0, |producer| producer.last_success);
+    let find = |is_so: fn(&&StageView) -> bool| view.stages.iter().find(is_so);
+    let decisions = decisions(view);
+    let waiting = i64::try_from(view.waiting_messages).unwrap_or(i64::MAX);
+    let (verdict, reason) = if let Some(stage) = find(needs_person) {
+        (Verdict::Blocked, said(stage))
+    } else if let Some(stage) = find(is_at_rest) {
+        (Verdict::Paused, stage.reason.clone())
+    } else if let Some(stage) = find(is_trying) {
+        (Verdict::Behind, said(stage))
+    } else if read_at == 0 {
         (Verdict::Unknown, "the site was not read yet".to_owned())
-    } else if view.waiting_messages > 0 {
-        let waiting = i64::try_from(view.waiting_messages).unwrap_or(i64::MAX);
+    } else if waiting > 0 {
         (Verdict::Behind, format!("{} on the way", count(waiting, "message is", "messages are")))
-    } else if now - as_of > STALE * 1_000_000 {
+    } else if now - read_at > STALE * 1_000_000 {
         (Verdict::Behind, "the site was not read for a while".to_owned())
+    } else if !decisions.is_empty() {
+        (Verdict::Differs, decisions.join("; "))
     } else {
         (Verdict::True, "everything that changed was taken".to_owned())
     };
-    Truth { verdict, reason, as_of, needs: needs(view) }
+    let blocked = view.stages.iter().filter(needs_person).map(said);
+    let needs = blocked.chain(decisions).chain(view.warnings.iter().cloned()).collect();
+    Truth { verdict, reason, read_at, needs }
 }
 
 #[cfg(test)]
@@ -102,6 +120,7 @@ mod tests {
             stage: name.into(),
             state: "Working".into(),
             reason: String::new(),
+            cause: String::new(),
             since: NOW - 60_000_000,
             last_success: NOW - 1_000_000,
         };
@@ -121,10 +140,18 @@ mod tests {
         }
     }
 
+    /// With a stage that is paused.
+    fn paused(stage: usize, cause: &str, reason: &str) -> ConnectionView {
+        let mut view = view();
+        view.stages[stage].state = "Paused".into();
+        (view.stages[stage].cause, view.stages[stage].reason) = (cause.into(), reason.into());
+        view
+    }
+
     #[test]
     fn a_connection_is_true_once_the_site_was_read_and_nothing_waits() {
         let truth = judge(&view(), NOW);
-        assert_eq!((truth.verdict, truth.as_of), (Verdict::True, NOW - 1_000_000));
+        assert_eq!((truth.verdict, truth.read_at), (Verdict::True, NOW - 1_000_000));
         assert!(truth.needs.is_empty());
     }
 
@@ -136,19 +163,25 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_that_waits_blocks_and_says_why_and_a_pause_by_a_person_does_not() {
-        let mut paused = view();
-        paused.stages[0].state = "Paused".into();
-        paused.stages[0].reason = "paused by `connection pause`".into();
-        paused.is_paused = true;
-        assert_eq!(judge(&paused, NOW).verdict, Verdict::Paused);
-        assert!(judge(&paused, NOW).needs.is_empty());
-        paused.stages[2].state = "Paused".into();
-        paused.stages[2].reason = "the secret ended".into();
-        let truth = judge(&paused, NOW);
-        assert_eq!(truth.verdict, Verdict::Blocked);
-        assert_eq!(truth.reason, "the uploader waits: the secret ended");
-        assert_eq!(truth.needs, ["the uploader waits: the secret ended"]);
+    fn missing_rights_and_secrets_need_a_person_and_a_fault_that_passes_needs_none() {
+        for cause in ["rights", "credential"] {
+            let truth = judge(&paused(2, cause, "the secret ended"), NOW);
+            assert_eq!(truth.verdict, Verdict::Blocked, "{cause}");
+            assert_eq!(truth.needs, ["sending rows waits: the secret ended"]);
+        }
+        let truth = judge(&paused(0, "other", "timed out"), NOW);
+        assert_eq!((truth.verdict, truth.needs.len()), (Verdict::Behind, 0));
+        assert_eq!(truth.reason, "reading the site waits: timed out");
+        let mut stopped = view();
+        stopped.stages[0].state = "Stopped".into();
+        assert_eq!(judge(&stopped, NOW).verdict, Verdict::Blocked);
+    }
+
+    #[test]
+    fn quiet_hours_and_pauses_need_nobody() {
+        let truth = judge(&paused(0, "asked", "quiet hours"), NOW);
+        assert_eq!((truth.verdict, truth.reason.as_str()), (Verdict::Paused, "quiet hours"));
+        assert!(truth.needs.is_empty());
     }
 
     #[test]
@@ -159,14 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn held_removals_dead_letters_and_warnings_need_a_person() {
-        let warnings = vec!["the secret ends in 6 days".to_owned()];
-        let view = ConnectionView { held_removals: 1, dead_letters: 2, warnings, ..view() };
-        let expected = [
-            "1 removal waits for a decision",
-            "2 records are set aside",
-            "the secret ends in 6 days",
-        ];
-        assert_eq!(judge(&view, NOW).needs, expected);
+    fn a_workspace_that_lacks_rows_or_keeps_members_is_not_called_true() {
+        let view = ConnectionView { held_removals: 1, dead_letters: 2, ..view() };
+        let truth = judge(&view, NOW);
+        assert_eq!(truth.verdict, Verdict::Differs);
+        assert_eq!(truth.needs, ["1 removal waits for a decision", "2 records are set aside"]);
     }
 }

@@ -199,6 +199,9 @@ pub struct StageView {
     pub state: String,
     /// Why, and who must do what.
     pub reason: String,
+    /// Who must act: `asked`, `rights`, `credential` or `other`; empty while it works.
+    #[serde(default)]
+    pub cause: String,
     /// Since when; microseconds since 1970.
     pub since: i64,
     /// Last success; microseconds since 1970, 0 for never.

@@ -16,6 +16,8 @@ pub(crate) struct Page {
 #[derive(Template)]
 #[template(path = "cards.html")]
 pub(crate) struct Cards {
+    /// Why nothing is known, where that is so.
+    trouble: Option<String>,
     cards: Vec<Card>,
     /// For machines, and for people.
     now: (String, String),
@@ -27,7 +29,7 @@ struct Card {
     /// For the eye: a class of the style sheet, and a word that says the same.
     verdict: (&'static str, &'static str),
     reason: String,
-    as_of: Option<Time>,
+    read: Option<Time>,
     facts: Vec<(&'static str, String)>,
     steps: Vec<Step>,
     needs: Vec<String>,
@@ -44,13 +46,19 @@ struct Step {
 impl Cards {
     pub(crate) fn new(views: &[ConnectionView], now: i64) -> Self {
         let cards = views.iter().map(|view| card(view, &judge(view, now), now)).collect();
-        Self { cards, now: (stamp(now), clock(now)) }
+        Self { trouble: None, cards, now: (stamp(now), clock(now)) }
+    }
+
+    /// What is shown when nobody answers.
+    pub(crate) fn unknown(trouble: String, now: i64) -> Self {
+        Self { trouble: Some(trouble), cards: Vec::new(), now: (stamp(now), clock(now)) }
     }
 }
 
 fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::True => ("true", "True"),
+        Verdict::Differs => ("behind", "Differs"),
         Verdict::Behind => ("behind", "Catching up"),
         Verdict::Blocked => ("blocked", "Needs you"),
         Verdict::Paused => ("paused", "Paused"),
@@ -59,15 +67,15 @@ fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
 }
 
 fn card(view: &ConnectionView, truth: &Truth, now: i64) -> Card {
-    let as_of =
-        (truth.as_of > 0).then(|| Time { stamp: stamp(truth.as_of), ago: ago(truth.as_of, now) });
+    let read = (truth.read_at > 0)
+        .then(|| Time { stamp: stamp(truth.read_at), ago: ago(truth.read_at, now) });
     let count = |count: i64| number(u64::try_from(count).unwrap_or(0));
     Card {
         name: view.connection.clone(),
         site: view.site_code.clone(),
         verdict: verdict(truth.verdict),
         reason: truth.reason.clone(),
-        as_of,
+        read,
         facts: vec![
             ("Collections", count(view.collections)),
             ("Memberships", count(view.members)),
@@ -127,6 +135,7 @@ mod tests {
             stage: "uploader".into(),
             state: "Paused".into(),
             reason: markup.into(),
+            cause: "other".into(),
             since: 1,
             last_success: 0,
         };
