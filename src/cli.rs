@@ -69,6 +69,11 @@ pub(crate) enum Command {
     /// The credential that a connection signs in to Azure with
     #[command(subcommand)]
     Secret(SecretCommand),
+    /// Print a link that signs in to the console, or keep its users
+    Console {
+        #[command(subcommand)]
+        command: Option<ConsoleCommand>,
+    },
     /// The queue's topics
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -87,6 +92,32 @@ pub(crate) enum Command {
     },
 }
 
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ConsoleCommand {
+    /// Give a user of the console a password, from the terminal or standard input
+    Password {
+        /// The user
+        user: String,
+        /// What the user may do
+        #[arg(long, value_enum, default_value_t = ConsoleRole::Reader)]
+        role: ConsoleRole,
+    },
+    /// Take a user's password away
+    Forget {
+        /// The user
+        user: String,
+    },
+}
+
+/// What a user of the console may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ConsoleRole {
+    /// See everything
+    Reader,
+    /// Give orders too
+    Operator,
+}
+
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum TopicsCommand {
     /// Make those that are missing, and check all
@@ -102,6 +133,7 @@ impl Command {
             Self::Run { stage, .. } | Self::Check { stage, .. } => stage,
             // They ask the queue alone.
             Self::Topics(_)
+            | Self::Console { .. }
             | Self::Status
             | Self::Removals(_)
             | Self::DeadLetters(_)

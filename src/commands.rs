@@ -8,8 +8,8 @@ use cmsync_control::{Answer, Desk, Question, local_api};
 use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
 use crate::{
-    check, collections, connect, connection, disconnect, groups, import, kerberos, logging, output,
-    pipeline, queue, ready, secret, support, topics, verify,
+    check, collections, connect, connection, console, disconnect, groups, import, kerberos,
+    logging, output, pipeline, queue, ready, secret, support, topics, verify,
 };
 
 /// `cmsync.toml` here, else the system's.
@@ -38,6 +38,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         }
         Command::Check { offline: true, .. } => return check::offline(&config, cli.json),
         Command::Check { stage, .. } => return check::run(&config, &stage, cli.json).await,
+        Command::Console { command } => return console::run(&config, command).await,
         Command::Topics(command) => return topics::run(&config, command, cli.json).await,
         Command::Connect(_)
         | Command::Completions { .. }
@@ -81,10 +82,10 @@ fn removals(command: RemovalsCommand) -> Question {
     match command {
         RemovalsCommand::List => Question::Removals,
         RemovalsCommand::Approve { connection, collection } => {
-            Question::DecideRemoval { connection, collection, approve: true }
+            Question::DecideRemoval { connection, collection, approve: true, seen: None }
         }
         RemovalsCommand::Dismiss { connection, collection } => {
-            Question::DecideRemoval { connection, collection, approve: false }
+            Question::DecideRemoval { connection, collection, approve: false, seen: None }
         }
     }
 }

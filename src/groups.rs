@@ -1,14 +1,8 @@
 //! `cmsync groups`: each with the text that asks for it and the portal's page that opens it.
 
-use std::io::Write as _;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use cmsync_azure::Cloud;
-use cmsync_control::{Answer, Question};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use cmsync_control::{Answer, Portal, Question, log_search};
 use serde_json::{Value, json};
 
 use crate::cli::GroupsCommand;
@@ -60,7 +54,7 @@ pub(crate) async fn run(
             let connection = config.connections.get(connection);
             if let (Some(alias), Some(connection)) = (alias.filter(|a| !a.is_empty()), connection) {
                 eprintln!("\nlog search: {}", log_search(&alias));
-                eprintln!("in the portal: {}", portal(connection, &alias).unwrap_or_default());
+                eprintln!("in the portal: {}", link(connection, &alias).unwrap_or_default());
             }
             Ok(is_known)
         }
@@ -84,7 +78,7 @@ fn print(
         }
         item["log_search"] = json!(log_search(&alias));
         if let Some(connection) = config.connections.get(&name) {
-            item["portal"] = json!(portal(connection, &alias));
+            item["portal"] = json!(link(connection, &alias));
         }
         if let Some(is_static) = item["is_static"].as_bool() {
             let needs = config.producer.snapshot_interval + ARRIVAL;
@@ -101,30 +95,12 @@ fn print(
     Ok(true)
 }
 
-/// Names differ in case between agents and the directory, so the comparison does not care for it.
-fn log_search(alias: &str) -> String {
-    format!("Heartbeat | where Computer in~ ({alias})")
+/// Where a connection's workspace is in the portal.
+pub(crate) fn portal(connection: &Connection) -> Option<Portal> {
+    let workspace = &connection.written().workspace;
+    Portal::new(workspace.cloud, &workspace.tenant_id, workspace.resource_id.as_deref())
 }
 
-/// The portal's page that opens the text; `None` without a resource id or a known portal.
-///
-/// The form is that of the links in Azure Monitor's alert mails: the text gzipped, as base64.
-fn portal(connection: &Connection, alias: &str) -> Option<String> {
-    let workspace = &connection.written().workspace;
-    let host = match workspace.cloud {
-        Cloud::Public => "portal.azure.com",
-        Cloud::UsGovernment => "portal.azure.us",
-        Cloud::China => "portal.azure.cn",
-        Cloud::Custom => return None,
-    };
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(log_search(alias).as_bytes()).ok()?;
-    let packed = BASE64_STANDARD.encode(gzip.finish().ok()?);
-    let encoded =
-        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let (id, tenant) = (encoded(workspace.resource_id.as_deref()?), &workspace.tenant_id);
-    Some(format!(
-        "https://{host}/#@{tenant}/blade/Microsoft_Azure_Monitoring_Logs/LogsBlade/resourceId/{id}/source/LogsBlade.AnalyticsShareLinkToQuery/q/{}/timespan/P1D",
-        encoded(&packed)
-    ))
+fn link(connection: &Connection, alias: &str) -> Option<String> {
+    portal(connection)?.link(&log_search(alias))
 }

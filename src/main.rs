@@ -8,6 +8,7 @@ mod config;
 mod connect;
 mod connection;
 mod connections;
+mod console;
 mod delivered;
 mod disconnect;
 #[cfg(test)]

@@ -3,13 +3,13 @@
 //! Every process does it for every connection, so that what waits is seen whichever stage is down; of
 //! several the largest is the truth.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cmsync_control::Backlog;
 use cmsync_queue::{Error, Queue};
-use cmsync_schemas::{CHANGE, Clock, RECORD_BATCH, topics};
+use cmsync_schemas::{Clock, topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,19 +27,17 @@ pub(crate) struct Meter {
     clock: Clock,
     connection: String,
     metrics: Metrics,
-    /// When the first message that waits was observed, by topic and partition, with its offset: in an
-    /// outage it stays the same, and need not be read again.
-    first: HashMap<(WaitsFor, u32), (u64, Option<i64>)>,
+    backlog: Backlog,
 }
 
 impl Meter {
     pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, connection: &str) -> Self {
-        let metrics = Metrics::new(connection);
-        Self { queue, clock, connection: connection.to_owned(), metrics, first: HashMap::new() }
+        let (metrics, backlog) = (Metrics::new(connection), Backlog::new(Arc::clone(&queue)));
+        Self { queue, clock, connection: connection.to_owned(), metrics, backlog }
     }
 
     /// Measures until `stop`.
-    pub(crate) async fn keep(mut self, stop: CancellationToken) {
+    pub(crate) async fn keep(self, stop: CancellationToken) {
         let letters = topics::dead_letters(&self.connection);
         let mut aside = None;
         let mut ticks = tokio::time::interval(LOOK);
@@ -80,50 +78,14 @@ impl Meter {
         Ok(())
     }
 
-    async fn look(&mut self) -> Result<(), Error> {
-        let (mut bytes, mut oldest) = (0, None);
-        for (stage, topic, group) in [
-            (WaitsFor::Transformer, topics::changes(&self.connection), topics::TRANSFORMER),
-            (WaitsFor::Uploader, topics::records(&self.connection), topics::UPLOADER),
-        ] {
-            let mut messages = 0;
-            let logs = self.queue.log(&topic, group).await?;
-            for (partition, log) in (0..).zip(logs).filter(|(_, log)| log.waiting > 0) {
-                messages += log.waiting;
-                bytes += log.bytes;
-                let from = log.position.map_or(log.start, |position| position.offset);
-                let observed =
-                    self.observed((stage, &topic), partition, from.max(log.start)).await?;
-                oldest = oldest.into_iter().chain(observed).min();
-            }
-            self.metrics.waiting.of(stage).set(messages as f64);
-        }
-        let age = oldest.map_or(0, |oldest| ((self.clock)() - oldest).max(0));
+    async fn look(&self) -> Result<(), Error> {
+        let waiting = self.backlog.of(&self.connection).await?;
+        self.metrics.waiting.of(WaitsFor::Transformer).set(waiting.changes as f64);
+        self.metrics.waiting.of(WaitsFor::Uploader).set(waiting.records as f64);
+        let age = waiting.oldest.map_or(0, |oldest| ((self.clock)() - oldest).max(0));
         self.metrics.oldest.set(age as f64 / 1e6);
-        self.metrics.backlog.set(bytes as f64);
+        self.metrics.backlog.set(waiting.bytes as f64);
         Ok(())
-    }
-
-    /// When the message at an offset was observed; `None` where it cannot be read.
-    async fn observed(
-        &mut self,
-        (stage, topic): (WaitsFor, &str),
-        partition: u32,
-        offset: u64,
-    ) -> Result<Option<i64>, Error> {
-        if let Some((known, observed)) = self.first.get(&(stage, partition))
-            && *known == offset
-        {
-            return Ok(*observed);
-        }
-        let first = self.queue.peek(topic, partition, offset).await?;
-        let value = first.first().map(|message| &*message.value).unwrap_or_default();
-        let observed = match stage {
-            WaitsFor::Transformer => CHANGE.decode(value).ok().map(|c| c.observed_at),
-            WaitsFor::Uploader => RECORD_BATCH.decode(value).ok().map(|batch| batch.time_generated),
-        };
-        self.first.insert((stage, partition), (offset, observed));
-        Ok(observed)
     }
 }
 

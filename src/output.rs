@@ -32,6 +32,7 @@ fn text(answer: &Answer) -> String {
         Answer::Status(views) => views.iter().map(connection).collect::<Vec<_>>().join("\n\n"),
         Answer::Removals(views) => removals(views),
         Answer::Log(lines) => lines.join("\n"),
+        Answer::Ticket(text) => text.clone(),
         Answer::DeadLetters(views) => {
             let rows = views.iter().map(|l| {
                 vec![

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use cmsync_console::{Console, Probes, Ready};
+use cmsync_console::{AllConfigured, Console, Probes, Ready};
 use cmsync_control::{Desk, local_api};
 use cmsync_producer::Job;
 use cmsync_queue::{TopicKind, TopicSpec, embedded};
@@ -22,7 +22,7 @@ use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{connections, delivered, meter, progress, traces};
+use crate::{connections, console, delivered, meter, progress, traces};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -64,11 +64,15 @@ pub(crate) async fn run(
     stop_on_signal(shutdown.clone())?;
     let board =
         StatusBoard::new(Arc::clone(&queue), clock(), config.kafka.is_some(), shutdown.clone());
-    serve(&config, opened, (&metrics, logging), &board, &shutdown).await?;
+    let recent = logging.recent.clone();
+    let desk = Desk::new(Arc::clone(&queue), clock()).with_log(Arc::new(move || recent.lines()));
+    let (told, configured) = watch::channel(console::configured(&config));
+    measure(&config, &opened, logging, &shutdown);
+    let serving = serve(&config, opened, (&metrics, &desk, configured), &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
-        (Arc::clone(&queue), board.clone(), names),
+        (desk.clone(), board.clone(), names),
         stages.clone(),
         jobs,
         shutdown.clone(),
@@ -84,24 +88,13 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
-    let outcome = loop {
-        tokio::select! {
-            outcome = &mut producer => break outcome.context("the producer panicked")?,
-            Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
-            config = reload.changed(), if !once => {
-                let takes = supervisor.takes(&config);
-                reload.accepted(takes);
-                if takes {
-                    supervisor.apply(&config).await?;
-                    own.send_replace(config.revision);
-                }
-            }
-        }
-    };
+    let follow = Follow { reload: &mut reload, told, own, once };
+    let outcome = until_ended(&mut producer, &mut supervisor, follow).await?;
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
     let is_well = !once || delivered::is_delivered(&supervisor, &outcome, before).await?;
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
+    console::end(serving).await;
     if let Some(kafka) = kafka {
         kafka.leave().await;
     }
@@ -111,13 +104,50 @@ pub(crate) async fn run(
     Ok(is_well && (is_drained || !once))
 }
 
+/// How the producer ended.
+type Produced = Result<cmsync_producer::Outcome, cmsync_producer::Error>;
+
+/// What is told of a configuration that changed.
+struct Follow<'a> {
+    reload: &'a mut Reload,
+    told: watch::Sender<AllConfigured>,
+    own: watch::Sender<u64>,
+    once: bool,
+}
+
+/// Waits for the producer's end, and follows the configuration meanwhile.
+async fn until_ended(
+    producer: &mut tokio::task::JoinHandle<
+        Result<cmsync_producer::Outcome, cmsync_producer::Error>,
+    >,
+    supervisor: &mut Supervisor,
+    follow: Follow<'_>,
+) -> anyhow::Result<Produced> {
+    let Follow { reload, told, own, once } = follow;
+    loop {
+        tokio::select! {
+            outcome = &mut *producer => return outcome.context("the producer panicked"),
+            Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
+            config = reload.changed(), if !once => {
+                let takes = supervisor.takes(&config);
+                reload.accepted(takes);
+                if takes {
+                    supervisor.apply(&config).await?;
+                    told.send_replace(console::configured(&config));
+                    own.send_replace(config.revision);
+                }
+            }
+        }
+    }
+}
+
 /// The producer, where it runs here: on brokers, while no other copy has a newer configuration.
 fn produce(
     supervisor: &Supervisor,
     context: cmsync_producer::Context,
     (wanted, own): (watch::Receiver<BTreeMap<String, Job>>, watch::Receiver<u64>),
     once: bool,
-) -> impl Future<Output = Result<cmsync_producer::Outcome, cmsync_producer::Error>> + use<> {
+) -> impl Future<Output = Produced> + use<> {
     let runs = once || supervisor.has(StageName::Producer);
     let is_shared = supervisor.config.kafka.is_some();
     let shutdown = supervisor.shutdown.clone();
@@ -154,15 +184,8 @@ fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts the web endpoint and the local API.
-async fn serve(
-    config: &Config,
-    opened: Opened,
-    (metrics, logging): (&Page, &Logging),
-    board: &StatusBoard,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let queue = Arc::clone(&opened.queue);
+/// Measures the queue itself and the log.
+fn measure(config: &Config, opened: &Opened, logging: &Logging, shutdown: &CancellationToken) {
     let file = config.kafka.is_none().then(|| embedded::path_in(&config.queue_directory));
     let max_backlog =
         connections::backlog_within(config.share(), config.producer.max_backlog.as_u64());
@@ -177,35 +200,50 @@ async fn serve(
         ],
     };
     tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
-    let recent = logging.recent.clone();
-    let desk = Desk::new(queue, clock()).with_log(Arc::new(move || recent.lines()));
-    if let Some(address) = config.listen {
-        let listener = tokio::net::TcpListener::bind(address).await;
-        let listener =
-            listener.with_context(|| format!("failed to listen on {address} (`http.listen`)"))?;
-        let board = board.clone();
-        let readiness = Arc::new(move || {
-            let mut missing = board.not_ready();
-            missing.extend(opened.trouble());
-            Ready { missing, owned: opened.owned() }
-        });
-        let page = metrics.clone();
-        let console = Console {
-            probes: Probes { metrics: Arc::new(move || page.render()), readiness },
-            desk: desk.clone(),
-            clock: clock(),
-        };
-        tokio::spawn(cmsync_console::serve(listener, console, shutdown.clone()));
-    }
+}
+
+/// Starts the web endpoint and the local API; gives the former, which ends with its last answer.
+async fn serve(
+    config: &Config,
+    opened: Opened,
+    (metrics, desk, configured): (&Page, &Desk, watch::Receiver<AllConfigured>),
+    board: &StatusBoard,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<tokio::task::JoinHandle<()>> {
+    let listener = match config.listen {
+        Some(address) => {
+            let bound = tokio::net::TcpListener::bind(address).await;
+            Some(bound.with_context(|| format!("failed to listen on {address} (`http.listen`)"))?)
+        }
+        None => None,
+    };
+    let (board, page) = (board.clone(), metrics.clone());
+    let readiness = Arc::new(move || {
+        let mut missing = board.not_ready();
+        missing.extend(opened.trouble());
+        Ready { missing, owned: opened.owned() }
+    });
+    let console = Console {
+        probes: Probes { metrics: Arc::new(move || page.render()), readiness },
+        desk: desk.clone(),
+        clock: clock(),
+        configured,
+        passwords: config.console.passwords.clone(),
+        loopback: config.console.loopback,
+    };
+    let elsewhere = console::elsewhere(config).await?;
+    let serving =
+        tokio::spawn(cmsync_console::serve(listener, elsewhere, console, shutdown.clone()));
     if config.kafka.is_some() {
         // Commands go to the brokers themselves.
-        return Ok(());
+        return Ok(serving);
     }
-    let (directory, shutdown) = (config.queue_directory.clone(), shutdown.clone());
+    let (directory, desk, shutdown) =
+        (config.queue_directory.clone(), desk.clone(), shutdown.clone());
     tokio::spawn(async move {
         if let Err(error) = local_api::serve(&directory, desk, shutdown).await {
             tracing::error!(%error, "the local API ended; commands cannot reach this process");
         }
     });
-    Ok(())
+    Ok(serving)
 }

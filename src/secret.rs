@@ -93,7 +93,7 @@ async fn renew(
     }
     let new = match from_file {
         Some(path) => Secret::File(path.to_owned()).read()?,
-        None => asked()?,
+        None => asked("New client secret")?,
     };
     let proof = Proof::Secret(Secret::Given(new.clone()));
     workspace.identity = Identity::Application { tenant, client: client.clone(), proof };
@@ -122,15 +122,15 @@ async fn renew(
 }
 
 /// A secret from the terminal, unseen, or from standard input.
-fn asked() -> anyhow::Result<SecretString> {
+pub(crate) fn asked(prompt: &str) -> anyhow::Result<SecretString> {
     use std::io::{IsTerminal as _, Read as _};
     if std::io::stdin().is_terminal() {
-        let asked = inquire::Password::new("New client secret").without_confirmation();
+        let asked = inquire::Password::new(prompt).without_confirmation();
         return Ok(tokio::task::block_in_place(|| asked.prompt())?.into());
     }
     let mut text = String::new();
     std::io::stdin().take(64 * 1024).read_to_string(&mut text)?;
-    anyhow::ensure!(!text.trim().is_empty(), "no secret on standard input");
+    anyhow::ensure!(!text.trim().is_empty(), "nothing on standard input");
     Ok(text.trim().to_owned().into())
 }
 

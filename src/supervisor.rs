@@ -36,6 +36,7 @@ pub(crate) struct Worker {
 /// Starts and stops connections as the configuration says.
 pub(crate) struct Supervisor {
     pub(crate) queue: Arc<dyn Queue>,
+    desk: Desk,
     pub(crate) board: StatusBoard,
     pub(crate) stages: Vec<StageName>,
     pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
@@ -56,7 +57,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(
         config: &Config,
-        (queue, board, names): (Arc<dyn Queue>, StatusBoard, watch::Sender<BTreeSet<String>>),
+        (desk, board, names): (Desk, StatusBoard, watch::Sender<BTreeSet<String>>),
         stages: Vec<StageName>,
         jobs: watch::Sender<BTreeMap<String, Job>>,
         shutdown: CancellationToken,
@@ -65,7 +66,8 @@ impl Supervisor {
         let (config, refused) = (config.clone(), Vec::new());
         let neighbours = watch::Sender::new(config.neighbours());
         Self {
-            queue,
+            queue: desk.queue(),
+            desk,
             board,
             stages,
             jobs,
@@ -142,6 +144,9 @@ impl Supervisor {
             self.start(&name, &connection, credential, clock)?;
             if connection.groups.is_none() {
                 self.board.forget_stage(&name, "groups").await?;
+            }
+            if !self.is_verified(&connection) {
+                self.board.forget_stage(&name, "verify").await?;
             }
         }
         self.config.connections.clone_from(&config.connections);
@@ -238,22 +243,27 @@ impl Supervisor {
         let _ = connection;
     }
 
+    fn is_verified(&self, connection: &Connection) -> bool {
+        !self.config.verify_interval.is_zero() && connection.workspace.workspace_id.is_some()
+    }
+
     /// Verifies the workspace now and then, where it can be asked.
     fn start_verification(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
         let times = (self.config.verify_interval, self.config.verify_settle);
-        if times.0.is_zero() || connection.workspace.workspace_id.is_none() {
+        if !self.is_verified(connection) {
             verify::is_off(name);
             return;
         }
-        let desk = Desk::new(Arc::clone(&self.queue), clock());
+        let (desk, status) = (self.desk.clone(), self.board.stage(name, "verify"));
         let span = tracing::info_span!("verify", connection = name);
         let (name, connection) = (name.to_owned(), connection.clone());
         let (queue, stop) = (Arc::clone(&self.queue), stop.clone());
         let run = async move {
             let keep = |stop| {
-                let (name, connection, desk) = (name.clone(), connection.clone(), desk.clone());
+                let (name, connection) = (name.clone(), connection.clone());
+                let told = (desk.clone(), status.clone());
                 async move {
-                    verify::keep(name, connection, times, desk, stop).await;
+                    verify::keep(name, connection, times, told, stop).await;
                     Ok(())
                 }
             };

@@ -8,6 +8,8 @@ use async_trait::async_trait;
 use cmsync_azure::Verdict;
 use cmsync_control::verify::{Asks, Finding, Kind, LARGE_BODY, Report, Verifier};
 use cmsync_control::{Answer, Desk, Question};
+use cmsync_schemas::{Health, Status};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::VerifyArgs;
@@ -187,7 +189,7 @@ pub(crate) async fn keep(
     name: String,
     connection: Connection,
     (interval, settle): (Duration, Duration),
-    desk: Desk,
+    (desk, status): (Desk, watch::Sender<Status>),
     stop: CancellationToken,
 ) {
     let asks = Inside(desk);
@@ -212,6 +214,7 @@ pub(crate) async fn keep(
         match outcome {
             Ok((report, sent)) => {
                 note(&metrics, &report);
+                tell(&status, &report);
                 for finding in &report.findings {
                     let collection = finding.collection.as_deref().unwrap_or_default();
                     tracing::warn!(collection, "verification: {}", finding.text);
@@ -223,6 +226,7 @@ pub(crate) async fn keep(
             Err(error) => {
                 ProcessMetrics::new().verifications.of(Verified::Failed).increment(1);
                 tracing::warn!(error, "the workspace could not be verified");
+                status.send_modify(|status| status.reason = error);
             }
         }
     }
@@ -230,8 +234,7 @@ pub(crate) async fn keep(
 
 fn note(metrics: &Metrics, report: &Report) {
     let verifications = ProcessMetrics::new().verifications;
-    let cannot_be_asked = |f: &Finding| matches!(f.kind, Kind::Query | Kind::Workspace);
-    if report.findings.iter().any(cannot_be_asked) {
+    if cannot_be_asked(report) {
         // Nothing is known of what it shows: the last verification grows old instead.
         verifications.of(Verified::Failed).increment(1);
         return;
@@ -243,6 +246,35 @@ fn note(metrics: &Metrics, report: &Report) {
     if let Some(newest) = report.newest_marker {
         metrics.newest_marker.set(newest as f64 / 1e6);
     }
+}
+
+/// Findings that a status names; the log has all.
+const TOLD: usize = 10;
+
+/// Whether nothing is known of what the workspace shows.
+fn cannot_be_asked(report: &Report) -> bool {
+    report.findings.iter().any(|f| matches!(f.kind, Kind::Query | Kind::Workspace))
+}
+
+/// Says in the status what was found.
+fn tell(status: &watch::Sender<Status>, report: &Report) {
+    let text = |f: &Finding| match &f.collection {
+        Some(id) => format!("{id} {}", f.text),
+        None => f.text.clone(),
+    };
+    let mut texts: Vec<String> = report.findings.iter().take(TOLD).map(text).collect();
+    status.send_modify(|status| {
+        if cannot_be_asked(report) {
+            status.reason = texts.join("; ");
+            return;
+        }
+        let more = report.findings.len().saturating_sub(TOLD);
+        if more > 0 {
+            texts.push(format!("and {more} more, see `cmsync verify`"));
+        }
+        (status.state, status.last_success) = (Health::Working, clock()());
+        (status.reason, status.warnings) = (String::new(), texts);
+    });
 }
 
 /// A connection is not verified: what was found before is about nothing.

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use axum::routing::get;
 use axum::{Json, Router};
-use cmsync_control::{ConnectionView, Truth, judge};
+use cmsync_control::{ConnectionView, Truth};
 use serde::Serialize;
 
 use crate::Shared;
@@ -22,7 +22,6 @@ pub(crate) fn router() -> Router<Shared> {
 }
 
 async fn connections(State(shared): State<Shared>) -> Result<Json<Vec<Judged>>, Error> {
-    let now = (shared.clock)();
-    let judged = |view: ConnectionView| Judged { truth: judge(&view, now), view };
+    let judged = |view: ConnectionView| Judged { truth: shared.judge(&view), view };
     Ok(Json(shared.status().await?.into_iter().map(judged).collect()))
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 pub(crate) enum Error {
     /// The queue failed.
     #[error("the queue cannot be read: {0}")]
-    Queue(String),
+    Queue(#[from] cmsync_control::Error),
     /// It is not there, or cannot be done.
     #[error("{0}")]
     Refused(String),

@@ -1,33 +1,46 @@
 //! The web page over [`cmsync_control`], its API, and the probes.
 //!
-//! Everything that a page shows is an answer of control's desk, and everything that it does will be an
-//! order to it: no logic is here a second time. All files are in the program, and pages ask no other
-//! host. [`guard`] decides who sees pages; [`probes`] are for machines and need no sign-in.
+//! Everything that a page shows is an answer of control's desk, and everything that it does is an order to
+//! it: no logic is here a second time. All files are in the program, and pages ask no other host.
+//! [`access`] decides who sees pages and who gives orders; [`probes`] are for machines and need no sign-in.
 
+mod access;
 mod api;
 mod assets;
+mod certificate;
+mod configured;
+mod csv;
 mod error;
-mod guard;
 mod live;
 mod pages;
 mod probes;
 mod routes;
 mod server;
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmsync_control::{Answer, ConnectionView, Desk, Question};
+use cmsync_control::{Answer, ConnectionView, Desk, Question, Truth, judge};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use access::{Access, Entrance, Gate};
 use error::Error;
 use pages::overview;
 
+pub use access::{Beyond, Loopback, Role, User, users};
+pub use certificate::tls;
+pub use configured::Configured;
 pub use probes::{MetricsPage, Probes, Readiness, Ready};
 
 /// Wall time, in microseconds since 1970.
 pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What the configuration says of each connection.
+pub type AllConfigured = BTreeMap<String, Configured>;
 
 /// What is served.
 #[derive(Clone)]
@@ -38,6 +51,22 @@ pub struct Console {
     pub desk: Desk,
     /// Wall time.
     pub clock: Clock,
+    /// What the configuration says.
+    pub configured: watch::Receiver<AllConfigured>,
+    /// The file of those who have a password.
+    pub passwords: Option<PathBuf>,
+    /// What the machine's own users see.
+    pub loopback: Loopback,
+}
+
+/// A listener for people who are elsewhere.
+pub struct Elsewhere {
+    /// Listens.
+    pub listener: TcpListener,
+    /// By which name, and through whom.
+    pub beyond: Beyond,
+    /// Where TLS ends here.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
 }
 
 #[derive(Clone)]
@@ -45,15 +74,24 @@ struct Shared {
     desk: Desk,
     clock: Clock,
     live: live::Live,
+    configured: watch::Receiver<AllConfigured>,
 }
 
 impl Shared {
     async fn ask(&self, question: Question) -> Result<Answer, Error> {
-        match self.desk.answer(question).await {
-            Ok(Answer::Refused(reason)) => Err(Error::Refused(reason)),
-            Ok(answer) => Ok(answer),
-            Err(error) => Err(Error::Queue(error.to_string())),
+        match self.desk.answer(question).await? {
+            Answer::Refused(reason) => Err(Error::Refused(reason)),
+            answer => Ok(answer),
         }
+    }
+
+    fn now(&self) -> i64 {
+        (self.clock)()
+    }
+
+    /// What the configuration says of a connection: the defaults of one that is no longer there.
+    fn configured(&self, connection: &str) -> Configured {
+        self.configured.borrow().get(connection).cloned().unwrap_or_default()
     }
 
     async fn status(&self) -> Result<Vec<ConnectionView>, Error> {
@@ -63,16 +101,51 @@ impl Shared {
         }
     }
 
+    fn judge(&self, view: &ConnectionView) -> Truth {
+        judge(view, self.now(), self.configured(&view.connection).poll)
+    }
+
+    async fn looks(&self) -> Result<Vec<overview::Look>, Error> {
+        let mut looks = Vec::new();
+        for view in self.status().await? {
+            let truth = self.judge(&view);
+            let computers = self.desk.computers_if_known(&view.connection).await?;
+            let configured = self.configured(&view.connection);
+            let oldest_snapshot = self.desk.oldest_snapshot(&view.connection).await?;
+            looks.push(overview::Look { truth, computers, configured, oldest_snapshot, view });
+        }
+        Ok(looks)
+    }
+
     async fn cards(&self) -> Result<overview::Cards, Error> {
-        Ok(overview::Cards::new(&self.status().await?, (self.clock)()))
+        Ok(overview::Cards::new(&self.looks().await?, self.now()))
     }
 }
 
-/// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, console: Console, shutdown: CancellationToken) {
-    let Console { probes, desk, clock } = console;
+/// Serves until `shutdown`: probes and the machine's own users at `listener`, and people who are elsewhere.
+pub async fn serve(
+    listener: Option<TcpListener>,
+    elsewhere: Option<Elsewhere>,
+    console: Console,
+    shutdown: CancellationToken,
+) {
+    let Console { probes, desk, clock, configured, passwords, loopback } = console;
     let (writer, cards) = watch::channel("".into());
-    let shared = Shared { desk, clock, live: live::Live::new(cards) };
+    let access = Access::new(passwords, desk.tickets().clone());
+    let shared = Shared { desk, clock, live: live::Live::new(cards), configured };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
-    server::run(listener, routes::all(shared).merge(probes::router(probes)), shutdown).await;
+    let pages = |entrance| routes::all(shared.clone(), Gate { entrance, access: access.clone() });
+    let own = async {
+        if let Some(listener) = listener {
+            let router = pages(Entrance::Loopback(loopback)).merge(probes::router(probes));
+            server::run(listener, None, router, shutdown.clone()).await;
+        }
+    };
+    let others = async {
+        if let Some(Elsewhere { listener, beyond, tls }) = elsewhere {
+            let router = pages(Entrance::Beyond(beyond));
+            server::run(listener, tls.map(TlsAcceptor::from), router, shutdown.clone()).await;
+        }
+    };
+    tokio::join!(own, others);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template as _;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Sse;
 use axum::response::sse::{Event, KeepAlive};
@@ -16,8 +17,10 @@ use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
+use crate::access::Admission;
 use crate::error::Error;
 use crate::pages::overview;
+use crate::server::Lasting;
 
 /// Between two looks.
 const RHYTHM: Duration = Duration::from_secs(2);
@@ -58,7 +61,7 @@ pub(crate) async fn keep(
         if shared.live.room.available_permits() == STREAMS {
             continue;
         }
-        let look = tokio::time::timeout(PATIENCE, shared.status());
+        let look = tokio::time::timeout(PATIENCE, shared.looks());
         let found = tokio::select! {
             () = shutdown.cancelled() => return,
             found = look => found,
@@ -69,7 +72,7 @@ pub(crate) async fn keep(
             Ok(Ok(views)) if Some(&views) == last.as_ref() && written.elapsed() < REWRITE => {
                 continue;
             }
-            Ok(Ok(views)) => (overview::Cards::new(&views, now), Some(views)),
+            Ok(Ok(looks)) => (overview::Cards::new(&looks, now), Some(looks)),
             Ok(Err(error)) => (overview::Cards::unknown(error.to_string(), now), None),
             Err(_) => (overview::Cards::unknown("the queue does not answer".into(), now), None),
         };
@@ -84,13 +87,18 @@ pub(crate) async fn keep(
 /// The cards, again and again.
 pub(crate) async fn events(
     State(shared): State<Shared>,
+    Extension(lasting): Extension<Lasting>,
+    Extension(admission): Extension<Admission>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Error> {
     let live = shared.live;
     let place = live.room.try_acquire_owned().map_err(|_| Error::TooMany)?;
-    let stream = WatchStream::from_changes(live.cards).map(move |text| {
-        // Held until the stream is dropped.
-        let _held: &OwnedSemaphorePermit = &place;
-        Ok(Event::default().event("cards").data(&*text))
-    });
+    lasting.set();
+    let stream = WatchStream::from_changes(live.cards).take_while(move |_| admission.lasts()).map(
+        move |text| {
+            // Held until the stream is dropped.
+            let _held: &OwnedSemaphorePermit = &place;
+            Ok(Event::default().event("cards").data(&*text))
+        },
+    );
     Ok(Sse::new(stream).keep_alive(KeepAlive::default()))
 }

@@ -3,80 +3,54 @@
 use askama::Template;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, Redirect};
+use axum::response::{Html, Redirect, Response};
 use axum::routing::{get, post};
-use axum::{Form, Router};
-use cmsync_control::{Answer, GroupsView, Question};
+use axum::{Extension, Form, Router};
+use cmsync_control::{Answer, Computers, Question};
 
+use crate::access::{self, Frame, Gate, MAX_BODY};
 use crate::error::Error;
-use crate::pages::{groups, letters, members, overview, removals};
-use crate::{Shared, api, assets, guard, live};
-
-/// Bytes of a form, at most.
-const MAX_BODY: usize = 64 * 1024;
+use crate::pages::{
+    computer, computers, connection, groups, letters, link::Link, overview, removals,
+};
+use crate::{Shared, api, assets, csv, live};
 
 type Page = Result<Html<String>, Error>;
 
-pub(crate) fn all(shared: Shared) -> Router {
+pub(crate) fn all(shared: Shared, gate: Gate) -> Router {
     Router::new()
         .route("/", get(overview))
         .route("/events", get(live::events))
+        .route("/connections/{connection}", get(connection).post(ask_of_connection))
         .route("/groups", get(groups))
+        .route("/groups/groups.csv", get(groups_csv))
         .route("/groups/{connection}/{collection}", get(members))
+        .route("/groups/{connection}/{collection}/computers.csv", get(members_csv))
+        .route("/groups/{connection}/{collection}/resend", post(resend))
+        .route("/computers/{connection}", get(all_computers))
+        .route("/computers/{connection}/computers.csv", get(computers_csv))
+        .route("/computer/{connection}/{computer}", get(one_computer))
         .route("/removals", get(removals))
         .route("/removals/{connection}/{collection}", post(decide_removal))
         .route("/dead-letters", get(dead_letters))
         .route("/dead-letters/{id}", post(decide_dead_letter))
         .nest("/api/v1", api::router())
         .with_state(shared)
+        .merge(access::router(gate.clone()))
         .merge(assets::router())
         .fallback(async || (StatusCode::NOT_FOUND, "there is no such page\n"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::from_fn(guard::admit))
+        .layer(axum::middleware::from_fn_with_state(gate, access::admit))
 }
 
 fn html(page: &impl Template) -> Page {
     Ok(Html(page.render()?))
 }
 
-async fn overview(State(shared): State<Shared>) -> Page {
-    html(&overview::Page { cards: shared.cards().await? })
-}
-
-async fn all_groups(shared: &Shared) -> Result<GroupsView, Error> {
-    match shared.ask(Question::Groups).await? {
-        Answer::Groups(view) => Ok(view),
-        _ => Err(Error::Unexpected),
-    }
-}
-
-async fn groups(State(shared): State<Shared>, Query(asked): Query<groups::Asked>) -> Page {
-    let view = all_groups(&shared).await?;
-    html(&groups::Page::new(view, &asked, (shared.clock)()))
-}
-
-async fn members(
-    State(shared): State<Shared>,
-    Path((connection, collection)): Path<(String, String)>,
-    Query(asked): Query<members::Asked>,
-) -> Page {
-    let question =
-        Question::Members { connection: connection.clone(), collection: collection.clone() };
-    let Answer::Members(found) = shared.ask(question).await? else {
-        return Err(Error::Unexpected);
-    };
-    let is_it = |group: &cmsync_control::GroupView| {
-        group.connection == connection && group.collection == collection
-    };
-    let group = all_groups(&shared).await?.groups.into_iter().find(is_it);
-    let group = group.ok_or_else(|| Error::Refused("the collection went a moment ago".into()))?;
-    html(&members::Page::new(group, found, &asked))
-}
-
-/// What a person decided.
-#[derive(serde::Deserialize)]
-struct Decided<D> {
-    decision: D,
+/// Says in the log who ordered what.
+fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
+    let who = frame.person.as_ref().map_or("", |person| &person.name);
+    tracing::info!(target: "audit", who, order, connection, item, "ordered on the page");
 }
 
 /// What was done a moment ago, and where one stands in the list.
@@ -87,46 +61,219 @@ struct Done<D> {
     page: usize,
 }
 
-async fn removals(
+/// What a person decided.
+#[derive(serde::Deserialize)]
+struct Decided<D> {
+    decision: D,
+    /// What was shown, in short.
+    seen: Option<String>,
+}
+
+async fn overview(State(shared): State<Shared>, Extension(frame): Extension<Frame>) -> Page {
+    html(&overview::Page { frame, cards: shared.cards().await? })
+}
+
+async fn connection(
     State(shared): State<Shared>,
-    Query(asked): Query<Done<removals::Decision>>,
+    Extension(frame): Extension<Frame>,
+    Path(name): Path<String>,
+    Query(asked): Query<Done<connection::Order>>,
 ) -> Page {
-    match shared.ask(Question::Removals).await? {
-        Answer::Removals(views) => html(&removals::Page::new(views, asked.done, (shared.clock)())),
+    let found = shared.status().await?.into_iter().find(|view| view.connection == name);
+    let view = found.ok_or_else(|| Error::Refused(format!("there is no connection `{name}`")))?;
+    let truth = shared.judge(&view);
+    let configured = shared.configured(&name);
+    html(&connection::Page::new(frame, (view, truth), configured, asked.done, shared.now()))
+}
+
+#[derive(serde::Deserialize)]
+struct Ordered {
+    order: connection::Order,
+}
+
+async fn ask_of_connection(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path(name): Path<String>,
+    Form(Ordered { order }): Form<Ordered>,
+) -> Result<Redirect, Error> {
+    let connection = name.clone();
+    shared
+        .ask(match order {
+            connection::Order::Pause => Question::Pause { connection },
+            connection::Order::Resume => Question::Resume { connection },
+            connection::Order::Resend => Question::Resend { connection, collection: None },
+        })
+        .await?;
+    note(&frame, order.text(), &name, "");
+    Ok(back(connection::address(&name), order.text()))
+}
+
+/// To a page that says what was done.
+fn back(link: Link, done: &'static str) -> Redirect {
+    Redirect::to(&link.with("done", done).to_string())
+}
+
+async fn groups(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Query(asked): Query<groups::Asked>,
+) -> Page {
+    let found = shared.desk.list_groups(&asked.list()).await?;
+    let names: Vec<String> = shared.configured.borrow().keys().cloned().collect();
+    html(&groups::Page::new(frame, names.into_iter(), (found, &asked), shared.now()))
+}
+
+async fn groups_csv(
+    State(shared): State<Shared>,
+    Query(asked): Query<groups::Asked>,
+) -> Result<Response, Error> {
+    let found = shared.desk.list_groups(&asked.list()).await?.found;
+    Ok(csv::file("computer-groups", &groups::TITLES, found.into_iter().map(groups::cells)))
+}
+
+/// Computers of a connection, or of one of its collections.
+async fn found(
+    shared: &Shared,
+    (connection, collection): (&str, Option<&str>),
+    asked: &computers::Asked,
+) -> Result<Computers, Error> {
+    let found = shared.desk.list_computers(connection, collection, &asked.list()).await?;
+    found.ok_or_else(|| {
+        let what = collection.map_or(String::new(), |id| format!(" with a collection `{id}`"));
+        Error::Refused(format!("there is no connection `{connection}`{what}"))
+    })
+}
+
+fn computers_file(connection: &str, collection: Option<&str>, found: Computers) -> Response {
+    let name = format!("{connection}-{}", collection.unwrap_or("computers"));
+    let titles = ["computer", "netbios_name", "assigned_site", "resource_id"];
+    let rows = (0..found.len()).map(move |at| match found.from(at).next() {
+        Some(view) => vec![
+            view.computer,
+            view.netbios_name,
+            view.assigned_site.unwrap_or_default(),
+            view.resource_id.to_string(),
+        ],
+        None => Vec::new(),
+    });
+    csv::file(&name, &titles, rows)
+}
+
+async fn members(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path((connection, collection)): Path<(String, String)>,
+    Query(asked): Query<computers::Asked>,
+) -> Page {
+    let found = found(&shared, (&connection, Some(&collection)), &asked).await?;
+    let group = shared.desk.group(&connection, &collection).await?;
+    let group = group.ok_or_else(|| Error::Refused("the collection went a moment ago".into()))?;
+    let of = (&*connection, &shared.configured(&connection));
+    let now = shared.now();
+    html(&computers::Page::new(frame, of, Some(group), (&found, &asked), now))
+}
+
+async fn members_csv(
+    State(shared): State<Shared>,
+    Path((connection, collection)): Path<(String, String)>,
+    Query(asked): Query<computers::Asked>,
+) -> Result<Response, Error> {
+    let found = found(&shared, (&connection, Some(&collection)), &asked).await?;
+    Ok(computers_file(&connection, Some(&collection), found))
+}
+
+async fn resend(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path((connection, collection)): Path<(String, String)>,
+) -> Result<Redirect, Error> {
+    let link = Link::to("/groups").part(&connection).part(&collection);
+    note(&frame, "resend", &connection, &collection);
+    shared.ask(Question::Resend { connection, collection: Some(collection) }).await?;
+    Ok(back(link, "resend"))
+}
+
+async fn all_computers(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path(connection): Path<String>,
+    Query(asked): Query<computers::Asked>,
+) -> Page {
+    let found = found(&shared, (&connection, None), &asked).await?;
+    let of = (&*connection, &shared.configured(&connection));
+    html(&computers::Page::new(frame, of, None, (&found, &asked), shared.now()))
+}
+
+async fn computers_csv(
+    State(shared): State<Shared>,
+    Path(connection): Path<String>,
+    Query(asked): Query<computers::Asked>,
+) -> Result<Response, Error> {
+    let found = found(&shared, (&connection, None), &asked).await?;
+    Ok(computers_file(&connection, None, found))
+}
+
+async fn one_computer(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path((connection, computer)): Path<(String, String)>,
+) -> Page {
+    let question =
+        Question::GroupsOf { connection: connection.clone(), computer: computer.clone() };
+    match shared.ask(question).await? {
+        Answer::GroupsOf(views) => html(&computer::Page::new(frame, (connection, computer), views)),
         _ => Err(Error::Unexpected),
     }
+}
+
+async fn removals(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Query(asked): Query<Done<removals::Decision>>,
+) -> Page {
+    let first = asked.page.saturating_sub(1).saturating_mul(removals::PAGE);
+    let (all, views) = shared.desk.list_removals(first, removals::PAGE).await?;
+    let page = (views, removals::pages(all, asked.page));
+    html(&removals::Page::new(frame, page, asked.done, shared.now()))
 }
 
 async fn decide_removal(
     State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
     Path((connection, collection)): Path<(String, String)>,
-    Form(Decided { decision }): Form<Decided<removals::Decision>>,
+    Form(Decided { decision, seen }): Form<Decided<removals::Decision>>,
 ) -> Result<Redirect, Error> {
+    if collection == "*" || seen.is_none() {
+        return Err(Error::Refused("a decision is about one removal that was shown".into()));
+    }
     let approve = decision == removals::Decision::Approve;
-    tracing::info!(connection, collection, approve, "a held removal is decided on the page");
-    shared.ask(Question::DecideRemoval { connection, collection, approve }).await?;
-    Ok(Redirect::to(if approve { "/removals?done=approve" } else { "/removals?done=dismiss" }))
+    let done = if approve { "approve" } else { "dismiss" };
+    note(&frame, done, &connection, &collection);
+    shared.ask(Question::DecideRemoval { connection, collection, approve, seen }).await?;
+    Ok(back(Link::to("/removals"), done))
 }
 
 async fn dead_letters(
     State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
     Query(asked): Query<Done<letters::Decision>>,
 ) -> Page {
-    match shared.ask(Question::DeadLetters).await? {
-        Answer::DeadLetters(views) => {
-            html(&letters::Page::new(views, (asked.done, asked.page), (shared.clock)()))
-        }
-        _ => Err(Error::Unexpected),
-    }
+    let first = asked.page.saturating_sub(1).saturating_mul(letters::PAGE);
+    let (all, views) = shared.desk.list_letters(first, letters::PAGE).await?;
+    let page = (views, letters::pages(all, asked.page));
+    html(&letters::Page::new(frame, page, asked.done, shared.now()))
 }
 
 async fn decide_dead_letter(
     State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
     Path(id): Path<String>,
-    Form(Decided { decision }): Form<Decided<letters::Decision>>,
+    Form(Decided { decision, .. }): Form<Decided<letters::Decision>>,
 ) -> Result<Redirect, Error> {
     let replay = decision == letters::Decision::Replay;
-    tracing::info!(id, replay, "a dead letter is decided on the page");
+    let done = if replay { "replay" } else { "drop" };
+    note(&frame, done, "", &id);
     shared.ask(Question::DecideDeadLetter { id, replay }).await?;
-    Ok(Redirect::to(if replay { "/dead-letters?done=replay" } else { "/dead-letters?done=drop" }))
+    Ok(back(Link::to("/dead-letters"), done))
 }

@@ -4,35 +4,50 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::{CONTROL, Clock, Control, STATUS, Status, Subject, topics};
+use cmsync_schemas::{CONTROL, Clock, Control, Decision, STATUS, Status, Subject, topics};
 
+use crate::shelf::{self, Shelf};
 use crate::state;
+use crate::tickets::Tickets;
 use crate::views::{Answer, ConnectionView, MemberView, Question, StageView};
 
 /// Answers questions over a queue.
 #[derive(Clone)]
 pub struct Desk {
     pub(crate) queue: Arc<dyn Queue>,
+    pub(crate) shelf: Arc<Shelf>,
     clock: Clock,
     log: Option<Log>,
+    tickets: Tickets,
 }
 
 /// Gives the last lines of the log.
 pub type Log = Arc<dyn Fn() -> Vec<String> + Send + Sync>;
 
-const CHANGES: &str = "cmsync.changes.";
-
 impl Desk {
     /// A desk over this queue.
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, clock: Clock) -> Self {
-        Self { queue, clock, log: None }
+        let shelf = Arc::new(Shelf::new(Arc::clone(&queue)));
+        Self { queue, shelf, clock, log: None, tickets: Tickets::default() }
     }
 
     /// The same, of a process that keeps its last lines.
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// The queue that it is over.
+    #[must_use]
+    pub fn queue(&self) -> Arc<dyn Queue> {
+        Arc::clone(&self.queue)
+    }
+
+    /// Tickets of those who may use the queue's directory.
+    #[must_use]
+    pub fn tickets(&self) -> &Tickets {
+        &self.tickets
     }
 
     /// Answers a question or takes an order.
@@ -73,25 +88,22 @@ impl Desk {
                 Some(log) => Answer::Log(log()),
                 None => Answer::Refused("nothing runs here".into()),
             }),
+            Question::Ticket { who } => Ok(Answer::Ticket(self.tickets.issue(&who))),
             Question::Removals => self.removals().await,
-            Question::DecideRemoval { connection, collection, approve } => {
-                self.decide_removal(&connection, &collection, approve).await
+            Question::DecideRemoval { connection, collection, approve, seen } => {
+                self.decide_removal(&connection, &collection, Decision { approve, seen }).await
             }
-            Question::DeadLetters => self.dead_letters().await,
             Question::DecideDeadLetter { id, replay } => self.decide_dead_letter(&id, replay).await,
-            Question::Groups => crate::groups::all(&*self.queue, &self.connections().await?).await,
-            Question::GroupsOf { connection, computer } => match self.has(&connection).await? {
-                true => crate::groups::of(&*self.queue, &connection, &computer).await,
-                false => Ok(refused_connection(&connection)),
-            },
-            Question::Members { connection, collection } => {
-                self.members(&connection, &collection).await
-            }
+            Question::DeadLetters
+            | Question::Groups
+            | Question::GroupsOf { .. }
+            | Question::Members { .. } => self.whole(question).await,
         }
     }
 
-    /// What verification compares with, and what it asks of the uploader.
-    async fn verification(&self, question: Question) -> Result<Answer, Error> {
+    /// Answers that hold much: one at a time.
+    async fn whole(&self, question: Question) -> Result<Answer, Error> {
+        let _one = self.shelf.heavy.acquire().await;
         match question {
             Question::Expected { connection } => match self.has(&connection).await? {
                 true => self.expected(&connection).await,
@@ -102,6 +114,25 @@ impl Desk {
             }
             Question::Reporting { connection, names } => {
                 crate::expected::reporting(&*self.queue, &connection, names).await
+            }
+            Question::DeadLetters => self.dead_letters().await,
+            Question::Groups => self.groups().await,
+            Question::GroupsOf { connection, computer } => match self.has(&connection).await? {
+                true => self.groups_of(&connection, &computer).await,
+                false => Ok(refused_connection(&connection)),
+            },
+            Question::Members { connection, collection } => {
+                self.members(&connection, &collection).await
+            }
+            _ => Ok(Answer::Refused("not a question with a long answer".into())),
+        }
+    }
+
+    /// What verification compares with, and what it asks of the uploader.
+    async fn verification(&self, question: Question) -> Result<Answer, Error> {
+        match question {
+            Question::Expected { .. } | Question::Searches { .. } | Question::Reporting { .. } => {
+                self.whole(question).await
             }
             Question::RawLimit { connection, bytes: Some(bytes) } => {
                 let (subject, action) = ((Subject::RawLimit, ""), bytes.to_string());
@@ -120,11 +151,10 @@ impl Desk {
     }
 
     pub(crate) async fn connections(&self) -> Result<Vec<String>, Error> {
-        let topics = self.queue.topics().await?;
-        Ok(topics.iter().filter_map(|t| t.name.strip_prefix(CHANGES).map(Into::into)).collect())
+        shelf::connections(&*self.queue).await
     }
 
-    async fn has(&self, connection: &str) -> Result<bool, Error> {
+    pub(crate) async fn has(&self, connection: &str) -> Result<bool, Error> {
         Ok(self.connections().await?.iter().any(|c| c == connection))
     }
 
@@ -135,47 +165,37 @@ impl Desk {
                 stages.entry(status.connection.clone()).or_default().push(status);
             }
         }
+        let paused = self.orders(Subject::Pause).await?;
         let mut views = Vec::new();
         for name in self.connections().await? {
             let stages = stages.remove(&name).unwrap_or_default();
-            views.push(self.connection(&name, &stages).await?);
+            let is_paused = paused.iter().any(|order| order.connection == name);
+            views.push(self.connection(&name, &stages, is_paused).await?);
         }
         Ok(Answer::Status(views))
     }
 
-    /// Bytes and messages of a connection that wait for the workspace, and those of the messages that
-    /// wait to be transformed still.
-    async fn waiting(&self, name: &str) -> Result<(u64, u64, u64), Error> {
-        let (mut waiting_bytes, mut waiting_messages, mut waiting_changes) = (0, 0, 0);
-        for (topic, group) in [
-            (topics::changes(name), topics::TRANSFORMER),
-            (topics::records(name), topics::UPLOADER),
-        ] {
-            for log in self.queue.log(&topic, group).await? {
-                waiting_bytes += log.bytes;
-                waiting_messages += log.waiting;
-                waiting_changes += if group == topics::TRANSFORMER { log.waiting } else { 0 };
-            }
-        }
-        Ok((waiting_bytes, waiting_messages, waiting_changes))
-    }
-
-    async fn connection(&self, name: &str, stages: &[Status]) -> Result<ConnectionView, Error> {
-        let (waiting_bytes, waiting_messages, waiting_changes) = self.waiting(name).await?;
+    async fn connection(
+        &self,
+        name: &str,
+        stages: &[Status],
+        is_paused: bool,
+    ) -> Result<ConnectionView, Error> {
+        let waiting = self.shelf.backlog.of(name).await?;
         let producer = stages.iter().find(|s| s.stage == "producer");
-        let controls = self.controls().await?;
-        let letters = self.letters(name).await?;
+        let letters = self.shelf.letters(name).await?;
         Ok(ConnectionView {
             connection: name.to_owned(),
             site_code: producer.map(|p| p.site_code.clone()).unwrap_or_default(),
             collections: producer.map_or(0, |p| p.collections),
             members: producer.map_or(0, |p| p.members),
             held_removals: producer.map_or(0, |p| p.holds),
-            dead_letters: i64::try_from(letters.len()).unwrap_or(i64::MAX),
-            waiting_bytes,
-            waiting_messages,
-            waiting_changes,
-            is_paused: controls.iter().any(|c| c.connection == name && c.subject == Subject::Pause),
+            dead_letters: i64::try_from(letters).unwrap_or(i64::MAX),
+            waiting_bytes: waiting.bytes,
+            waiting_messages: waiting.changes + waiting.records,
+            waiting_changes: waiting.changes,
+            oldest_waiting: waiting.oldest.unwrap_or(0),
+            is_paused,
             warnings: stages.iter().flat_map(|s| s.warnings.clone()).collect(),
             stages: stages
                 .iter()
@@ -186,6 +206,7 @@ impl Desk {
                     cause: s.cause.clone(),
                     since: s.since,
                     last_success: s.last_success,
+                    warnings: s.warnings.clone(),
                 })
                 .collect(),
         })
@@ -193,24 +214,33 @@ impl Desk {
 
     async fn expected(&self, connection: &str) -> Result<Answer, Error> {
         let mut view = crate::expected::of(&*self.queue, connection).await?;
-        let letters = self.letters(connection).await?;
+        let mut aside: BTreeMap<String, u64> = BTreeMap::new();
+        self.each_letter(connection, |l| *aside.entry(l.group_id).or_default() += 1).await?;
         for group in &mut view.groups {
-            let ours = letters.iter().filter(|l| l.group_id == group.collection);
-            group.set_aside = ours.count() as u64;
+            group.set_aside = aside.get(&group.collection).copied().unwrap_or(0);
         }
-        let is_limit = |c: &&Control| c.connection == connection && c.subject == Subject::RawLimit;
-        let limit = self.controls().await?.iter().find(is_limit).map(|c| c.action.parse());
-        view.raw_limit = limit.and_then(Result::ok).unwrap_or(0);
-        view.waiting = self.waiting(connection).await?.1;
+        let limits = self.orders(Subject::RawLimit).await?;
+        let limit = limits.iter().find(|order| order.connection == connection);
+        view.raw_limit = limit.and_then(|order| order.action.parse().ok()).unwrap_or(0);
+        let waiting = self.shelf.backlog.of(connection).await?;
+        view.waiting = waiting.changes + waiting.records;
         Ok(Answer::Expected(view))
     }
 
     async fn controls(&self) -> Result<Vec<Control>, Error> {
         let mut controls = Vec::new();
-        for entry in self.queue.scan(topics::CONTROL).await? {
-            controls.extend(CONTROL.decode(&entry?.1));
-        }
+        state::each(&*self.queue, (topics::CONTROL, ""), |_, value| {
+            controls.extend(CONTROL.decode(value));
+        })
+        .await?;
         Ok(controls)
+    }
+
+    /// What was ordered of a kind, and is not done yet.
+    pub(crate) async fn orders(&self, subject: Subject) -> Result<Vec<Control>, Error> {
+        let mut orders = self.controls().await?;
+        orders.retain(|order| order.subject == subject);
+        Ok(orders)
     }
 
     /// Writes an order onto the control topic.
@@ -255,7 +285,7 @@ impl Desk {
 
     async fn resend(&self, connection: &str, collection: Option<String>) -> Result<Answer, Error> {
         let id = collection.unwrap_or_default();
-        let known = state::collections(&*self.queue).await?;
+        let known = self.shelf.collections().await?;
         if !id.is_empty() && !known.contains_key(&(connection.to_owned(), id.clone())) {
             return Ok(Answer::Refused(format!(
                 "connection `{connection}` keeps no collection `{id}`; see `cmsync groups list`"
@@ -305,7 +335,7 @@ impl Desk {
         };
         let view = |d: cmsync_schemas::Device| MemberView {
             resource_id: d.resource_id,
-            computer: d.fqdn.unwrap_or_else(|| d.netbios_name.clone()),
+            computer: d.computer().to_owned(),
             netbios_name: d.netbios_name,
             assigned_site: d.assigned_site.filter(|s| !s.is_empty()),
         };

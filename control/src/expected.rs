@@ -11,13 +11,8 @@ use cmsync_schemas::{
 use roaring::RoaringBitmap;
 
 use crate::setup::Heartbeats;
-use crate::state::entries;
+use crate::state::{devices, entries, is_among, members_of_all};
 use crate::views::{Answer, ExpectedGroup, ExpectedView};
-
-/// The name that a device has in the column `Computer`.
-fn computer(device: &Device) -> &str {
-    device.fqdn.as_deref().unwrap_or(&device.netbios_name)
-}
 
 /// What of a connection should be there: each collection's count and sum.
 pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedView, Error> {
@@ -25,30 +20,26 @@ pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedVi
     let mut members: BTreeMap<String, RoaringBitmap> = BTreeMap::new();
     let mut states: BTreeMap<String, CollectionState> = BTreeMap::new();
     let (mut site_code, mut instance) = (String::new(), String::new());
-    entries(queue, |of, key, value| {
-        if of != connection {
-            return;
+    // One look at all of it, so that it fits together.
+    entries(queue, &format!("{connection}/"), |key, value| match key {
+        StateKey::Devices(_) => {
+            let devices = DEVICE_CHUNK.decode(value).map(|c| c.devices).unwrap_or_default();
+            let hash = |d: &Device| {
+                let id = u32::try_from(d.resource_id).ok()?;
+                Some((id, row_hash(d.resource_id, d.computer(), &d.netbios_name)))
+            };
+            hashes.extend(devices.iter().filter_map(hash));
         }
-        match key {
-            StateKey::Devices(_) => {
-                let devices = DEVICE_CHUNK.decode(value).map(|c| c.devices).unwrap_or_default();
-                let hash = |d: &Device| {
-                    let id = u32::try_from(d.resource_id).ok()?;
-                    Some((id, row_hash(d.resource_id, computer(d), &d.netbios_name)))
-                };
-                hashes.extend(devices.iter().filter_map(hash));
-            }
-            StateKey::Members(id, _) => {
-                let part = RoaringBitmap::deserialize_from(value).unwrap_or_default();
-                *members.entry(id).or_default() |= part;
-            }
-            StateKey::Collection(id) => {
-                states.extend(COLLECTION_STATE.decode(value).ok().map(|s| (id, s)));
-            }
-            StateKey::Connection => {
-                if let Ok(state) = CONNECTION_STATE.decode(value) {
-                    (site_code, instance) = (state.site_code, state.instance);
-                }
+        StateKey::Members(id, _) => {
+            let part = RoaringBitmap::deserialize_from(value).unwrap_or_default();
+            *members.entry(id).or_default() |= part;
+        }
+        StateKey::Collection(id) => {
+            states.extend(COLLECTION_STATE.decode(value).ok().map(|s| (id, s)));
+        }
+        StateKey::Connection => {
+            if let Ok(state) = CONNECTION_STATE.decode(value) {
+                (site_code, instance) = (state.site_code, state.instance);
             }
         }
     })
@@ -96,25 +87,12 @@ pub(crate) async fn reporting(
 ) -> Result<Answer, Error> {
     let names: HashSet<String> = names.into_iter().collect();
     let mut members = RoaringBitmap::new();
-    entries(queue, |of, key, value| {
-        if let (true, StateKey::Members(..)) = (of == connection, key) {
-            members |= RoaringBitmap::deserialize_from(value).unwrap_or_default();
-        }
-    })
-    .await?;
+    members_of_all(queue, connection, |_, more| members |= more).await?;
     let mut sum = Heartbeats::default();
-    entries(queue, |of, key, value| {
-        if of == connection
-            && matches!(key, StateKey::Devices(_))
-            && let Ok(chunk) = DEVICE_CHUNK.decode(value)
-        {
-            let is_member =
-                |d: &&Device| u32::try_from(d.resource_id).is_ok_and(|id| members.contains(id));
-            let named = chunk.devices.iter().filter(is_member);
-            let more = Heartbeats::count(
-                &names,
-                named.map(|d| (d.fqdn.as_deref(), d.netbios_name.as_str())),
-            );
+    devices(queue, connection, |d| {
+        if is_among(&d, &members) {
+            let named = std::iter::once((d.fqdn.as_deref(), d.netbios_name.as_str()));
+            let more = Heartbeats::count(&names, named);
             sum.computers += more.computers;
             sum.by_fqdn += more.by_fqdn;
             sum.by_netbios += more.by_netbios;

@@ -1,94 +1,51 @@
 //! Computer groups as people ask for them.
 
-use std::collections::BTreeMap;
-
 use cmsync_queue::{Error, Queue};
-use cmsync_schemas::kql::group_alias;
 use cmsync_schemas::searches::{Search, Show, all_groups};
-use cmsync_schemas::{CollectionState, GROUP, Group, Subject, topics};
+use cmsync_schemas::{GROUP, Subject, topics};
 
+use crate::desk::Desk;
+use crate::lists::{Asked, Groups};
 use crate::state;
-use crate::views::{Answer, GroupView, GroupsView, MembershipView, SearchView};
+use crate::views::{Answer, GroupsView, MembershipView, SearchView};
 
-/// What the writer was told of each group, by connection and collection.
-async fn told(
-    queue: &dyn Queue,
-    connections: &[String],
-) -> Result<BTreeMap<(String, String), Group>, Error> {
-    let mut told = BTreeMap::new();
-    for connection in connections {
-        for entry in queue.scan(&topics::groups(connection)).await? {
-            if let Ok(mut group) = GROUP.decode(&entry?.1) {
-                // The names are not what is asked for, and they are the most of it.
-                (group.computers, group.netbios_names) = (Vec::new(), Vec::new());
-                told.insert((connection.clone(), group.collection_id.clone()), group);
-            }
+impl Desk {
+    /// Every group, and how many computers are in one or more.
+    pub(crate) async fn groups(&self) -> Result<Answer, Error> {
+        let Groups { collections, found, .. } = self.list_groups(&Asked::default()).await?;
+        let computers = state::computers(&*self.queue, &self.connections().await?).await?;
+        Ok(Answer::Groups(GroupsView { collections, computers, groups: found }))
+    }
+
+    /// The groups of the computers with this name.
+    pub(crate) async fn groups_of(
+        &self,
+        connection: &str,
+        computer: &str,
+    ) -> Result<Answer, Error> {
+        let queue = &*self.queue;
+        let devices = state::devices_named(queue, connection, computer).await?;
+        if devices.is_empty() {
+            return Ok(Answer::Refused(format!(
+                "connection `{connection}` knows no computer `{computer}`; give its FQDN or NetBIOS name"
+            )));
         }
-    }
-    Ok(told)
-}
-
-/// Every group, and how many computers are in one or more.
-pub(crate) async fn all(queue: &dyn Queue, connections: &[String]) -> Result<Answer, Error> {
-    let collections = state::collections(queue).await?;
-    let told = told(queue, connections).await?;
-    let view = |((connection, collection), s): ((String, String), CollectionState)| {
-        let group = told.get(&(connection.clone(), collection.clone()));
-        GroupView {
-            alias: group.map(|g| group_alias(&g.site_code, &collection)).unwrap_or_default(),
-            is_static: group.is_some_and(|g| g.is_static),
-            connection,
-            collection,
-            name: s.name,
-            folder: s.folder,
-            members: s.members,
-            last_read: s.last_read,
-            last_snapshot: s.started_at,
-            snapshot: match (s.sending, s.start_seq) {
-                (true, _) => "on its way",
-                (false, 0) => "never sent",
-                (false, _) => "sent",
-            }
-            .to_owned(),
+        let collections = self.shelf.collections().await?;
+        let told = self.shelf.told(connection).await?;
+        let mut views = Vec::new();
+        for (collection, resource_id) in state::memberships(queue, connection, &devices).await? {
+            let key = (connection.to_owned(), collection);
+            let device = devices.iter().find(|d| d.resource_id == resource_id);
+            views.push(MembershipView {
+                name: collections.get(&key).map(|s| s.name.clone()).unwrap_or_default(),
+                alias: told.get(&key.1).map(|told| told.alias.clone()).unwrap_or_default(),
+                computer: device.map(|d| d.computer().to_owned()).unwrap_or_default(),
+                collection: key.1,
+                resource_id,
+            });
         }
-    };
-    let groups: Vec<GroupView> = collections.into_iter().map(view).collect();
-    let computers = state::computers(queue).await?;
-    Ok(Answer::Groups(GroupsView { collections: groups.len() as u64, computers, groups }))
-}
-
-/// The groups of the computers with this name.
-pub(crate) async fn of(
-    queue: &dyn Queue,
-    connection: &str,
-    computer: &str,
-) -> Result<Answer, Error> {
-    let devices = state::devices_named(queue, connection, computer).await?;
-    if devices.is_empty() {
-        return Ok(Answer::Refused(format!(
-            "connection `{connection}` knows no computer `{computer}`; give its FQDN or NetBIOS name"
-        )));
+        Ok(Answer::GroupsOf(views))
     }
-    let collections = state::collections(queue).await?;
-    let told = told(queue, &[connection.to_owned()]).await?;
-    let mut views = Vec::new();
-    for (collection, resource_id) in state::memberships(queue, connection, &devices).await? {
-        let key = (connection.to_owned(), collection.clone());
-        let device = devices.iter().find(|d| d.resource_id == resource_id);
-        views.push(MembershipView {
-            name: collections.get(&key).map(|s| s.name.clone()).unwrap_or_default(),
-            alias: told
-                .get(&key)
-                .map(|g| group_alias(&g.site_code, &collection))
-                .unwrap_or_default(),
-            computer: device
-                .map(|d| d.fqdn.clone().unwrap_or_else(|| d.netbios_name.clone()))
-                .unwrap_or_default(),
-            collection,
-            resource_id,
-        });
-    }
-    Ok(Answer::GroupsOf(views))
 }
 
 /// The saved searches that the workspace should have.

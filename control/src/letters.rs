@@ -4,38 +4,76 @@ use cmsync_queue::Error;
 use cmsync_schemas::{DEAD_LETTER, DeadLetter, Subject, topics};
 
 use crate::desk::Desk;
+use crate::lists::first_of;
+use crate::state;
 use crate::views::{Answer, DeadLetterView};
 
 impl Desk {
-    pub(crate) async fn letters(&self, connection: &str) -> Result<Vec<DeadLetter>, Error> {
-        let mut letters = Vec::new();
-        for entry in self.queue.scan(&topics::dead_letters(connection)).await? {
-            letters.extend(DEAD_LETTER.decode(&entry?.1));
+    /// Calls `found` for each dead letter of a connection.
+    pub(crate) async fn each_letter(
+        &self,
+        connection: &str,
+        mut found: impl FnMut(DeadLetter),
+    ) -> Result<(), Error> {
+        state::each(&*self.queue, (&topics::dead_letters(connection), ""), |_, value| {
+            if let Ok(letter) = DEAD_LETTER.decode(value) {
+                found(letter);
+            }
+        })
+        .await
+    }
+
+    /// The dead letters, newest first, and of those the ones on a page whole; with the number of all.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn list_letters(
+        &self,
+        first: usize,
+        limit: usize,
+    ) -> Result<(usize, Vec<DeadLetterView>), Error> {
+        let _one = self.shelf.heavy.acquire().await;
+        let mut all: Vec<(i64, String, String)> = Vec::new();
+        for connection in self.connections().await? {
+            self.each_letter(&connection, |l| all.push((-l.first_seen, connection.clone(), l.id)))
+                .await?;
         }
-        Ok(letters)
+        all.sort_unstable();
+        let asked = self.orders(Subject::DeadLetter).await?;
+        let mut views = Vec::new();
+        for (_, connection, id) in all.iter().skip(first_of(first, limit, all.len())).take(limit) {
+            let mut letter = self.letter(connection, id).await?;
+            if let Some(letter) = &mut letter {
+                let order = asked.iter().find(|c| c.connection == *connection && c.item == *id);
+                letter.asked = order.map(|c| c.action.clone());
+            }
+            views.extend(letter);
+        }
+        Ok((all.len(), views))
+    }
+
+    async fn letter(&self, connection: &str, id: &str) -> Result<Option<DeadLetterView>, Error> {
+        let mut found = None;
+        state::each(&*self.queue, (&topics::dead_letters(connection), id), |key, value| {
+            if key == id.as_bytes() {
+                found = DEAD_LETTER.decode(value).ok().map(view);
+            }
+        })
+        .await?;
+        Ok(found)
     }
 
     pub(crate) async fn dead_letters(&self) -> Result<Answer, Error> {
         let mut views = Vec::new();
         for connection in self.connections().await? {
-            let letters = self.letters(&connection).await?;
-            views.extend(letters.into_iter().map(|l| DeadLetterView {
-                id: l.id,
-                connection: l.connection,
-                stage: l.stage,
-                reason: l.reason,
-                error: l.error,
-                collection: l.group_id,
-                first_seen: l.first_seen,
-                payload: String::from_utf8_lossy(&l.payload).into_owned(),
-            }));
+            self.each_letter(&connection, |letter| views.push(view(letter))).await?;
         }
         Ok(Answer::DeadLetters(views))
     }
 
     pub(crate) async fn decide_dead_letter(&self, id: &str, replay: bool) -> Result<Answer, Error> {
         for connection in self.connections().await? {
-            if self.letters(&connection).await?.iter().any(|l| l.id == id) {
+            if self.letter(&connection, id).await?.is_some() {
                 let (action, then) =
                     if replay { ("replay", "it is sent again") } else { ("drop", "it is dropped") };
                 return self.order(&connection, (Subject::DeadLetter, id), action, then).await;
@@ -44,5 +82,19 @@ impl Desk {
         Ok(Answer::Refused(format!(
             "there is no dead letter `{id}`; see `cmsync dead-letters list`"
         )))
+    }
+}
+
+fn view(letter: DeadLetter) -> DeadLetterView {
+    DeadLetterView {
+        id: letter.id,
+        connection: letter.connection,
+        stage: letter.stage,
+        reason: letter.reason,
+        error: letter.error,
+        collection: letter.group_id,
+        first_seen: letter.first_seen,
+        payload: String::from_utf8_lossy(&letter.payload).into_owned(),
+        asked: None,
     }
 }

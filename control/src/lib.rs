@@ -4,20 +4,33 @@
 //! orders are messages on the control topic. A running process answers through [`local_api`];
 //! without one, the commands open the queue themselves and ask [`Desk`] directly.
 
+mod backlog;
 mod desk;
 mod expected;
 mod groups;
+mod kept;
 mod letters;
+mod lists;
 pub mod local_api;
+mod names;
+mod portal;
 mod removals;
 pub mod setup;
+mod shelf;
 mod state;
+mod tickets;
 mod truth;
 pub mod verify;
 mod views;
 
+pub use cmsync_queue::Error;
+
+pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};
-pub use truth::{Truth, Verdict, judge};
+pub use lists::{Asked, ComputerSort, Computers, GroupSort, Groups};
+pub use portal::{Portal, log_search};
+pub use tickets::Tickets;
+pub use truth::{About, Need, Truth, Verdict, judge};
 pub use views::{
     Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,
     MemberView, MembershipView, Question, RemovalView, SearchView, ShowView, StageView,

@@ -51,10 +51,13 @@ pub async fn serve(directory: &Path, desk: Desk, shutdown: CancellationToken) ->
 }
 
 async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    // Who asks is known from the socket, whatever the question says.
+    let asks = stream.peer_cred().map(|peer| format!("uid {} on this machine", peer.uid()));
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
+        Ok(Question::Ticket { .. }) => Answer::Ticket(desk.tickets().issue(&asks?)),
         Ok(question) => match desk.answer(question).await {
             Ok(answer) => answer,
             Err(error) => Answer::Refused(error.to_string()),

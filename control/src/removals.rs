@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use cmsync_queue::Error;
-use cmsync_schemas::{CollectionState, Subject};
+use cmsync_schemas::{CollectionState, Control, Decision, Subject};
 use roaring::RoaringBitmap;
 
 use crate::desk::Desk;
+use crate::lists::first_of;
 use crate::state;
 use crate::views::{Answer, RemovalView};
 
@@ -32,55 +33,84 @@ impl Going {
 
 impl Desk {
     pub(crate) async fn removals(&self) -> Result<Answer, Error> {
-        let mut held = state::collections(&*self.queue).await?;
-        held.retain(|_, state| !state.held_reason.is_empty());
-        let held: Vec<_> = held.into_iter().map(|(of, s)| (of, Going::of(&s), s)).collect();
+        Ok(Answer::Removals(self.list_removals(0, usize::MAX).await?.1))
+    }
+
+    /// Some of the held removals, oldest first, and the number of all.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn list_removals(
+        &self,
+        first: usize,
+        limit: usize,
+    ) -> Result<(usize, Vec<RemovalView>), Error> {
+        let collections = self.shelf.collections().await?;
+        let mut held: Vec<_> =
+            collections.iter().filter(|(_, state)| !state.held_reason.is_empty()).collect();
+        held.sort_by_key(|(of, state)| (state.held_since, *of));
+        let all = held.len();
+        let page = held.into_iter().skip(first_of(first, limit, all)).take(limit);
+        let page: Vec<_> = page.map(|(of, state)| (of, Going::of(state), state)).collect();
         let mut named: BTreeMap<&str, RoaringBitmap> = BTreeMap::new();
-        for ((connection, _), going, _) in &held {
+        for ((connection, _), going, _) in &page {
             *named.entry(connection).or_default() |= &going.first;
         }
+        named.retain(|_, ids| !ids.is_empty());
         let names = state::names(&*self.queue, &named).await?;
-        let view = |(of, going, s): ((String, String), Going, CollectionState)| {
-            let (connection, collection) = of;
+        let asked = self.orders(Subject::Removal).await?;
+        let view = |(of, going, s): (&(String, String), Going, &CollectionState)| {
+            let (connection, collection) = of.clone();
             let name = |id| names.get(&(connection.clone(), id)).cloned();
-            let computers = going.first.into_iter().filter_map(name).collect();
+            let is_order = |c: &&Control| {
+                c.connection == connection && (c.item == collection || c.item == "*")
+            };
+            let order = asked.iter().find(is_order).and_then(|c| c.action.parse::<Decision>().ok());
             RemovalView {
-                computers,
-                connection,
-                collection,
-                name: s.name,
+                computers: going.first.iter().filter_map(name).collect(),
+                asked: order.map(|d| if d.approve { "approve" } else { "dismiss" }.to_owned()),
+                print: s.hold_print(),
+                name: s.name.clone(),
                 is_collection: s.held_vanished,
                 members: going.members,
-                reason: s.held_reason,
+                reason: s.held_reason.clone(),
                 since: s.held_since,
                 is_dismissed: s.dismissed,
+                connection,
+                collection,
             }
         };
-        Ok(Answer::Removals(held.into_iter().map(view).collect()))
+        Ok((all, page.into_iter().map(view).collect()))
     }
 
     pub(crate) async fn decide_removal(
         &self,
         connection: &str,
         collection: &str,
-        approve: bool,
+        decision: Decision,
     ) -> Result<Answer, Error> {
-        let held = state::collections(&*self.queue).await?;
-        let is_it = |((of, id), state): (&(String, String), &CollectionState)| {
+        let collections = self.shelf.collections().await?;
+        let is_it = |((of, id), state): &(&(String, String), &CollectionState)| {
             of == connection
                 && (collection == "*" || collection == id)
                 && !state.held_reason.is_empty()
         };
-        if !held.iter().any(is_it) {
+        let mut held = collections.iter().filter(is_it).peekable();
+        if held.peek().is_none() {
             return Ok(Answer::Refused(format!(
                 "no removal of `{collection}` is held for connection `{connection}`"
             )));
         }
-        let (action, then) = if approve {
-            ("approve", "the removal goes")
+        if !held.any(|(_, state)| decision.is_about(state)) {
+            return Ok(Answer::Refused(format!(
+                "what would go from `{collection}` changed since it was shown: look at it again"
+            )));
+        }
+        let then = if decision.approve {
+            "the removal goes"
         } else {
-            ("dismiss", "the members stay until what would be removed changes")
+            "the members stay until what would be removed changes"
         };
-        self.order(connection, (Subject::Removal, collection), action, then).await
+        self.order(connection, (Subject::Removal, collection), &decision.to_string(), then).await
     }
 }

@@ -29,6 +29,11 @@ pub enum Question {
     },
     /// The last lines of the running process's log.
     Log,
+    /// A ticket that signs in to the console once, for whoever may use the queue's directory.
+    Ticket {
+        /// Who asks, for the log.
+        who: String,
+    },
     /// Removals that wait for a person.
     Removals,
     /// Let a held removal go, or keep the members.
@@ -39,6 +44,9 @@ pub enum Question {
         collection: String,
         /// Whether they go.
         approve: bool,
+        /// The [`RemovalView::print`] of what the person saw, where it was shown.
+        #[serde(default)]
+        seen: Option<String>,
     },
     /// Take collections off the list for good: their rows are closed and their groups go.
     RemoveCollections {
@@ -132,6 +140,8 @@ pub enum Answer {
     Status(Vec<ConnectionView>),
     /// To [`Question::Log`].
     Log(Vec<String>),
+    /// To [`Question::Ticket`].
+    Ticket(String),
     /// To [`Question::Removals`].
     Removals(Vec<RemovalView>),
     /// To [`Question::DeadLetters`].
@@ -182,6 +192,9 @@ pub struct ConnectionView {
     pub waiting_messages: u64,
     /// Those of them that wait to be transformed still.
     pub waiting_changes: u64,
+    /// When the oldest of them was observed; microseconds since 1970, 0 for none.
+    #[serde(default)]
+    pub oldest_waiting: i64,
     /// Whether a person paused it.
     pub is_paused: bool,
     /// What is not as it should be.
@@ -206,6 +219,9 @@ pub struct StageView {
     pub since: i64,
     /// Last success; microseconds since 1970, 0 for never.
     pub last_success: i64,
+    /// What of it is not as it should be.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// A held removal.
@@ -230,6 +246,12 @@ pub struct RemovalView {
     pub since: i64,
     /// Whether a person dismissed it.
     pub is_dismissed: bool,
+    /// What is held, in short: it differs where others would go.
+    #[serde(default)]
+    pub print: String,
+    /// What was decided a moment ago: `approve` or `dismiss`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 /// A dead letter.
@@ -251,6 +273,9 @@ pub struct DeadLetterView {
     pub first_seen: i64,
     /// The row, or the message's bytes, as text.
     pub payload: String,
+    /// What was decided a moment ago: `replay` or `drop`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<String>,
 }
 
 /// All computer groups.

@@ -1,7 +1,7 @@
 //! Removals on their way: those that go, those that wait for a person, and what the person says.
 
 use cmsync_configmgr::Site as _;
-use cmsync_schemas::Health;
+use cmsync_schemas::{Decision, Health};
 use roaring::RoaringBitmap;
 
 use crate::connection::Connection;
@@ -184,16 +184,31 @@ impl Connection {
         self.let_go(Candidate { devices, is_vanished, ..Candidate::vanished(id) }).await
     }
 
-    /// Does what a person decided about a held removal; `*` stands for all.
+    /// Does what a person decided about a held removal; `*` stands for all. What is held otherwise than
+    /// the person saw it waits for another decision.
     pub(crate) async fn decide_removal(&mut self, item: &str, action: &str) -> Result<bool, Error> {
-        let held = self
-            .memory
-            .collections
-            .iter()
-            .filter(|(id, kept)| kept.is_held() && (item == "*" || item == id.as_str()));
+        let Ok(decision) = action.parse::<Decision>() else {
+            tracing::error!(
+                item,
+                action,
+                "a decision that this version does not know is passed over"
+            );
+            return Ok(true);
+        };
+        let is_meant = |id: &str, kept: &Kept| {
+            kept.is_held() && (item == "*" || item == id) && decision.is_about(&kept.state)
+        };
+        let held = self.memory.collections.iter().filter(|(id, kept)| is_meant(id, kept));
         let ids: Vec<String> = held.map(|(id, _)| id.clone()).collect();
+        if ids.is_empty() {
+            tracing::warn!(
+                item,
+                "what was decided is held no longer, or otherwise: nothing is done"
+            );
+            return Ok(true);
+        }
         for id in ids {
-            if action == "approve" {
+            if decision.approve {
                 self.release_held(&id).await?;
             } else if let Some(kept) = self.memory.collections.get_mut(&id) {
                 kept.state.dismissed = true;
@@ -201,7 +216,7 @@ impl Connection {
             }
         }
         let waits = |kept: &Kept| kept.is_held() && !kept.state.dismissed;
-        if action == "approve" && !self.memory.collections.values().any(waits) {
+        if decision.approve && !self.memory.collections.values().any(waits) {
             // A person has seen what went: the rights of now are what the next loss is measured by.
             let connection = &mut self.memory.connection;
             connection.account.clear();

@@ -244,6 +244,18 @@ pub trait Queue: Send + Sync {
     /// [`Error::UnknownTopic`], or when the store fails.
     async fn scan(&self, topic: &str) -> Result<State, Error>;
 
+    /// Those of the latest entries whose keys begin with `prefix`, partition by partition in key order.
+    ///
+    /// # Errors
+    /// As [`Queue::scan`].
+    async fn scan_within(&self, topic: &str, prefix: Bytes) -> Result<State, Error> {
+        // A backend that keeps no order by key reads all.
+        let all = self.scan(topic).await?;
+        Ok(Box::new(
+            all.filter(move |e| e.as_ref().map_or(true, |(key, _)| key.starts_with(&prefix))),
+        ))
+    }
+
     /// Messages of a log from `from` on, without joining a group.
     ///
     /// # Errors

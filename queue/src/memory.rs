@@ -120,9 +120,10 @@ impl Store for MemoryStore {
         Ok(within.map(message).collect())
     }
 
-    fn scan(&self, at: TopicPartition) -> Result<State, Error> {
+    fn scan_within(&self, at: TopicPartition, prefix: &Bytes) -> Result<State, Error> {
         let held = self.held();
-        let range = held.latest.range((at, Bytes::new())..).take_while(|((of, _), _)| *of == at);
+        let is_within = |(of, key): &(_, Bytes)| *of == at && key.starts_with(prefix);
+        let range = held.latest.range((at, prefix.clone())..).take_while(|(key, _)| is_within(key));
         let entries: Vec<_> = range.map(|((_, k), v)| Ok((k.clone(), v.clone()))).collect();
         Ok(Box::new(entries.into_iter()))
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use cmsync_queue::kafka::GroupProtocol;
 use cmsync_queue::worker::{Each, Gather, Gathered, Handled, each};
 use cmsync_queue::{
-    Commit, Committed, Error, Event, Events, Message, Output, Position, Queue, StateEntry,
+    Commit, Committed, Error, Event, Events, Message, Output, Position, Queue, State, StateEntry,
     TopicKind, TopicSpec,
 };
 use tokio_util::sync::CancellationToken;
@@ -230,17 +230,24 @@ async fn state_comes_as_one_ordered_scan_without_what_was_forgotten(backend: &dy
     };
     for state in [
         vec![entry(0, "b", Some(b"1")), entry(0, "a", Some(b"1")), entry(1, "z", Some(b"9"))],
-        vec![entry(0, "b", Some(b"2")), entry(0, "c", Some(b"1"))],
+        vec![entry(0, "b", Some(b"2")), entry(0, "c", Some(b"1")), entry(0, "ba", Some(b"1"))],
         vec![entry(0, "a", None)],
     ] {
         let commit = Commit { state, ..Commit::default() };
         assert!(matches!(committer.commit(commit).await.unwrap(), Committed::Done(_)));
     }
-    let all: Vec<_> = queue.scan("state").await.unwrap().map(Result::unwrap).collect();
-    let text: Vec<_> = all.iter().map(|(k, v)| (k.as_ref(), v.as_ref())).collect();
-    assert_eq!(text, [(&b"b"[..], &b"2"[..]), (b"c", b"1"), (b"z", b"9")]);
+    let text = |entries: State| -> Vec<String> {
+        let text = |(key, value): (Bytes, Bytes)| [key, value].concat();
+        entries.map(|e| String::from_utf8(text(e.unwrap())).unwrap()).collect()
+    };
+    assert_eq!(text(queue.scan("state").await.unwrap()), ["b2", "ba1", "c1", "z9"]);
+    for (prefix, within) in [("b", vec!["b2", "ba1"]), ("ba", vec!["ba1"]), ("z", vec!["z9"])] {
+        let found = queue.scan_within("state", prefix.into()).await.unwrap();
+        assert_eq!(text(found), within, "{prefix}");
+    }
+    assert!(text(queue.scan_within("state", "bb".into()).await.unwrap()).is_empty());
     let bytes: u64 = queue.log("state", "owner").await.unwrap().iter().map(|p| p.bytes).sum();
-    assert_eq!(bytes, 6);
+    assert_eq!(bytes, 9);
     assert!(queue.scan("in").await.is_err());
 }
 

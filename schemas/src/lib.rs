@@ -2,6 +2,7 @@
 //!
 //! `avro/*.avsc` is the contract; the types here are its Rust form. No I/O happens in this crate.
 
+mod decision;
 mod framing;
 pub mod kql;
 mod messages;
@@ -14,6 +15,7 @@ mod versions;
 
 use std::sync::LazyLock;
 
+pub use decision::Decision;
 pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;
 pub use status::{Cause, Health, Status};

@@ -27,6 +27,21 @@ pub struct Device {
     pub assigned_site: Option<String>,
 }
 
+impl Device {
+    /// What the column `Computer` calls it: its FQDN, or its NetBIOS name where it has none.
+    #[must_use]
+    pub fn computer(&self) -> &str {
+        self.fqdn.as_deref().unwrap_or(&self.netbios_name)
+    }
+
+    /// Whether its FQDN or NetBIOS name is this, in any case.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let is_fqdn = self.fqdn.as_deref().is_some_and(|fqdn| fqdn.eq_ignore_ascii_case(name));
+        is_fqdn || self.netbios_name.eq_ignore_ascii_case(name)
+    }
+}
+
 impl Serialize for Device {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut record = serializer.serialize_tuple_struct("Device", 5)?;

@@ -88,6 +88,24 @@ impl StateKey {
         }
     }
 
+    /// What the keys of a connection's collections begin with, and of no other entry.
+    #[must_use]
+    pub fn collections_of(connection: &str) -> String {
+        format!("{connection}/c/")
+    }
+
+    /// The same of its devices.
+    #[must_use]
+    pub fn devices_of(connection: &str) -> String {
+        format!("{connection}/d/")
+    }
+
+    /// The same of the members of its collections.
+    #[must_use]
+    pub fn members_of(connection: &str) -> String {
+        format!("{connection}/m/")
+    }
+
     /// The connection and the entry of a stored key; `None` for another version's.
     #[must_use]
     pub fn decode(key: &[u8]) -> Option<(&str, Self)> {

@@ -44,6 +44,7 @@ pub(super) fn check(
     refuse_twins(&mut checker, &connections);
     let kafka = kafka(&mut checker, file);
     let traces = super::traces::check(&mut checker, &file.traces);
+    let console = super::console::check(&mut checker, &file.console);
     if !checker.mistakes.is_empty() {
         return Err(Mistakes(checker.mistakes));
     }
@@ -53,6 +54,7 @@ pub(super) fn check(
         verify_settle: file.verify_settle,
         revision: file.revision,
         listen,
+        console,
         log_format: file.log.format,
         log_level: file.log.level.clone(),
         traces,
@@ -70,19 +72,7 @@ pub(super) fn check(
 }
 
 fn listen(checker: &mut Checker, text: &str) -> Option<std::net::SocketAddr> {
-    if text.is_empty() {
-        return None;
-    }
-    match text.parse() {
-        Ok(address) => Some(address),
-        Err(_) => {
-            checker.wrong(
-                "http.listen",
-                format!("`{text}` is no address and port, for example 127.0.0.1:9464"),
-            );
-            None
-        }
-    }
+    if text.is_empty() { None } else { checker.address("http.listen", text, "127.0.0.1:9464") }
 }
 
 fn options(checker: &mut Checker, file: &raw::File) {

@@ -1,5 +1,6 @@
 //! Collects mistakes while a configuration is checked.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,15 @@ impl Checker {
             }
         }
         Some(url)
+    }
+
+    /// An address and port to listen at.
+    pub(super) fn address(&mut self, path: &str, text: &str, example: &str) -> Option<SocketAddr> {
+        let address = text.parse();
+        if address.is_err() {
+            self.wrong(path, format!("`{text}` is no address and port, for example {example}"));
+        }
+        address.ok()
     }
 
     /// A secret in a file, which must be readable now.

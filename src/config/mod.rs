@@ -3,6 +3,7 @@
 mod broker_identity;
 mod check;
 mod checker;
+mod console;
 mod draft;
 mod groups;
 mod identity;
@@ -28,6 +29,7 @@ use cmsync_producer::{ConnectionConfig, Neighbours};
 use cmsync_uploader::groups::GroupOptions;
 
 pub(crate) use check::selection;
+pub(crate) use console::Console;
 pub(crate) use draft::{
     check_connection, check_endpoints, check_site, parse_connection, value_of, written,
 };
@@ -66,6 +68,8 @@ pub(crate) struct Config {
     pub(crate) verify_settle: Duration,
     pub(crate) revision: u64,
     pub(crate) listen: Option<SocketAddr>,
+    /// Who sees pages, and from where.
+    pub(crate) console: Console,
     pub(crate) log_format: LogFormat,
     pub(crate) log_level: String,
     /// Where traces of changes go, if anywhere.

@@ -28,6 +28,7 @@ pub(crate) struct File {
     /// Counts changes of the file, where several hosts have one.
     pub(crate) revision: u64,
     pub(crate) http: Http,
+    pub(crate) console: super::console::Written,
     pub(crate) log: Log,
     pub(crate) traces: super::traces::Written,
     pub(crate) queue: Queue,
@@ -45,6 +46,7 @@ impl Default for File {
             verify_settle: Duration::from_secs(15 * 60),
             revision: 0,
             http: Http::default(),
+            console: super::console::Written::default(),
             log: Log::default(),
             traces: super::traces::Written::default(),
             queue: Queue::default(),
@@ -59,7 +61,7 @@ impl Default for File {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Http {
-    /// Address of `/metrics`, `/live` and `/ready`; empty for none.
+    /// Address of `/metrics`, `/live` and `/ready`, and of pages for this machine; empty for none.
     pub(crate) listen: String,
 }
 

@@ -1,13 +1,13 @@
 //! Computer groups: one for each collection, searched, sorted and shown page by page.
 
-use std::cmp::Reverse;
-
 use askama::Template;
-use cmsync_control::{GroupView, GroupsView};
+use cmsync_control::{Asked as List, GroupSort, GroupView, Groups};
 use serde::Deserialize;
 
+use super::computers;
 use super::link::{Link, Pages};
 use super::words::{Time, number};
+use crate::access::Frame;
 
 /// Groups on a page.
 const PAGE: usize = 50;
@@ -18,42 +18,42 @@ const PAGE: usize = 50;
 pub(crate) struct Asked {
     /// A part of a name, an id, a folder or a function, in any case.
     q: String,
-    sort: Sort,
+    sort: GroupSort,
     /// Whether the largest or last comes first.
     down: bool,
     /// From 1.
     page: usize,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Sort {
-    #[default]
-    Name,
-    Collection,
-    Folder,
-    Members,
-    Read,
+impl Asked {
+    pub(crate) fn list(&self) -> List<GroupSort> {
+        List { q: self.q.clone(), sort: self.sort, down: self.down }
+    }
 }
 
-impl Sort {
-    const ALL: [(Self, &'static str, &'static str); 5] = [
-        (Self::Name, "name", "Name"),
-        (Self::Collection, "collection", "Collection"),
-        (Self::Folder, "folder", "Folder"),
-        (Self::Members, "members", "Members"),
-        (Self::Read, "read", "Read"),
-    ];
-}
+/// What a list can be sorted by, as addresses and heads have it.
+const SORTS: [(GroupSort, &str, &str); 5] = [
+    (GroupSort::Name, "", "Name"),
+    (GroupSort::Collection, "collection", "Collection"),
+    (GroupSort::Folder, "folder", "Folder"),
+    (GroupSort::Members, "members", "Members"),
+    (GroupSort::Read, "read", "Read"),
+];
 
 /// The page.
 #[derive(Template)]
 #[template(path = "groups.html")]
 pub(crate) struct Page {
+    frame: Frame,
     q: String,
-    computers: String,
+    sort: &'static str,
+    down: bool,
+    computers: Option<String>,
     collections: String,
     found: String,
+    csv: String,
+    /// The connections, each with where its computers are.
+    of: Vec<(String, String)>,
     heads: Vec<Head>,
     rows: Vec<Row>,
     pages: Pages,
@@ -80,54 +80,50 @@ struct Row {
 }
 
 impl Page {
-    pub(crate) fn new(view: GroupsView, asked: &Asked, now: i64) -> Self {
-        let GroupsView { collections, computers, groups } = view;
-        let mut groups: Vec<GroupView> =
-            groups.into_iter().filter(|g| is_found(g, asked)).collect();
-        sort(&mut groups, asked);
-        let pages = Pages::new(groups.len(), PAGE, asked.page, &link(asked));
-        let rows = groups.drain(..).skip(pages.first()).take(PAGE).map(|group| row(group, now));
+    pub(crate) fn new(
+        frame: Frame,
+        connections: impl Iterator<Item = String>,
+        (groups, asked): (Groups, &Asked),
+        now: i64,
+    ) -> Self {
+        let Groups { collections, computers, found } = groups;
+        let link = link(asked);
+        let pages = Pages::new(found.len(), PAGE, asked.page, &link);
+        let rows = found.into_iter().skip(pages.first()).take(PAGE).map(|group| row(group, now));
+        let of = |name: String| {
+            let link = computers::address(&name).to_string();
+            (name, link)
+        };
         Self {
+            frame,
             q: asked.q.clone(),
-            computers: number(computers),
+            sort: name_of(asked.sort),
+            down: asked.down,
+            computers: computers.map(number),
             collections: number(collections),
             found: number(pages.all() as u64),
-            heads: Sort::ALL.map(|one| head(one, asked)).into(),
+            csv: link.below("groups.csv").to_string(),
+            of: connections.map(of).collect(),
+            heads: SORTS.map(|one| head(one, asked)).into(),
             rows: rows.collect(),
             pages,
         }
     }
 }
 
-fn is_found(group: &GroupView, asked: &Asked) -> bool {
-    let wanted = asked.q.trim().to_lowercase();
-    let fields = [&group.name, &group.collection, &group.folder, &group.alias, &group.connection];
-    fields.iter().any(|field| field.to_lowercase().contains(&wanted))
-}
-
-fn sort(groups: &mut [GroupView], asked: &Asked) {
-    match asked.sort {
-        Sort::Name => groups.sort_by_cached_key(|g| (g.name.to_lowercase(), g.collection.clone())),
-        Sort::Collection => groups.sort_by_cached_key(|g| g.collection.clone()),
-        Sort::Folder => groups.sort_by_cached_key(|g| (g.folder.to_lowercase(), g.name.clone())),
-        Sort::Members => groups.sort_by_key(|g| g.members),
-        Sort::Read => groups.sort_by_key(|g| Reverse(g.last_read)),
-    }
-    if asked.down {
-        groups.reverse();
-    }
+fn name_of(sort: GroupSort) -> &'static str {
+    SORTS.iter().find(|one| one.0 == sort).map_or("", |one| one.1)
 }
 
 /// The address that asks for this, from its first page on.
 fn link(asked: &Asked) -> Link {
-    let name = Sort::ALL.iter().find(|one| one.0 == asked.sort).map_or("name", |one| one.1);
     Link::to("/groups")
         .with("q", asked.q.trim())
-        .with("sort", name)
+        .with("sort", name_of(asked.sort))
         .with("down", if asked.down { "true" } else { "" })
 }
 
-fn head((sort, _, title): (Sort, &str, &'static str), asked: &Asked) -> Head {
+fn head((sort, _, title): (GroupSort, &str, &'static str), asked: &Asked) -> Head {
     let is_sorted = sort == asked.sort;
     let down = is_sorted && !asked.down;
     let sorted = match (is_sorted, asked.down) {
@@ -153,11 +149,42 @@ fn row(group: GroupView, now: i64) -> Row {
     }
 }
 
+/// A group as a line of a CSV file.
+pub(crate) fn cells(group: GroupView) -> Vec<String> {
+    let kind = if group.is_static { "static" } else { "function" };
+    vec![
+        group.connection,
+        group.collection,
+        group.name,
+        group.folder,
+        group.members.to_string(),
+        group.alias,
+        kind.to_owned(),
+        super::words::stamp(group.last_read),
+        super::words::stamp(group.last_snapshot),
+        group.snapshot,
+    ]
+}
+
+/// What the cells are.
+pub(crate) const TITLES: [&str; 10] = [
+    "connection",
+    "collection",
+    "name",
+    "folder",
+    "members",
+    "function",
+    "kind",
+    "last_read",
+    "last_snapshot",
+    "snapshot",
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn view(count: usize) -> GroupsView {
+    fn groups(count: usize) -> Groups {
         let group = |index: usize| GroupView {
             connection: "contoso".into(),
             collection: format!("PS1{index:05}"),
@@ -170,14 +197,15 @@ mod tests {
             last_snapshot: 1_000_000,
             snapshot: "sent".into(),
         };
-        let groups: Vec<GroupView> = (0..count).map(group).collect();
-        GroupsView { collections: count as u64, computers: 7, groups }
+        let found: Vec<GroupView> = (0..count).map(group).collect();
+        Groups { collections: count as u64, computers: None, found }
     }
 
     fn page(count: usize, query: &str) -> Page {
         let address = format!("/groups?{query}").parse().unwrap();
         let asked = axum::extract::Query::<Asked>::try_from_uri(&address).unwrap();
-        Page::new(view(count), &asked, 2_000_000)
+        let names = std::iter::once("contoso".to_owned());
+        Page::new(Frame { person: None }, names, (groups(count), &asked), 2_000_000)
     }
 
     #[test]
@@ -194,28 +222,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_for_is_found_in_any_case_by_each_of_its_names() {
-        for q in ["servers+%3Cb%3E0042", "ps100042", "CMG_cas_PS100042"] {
-            let rows = page(100, &format!("q={q}")).rows;
-            assert_eq!(rows.len(), 1, "{q}");
-            assert_eq!(rows[0].collection, "PS100042");
-        }
-        assert_eq!(page(100, "q=nothing").rows.len(), 0);
-        assert_eq!(page(98, "q=/folder+3").found, "14");
-    }
-
-    #[test]
-    fn groups_are_sorted_by_what_a_head_says_and_the_other_way_round() {
-        let members = |query: &str| {
-            let rows = page(40, query).rows;
-            rows.iter().map(|row| row.members.parse::<u64>().unwrap()).collect::<Vec<_>>()
-        };
-        assert!(members("sort=members").is_sorted());
-        assert!(members("sort=members&down=true").is_sorted_by(|one, next| one >= next));
+    fn a_head_sorts_and_its_second_click_sorts_the_other_way_round() {
         let heads = page(40, "sort=members&q=x&page=3").heads;
         assert_eq!(heads[3].sorted, "ascending");
         assert_eq!(heads[3].link, "/groups?q=x&sort=members&down=true");
-        assert_eq!(heads[0].link, "/groups?q=x&sort=name");
+        assert_eq!(heads[0].link, "/groups?q=x");
+        let turned = page(40, "sort=members&down=true").heads;
+        assert_eq!((turned[3].sorted, &*turned[3].link), ("descending", "/groups?sort=members"));
+    }
+
+    #[test]
+    fn a_search_keeps_its_order() {
+        let text = page(40, "sort=members&down=true&q=serv").render().unwrap();
+        let hidden = r#"<input type="hidden" name="sort" value="members">"#;
+        assert!(text.contains(hidden), "{text}");
+        assert!(text.contains(r#"name="down" value="true""#), "{text}");
+        assert!(
+            text.contains(r#"href="/groups/groups.csv?q=serv&#38;sort=members&#38;down=true""#)
+        );
     }
 
     #[test]

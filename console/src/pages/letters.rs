@@ -5,9 +5,10 @@ use cmsync_control::DeadLetterView;
 
 use super::link::{Link, Pages};
 use super::words::Time;
+use crate::access::Frame;
 
 /// Letters on a page.
-const PAGE: usize = 25;
+pub(crate) const PAGE: usize = 25;
 /// Characters of a row or message that are shown.
 const SHOWN: usize = 4_000;
 
@@ -17,6 +18,7 @@ const SHOWN: usize = 4_000;
 pub(crate) struct Page {
     /// What was done a moment ago.
     done: Option<&'static str>,
+    frame: Frame,
     rows: Vec<Row>,
     pages: Pages,
 }
@@ -30,6 +32,8 @@ struct Row {
     collection: String,
     since: Time,
     payload: String,
+    /// What was decided a moment ago.
+    asked: Option<String>,
     link: String,
 }
 
@@ -52,17 +56,20 @@ impl Decision {
     }
 }
 
+/// Where one stands in the list.
+pub(crate) fn pages(all: usize, page: usize) -> Pages {
+    Pages::new(all, PAGE, page, &Link::to("/dead-letters"))
+}
+
 impl Page {
     pub(crate) fn new(
-        mut views: Vec<DeadLetterView>,
-        (done, page): (Option<Decision>, usize),
+        frame: Frame,
+        (views, pages): (Vec<DeadLetterView>, Pages),
+        done: Option<Decision>,
         now: i64,
     ) -> Self {
-        views.sort_by(|one, next| next.first_seen.cmp(&one.first_seen).then(one.id.cmp(&next.id)));
-        let pages = Pages::new(views.len(), PAGE, page, &Link::to("/dead-letters"));
-        let shown = views.into_iter().skip(pages.first()).take(PAGE);
-        let rows = shown.map(|view| row(view, now)).collect();
-        Self { done: done.map(Decision::words), rows, pages }
+        let rows = views.into_iter().map(|view| row(view, now)).collect();
+        Self { frame, done: done.map(Decision::words), rows, pages }
     }
 }
 
@@ -80,6 +87,7 @@ fn row(view: DeadLetterView, now: i64) -> Row {
         reason: view.reason,
         error: view.error,
         collection: view.collection,
+        asked: view.asked,
         payload,
     }
 }
@@ -87,6 +95,7 @@ fn row(view: DeadLetterView, now: i64) -> Row {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{By, Person, Role};
 
     #[test]
     fn a_letter_can_be_looked_into_and_its_id_stays_one_part_of_the_address() {
@@ -99,8 +108,16 @@ mod tests {
             collection: "PS100014".into(),
             first_seen: 1_000_000,
             payload: "x".repeat(5_000),
+            asked: None,
         };
-        let text = Page::new(vec![view], (None, 1), 61_000_000).render().unwrap();
+        let person = Person {
+            name: "alice".into(),
+            by: By::Password,
+            role: Role::Operator,
+            csrf: "c5rf".into(),
+        };
+        let frame = Frame { person: Some(person) };
+        let text = Page::new(frame, (vec![view], pages(1, 1)), None, 61_000_000).render().unwrap();
         assert!(text.contains("action=\"/dead-letters/cmsync%2Erecords%2Econtoso%2F3%2F17%2F0\""));
         assert!(text.contains("column `ResourceId` &#60;b&#62;"), "{text}");
         assert!(text.contains('…') && text.matches('x').count() < 4_200);

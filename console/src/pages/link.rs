@@ -29,6 +29,13 @@ impl Link {
         self
     }
 
+    /// A file below, with the same questions.
+    pub(crate) fn below(mut self, file: &str) -> Self {
+        self.path.push('/');
+        self.path.push_str(file);
+        self
+    }
+
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         if !value.is_empty() {
             self.query.push((name, value.to_owned()));

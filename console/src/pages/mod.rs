@@ -1,9 +1,11 @@
-//! Pages: what each shows, made from what control answers, and its template.
+//! What each page shows. A page is made of an answer of control and says nothing of its own.
 
+pub(crate) mod computer;
+pub(crate) mod computers;
+pub(crate) mod connection;
 pub(crate) mod groups;
 pub(crate) mod letters;
-mod link;
-pub(crate) mod members;
+pub(crate) mod link;
 pub(crate) mod overview;
 pub(crate) mod removals;
-mod words;
+pub(crate) mod words;

@@ -1,14 +1,30 @@
 //! The first page: is the workspace true, and what needs a person?
 
 use askama::Template;
-use cmsync_control::{ConnectionView, StageView, Truth, Verdict, judge};
+use cmsync_control::{About, ConnectionView, Need, StageView, Truth, Verdict};
 
-use super::words::{Time, ago, clock, number, stamp};
+use super::connection;
+use super::words::{Time, ago, clock, number, stamp, until};
+use crate::access::Frame;
+use crate::configured::Configured;
+
+/// What is seen of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) view: ConnectionView,
+    pub(crate) truth: Truth,
+    pub(crate) configured: Configured,
+    /// Computers in one collection or more; `None` while they are counted.
+    pub(crate) computers: Option<u64>,
+    /// When the collection was sent whole that was so longest ago.
+    pub(crate) oldest_snapshot: Option<i64>,
+}
 
 /// The page.
 #[derive(Template)]
 #[template(path = "overview.html")]
 pub(crate) struct Page {
+    pub(crate) frame: Frame,
     pub(crate) cards: Cards,
 }
 
@@ -25,6 +41,7 @@ pub(crate) struct Cards {
 
 struct Card {
     name: String,
+    link: String,
     site: String,
     /// For the eye: a class of the style sheet, and a word that says the same.
     verdict: (&'static str, &'static str),
@@ -32,7 +49,8 @@ struct Card {
     read: Option<Time>,
     facts: Vec<(&'static str, String)>,
     steps: Vec<Step>,
-    needs: Vec<String>,
+    /// Each with where it is looked at, where there is such a page.
+    needs: Vec<(String, Option<String>)>,
 }
 
 /// A place on the way from the site to the workspace.
@@ -44,8 +62,8 @@ struct Step {
 }
 
 impl Cards {
-    pub(crate) fn new(views: &[ConnectionView], now: i64) -> Self {
-        let cards = views.iter().map(|view| card(view, &judge(view, now), now)).collect();
+    pub(crate) fn new(looks: &[Look], now: i64) -> Self {
+        let cards = looks.iter().map(|look| card(look, now)).collect();
         Self { trouble: None, cards, now: (stamp(now), clock(now)) }
     }
 
@@ -55,7 +73,7 @@ impl Cards {
     }
 }
 
-fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
+pub(super) fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::True => ("true", "True"),
         Verdict::Differs => ("behind", "Differs"),
@@ -66,25 +84,56 @@ fn verdict(verdict: Verdict) -> (&'static str, &'static str) {
     }
 }
 
-fn card(view: &ConnectionView, truth: &Truth, now: i64) -> Card {
-    let read = (truth.read_at > 0)
-        .then(|| Time { stamp: stamp(truth.read_at), ago: ago(truth.read_at, now) });
-    let count = |count: i64| number(u64::try_from(count).unwrap_or(0));
+fn card(look: &Look, now: i64) -> Card {
+    let Look { view, truth, .. } = look;
     Card {
         name: view.connection.clone(),
+        link: connection::address(&view.connection).to_string(),
         site: view.site_code.clone(),
         verdict: verdict(truth.verdict),
         reason: truth.reason.clone(),
-        read,
-        facts: vec![
-            ("Collections", count(view.collections)),
-            ("Memberships", count(view.members)),
-            ("Held removals", count(view.held_removals)),
-            ("Set aside", count(view.dead_letters)),
-        ],
+        read: (truth.read_at > 0).then(|| Time::new(truth.read_at, now)),
+        facts: facts(look, now),
         steps: steps(view, now),
-        needs: truth.needs.clone(),
+        needs: truth.needs.iter().map(|need| (need.text.clone(), place(need, view))).collect(),
     }
+}
+
+/// Where something that needs a person is looked at.
+fn place(need: &Need, view: &ConnectionView) -> Option<String> {
+    match need.about {
+        About::Removals => Some("/removals".to_owned()),
+        About::DeadLetters => Some("/dead-letters".to_owned()),
+        About::Stage | About::Workspace | About::Warning => {
+            Some(connection::address(&view.connection).to_string())
+        }
+    }
+}
+
+fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
+    let Look { view, truth, configured, computers, oldest_snapshot } = look;
+    let unknown = || "not known yet".to_owned();
+    // After a start, what the producer keeps is known from its first poll on.
+    let kept = |count: i64| match truth.read_at {
+        0 => unknown(),
+        _ => number(u64::try_from(count).unwrap_or(0)),
+    };
+    let interval = i64::try_from(configured.snapshots.as_micros()).unwrap_or(0);
+    let next = oldest_snapshot.map_or_else(unknown, |at| until(at + interval, now));
+    let mut facts = vec![
+        ("Collections", kept(view.collections)),
+        ("Computers", computers.map_or_else(unknown, number)),
+        ("Memberships", kept(view.members)),
+        ("Next snapshot", next),
+    ];
+    if truth.verified_at > 0 {
+        facts.push(("Verified", ago(truth.verified_at, now)));
+    }
+    if let Some((what, at)) = configured.expires {
+        let title = if what == "certificate" { "Certificate ends" } else { "Secret ends" };
+        facts.push((title, until(at.saturating_mul(1_000_000), now)));
+    }
+    facts
 }
 
 /// Site, changes, records, workspace: what waits at each, and the last error where it happened.
@@ -126,36 +175,67 @@ fn steps(view: &ConnectionView, now: i64) -> Vec<Step> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
-    #[test]
-    fn what_comes_from_outside_is_text_and_never_markup() {
-        let markup = "<script>alert(1)</script>\"'><img src=x>";
+    const NOW: i64 = 1_800_000_000_000_000;
+
+    fn look(text: &str, read_at: i64) -> Look {
         let stage = StageView {
             stage: "uploader".into(),
             state: "Paused".into(),
-            reason: markup.into(),
-            cause: "other".into(),
+            reason: text.into(),
+            cause: "rights".into(),
             since: 1,
             last_success: 0,
+            warnings: vec![text.into()],
         };
         let view = ConnectionView {
-            connection: markup.into(),
-            site_code: markup.into(),
+            connection: text.into(),
+            site_code: text.into(),
             collections: 0,
             members: 0,
             held_removals: 0,
-            dead_letters: 0,
+            dead_letters: 1,
             waiting_bytes: 0,
             waiting_messages: 0,
             waiting_changes: 0,
+            oldest_waiting: 0,
             is_paused: false,
-            warnings: vec![markup.into()],
+            warnings: vec![text.into()],
             stages: vec![stage],
         };
-        let page = Page { cards: Cards::new(&[view], 1_800_000_000_000_000) }.render().unwrap();
+        let mut truth = cmsync_control::judge(&view, NOW, Duration::from_secs(60));
+        truth.read_at = read_at;
+        let (configured, computers) = (Configured::default(), None);
+        Look { view, truth, configured, computers, oldest_snapshot: None }
+    }
+
+    fn page(looks: &[Look]) -> String {
+        Page { frame: Frame { person: None }, cards: Cards::new(looks, NOW) }.render().unwrap()
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_text_and_never_markup() {
+        let page = page(&[look("<script>alert(1)</script>\"'><img src=x>", NOW)]);
         assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
         assert!(!page.contains("<script>") && !page.contains("<img src=x"), "{page}");
         assert!(!page.contains("id=\"c-<"), "{page}");
+    }
+
+    #[test]
+    fn what_needs_a_person_leads_to_where_it_is_decided() {
+        let page = page(&[look("contoso", NOW)]);
+        assert!(page.contains("<a href=\"/dead-letters\">1 record is set aside</a>"), "{page}");
+        assert!(page.contains("<a href=\"/connections/contoso\">sending rows waits"), "{page}");
+    }
+
+    #[test]
+    fn before_the_first_poll_nothing_is_called_zero() {
+        let before = page(&[look("contoso", 0)]);
+        assert!(before.contains("<dt>Memberships</dt><dd>not known yet</dd>"), "{before}");
+        let after = page(&[look("contoso", NOW)]);
+        assert!(after.contains("<dt>Memberships</dt><dd>0</dd>"), "{after}");
     }
 }

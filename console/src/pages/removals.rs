@@ -3,8 +3,12 @@
 use askama::Template;
 use cmsync_control::RemovalView;
 
-use super::link::Link;
+use super::link::{Link, Pages};
 use super::words::{Time, number};
+use crate::access::Frame;
+
+/// Removals on a page.
+pub(crate) const PAGE: usize = 20;
 
 /// The page.
 #[derive(Template)]
@@ -12,7 +16,9 @@ use super::words::{Time, number};
 pub(crate) struct Page {
     /// What was done a moment ago.
     done: Option<&'static str>,
+    frame: Frame,
     rows: Vec<Row>,
+    pages: Pages,
 }
 
 struct Row {
@@ -24,6 +30,9 @@ struct Row {
     reason: String,
     since: Time,
     is_dismissed: bool,
+    print: String,
+    /// What was decided a moment ago.
+    asked: Option<String>,
     link: String,
 }
 
@@ -46,10 +55,20 @@ impl Decision {
     }
 }
 
+/// Where one stands in the list.
+pub(crate) fn pages(all: usize, page: usize) -> Pages {
+    Pages::new(all, PAGE, page, &Link::to("/removals"))
+}
+
 impl Page {
-    pub(crate) fn new(views: Vec<RemovalView>, done: Option<Decision>, now: i64) -> Self {
+    pub(crate) fn new(
+        frame: Frame,
+        (views, pages): (Vec<RemovalView>, Pages),
+        done: Option<Decision>,
+        now: i64,
+    ) -> Self {
         let rows = views.into_iter().map(|view| row(view, now)).collect();
-        Self { done: done.map(Decision::words), rows }
+        Self { frame, done: done.map(Decision::words), rows, pages }
     }
 }
 
@@ -73,12 +92,15 @@ fn row(view: RemovalView, now: i64) -> Row {
         name: view.name,
         reason: view.reason,
         is_dismissed: view.is_dismissed,
+        print: view.print,
+        asked: view.asked,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::access::{By, Person, Role};
 
     #[test]
     fn what_would_go_is_named_and_each_decision_has_its_own_button() {
@@ -92,8 +114,20 @@ mod tests {
             reason: "the account's row changed".into(),
             since: 1_000_000,
             is_dismissed: false,
+            print: "0123456789abcdef".into(),
+            asked: None,
         };
-        let text = Page::new(vec![view], None, 61_000_000).render().unwrap();
+        let person = Person {
+            name: "alice".into(),
+            by: By::Password,
+            role: Role::Operator,
+            csrf: "c5rf".into(),
+        };
+        let page = |view: RemovalView, person| {
+            let rows = (vec![view], pages(1, 1));
+            Page::new(Frame { person }, rows, None, 61_000_000).render().unwrap()
+        };
+        let text = page(view.clone(), Some(person.clone()));
         for part in [
             "&#60;i&#62;Servers&#60;/i&#62;",
             "3 members",
@@ -102,8 +136,17 @@ mod tests {
             "action=\"/removals/contoso/PS100014\"",
             "value=\"approve\"",
             "value=\"dismiss\"",
+            "name=\"seen\" value=\"0123456789abcdef\"",
+            "name=\"csrf\" value=\"c5rf\"",
         ] {
             assert!(text.contains(part), "`{part}` is missing: {text}");
+        }
+        // Who only reads gets no button; neither does what is decided.
+        for text in [
+            page(view.clone(), None),
+            page(RemovalView { asked: Some("approve".into()), ..view }, Some(person)),
+        ] {
+            assert!(!text.contains("value=\"approve\""), "{text}");
         }
     }
 }

@@ -26,6 +26,17 @@ pub(crate) fn ago(time: i64, now: i64) -> String {
     }
 }
 
+/// How long until a time, both in microseconds since 1970.
+pub(crate) fn until(time: i64, now: i64) -> String {
+    let seconds = (time - now) / 1_000_000;
+    match seconds {
+        ..60 => "now".to_owned(),
+        60..3_600 => format!("in {} min", seconds / 60),
+        3_600..172_800 => format!("in {} h", seconds / 3_600),
+        _ => format!("in {} days", seconds / 86_400),
+    }
+}
+
 /// A time, for machines and for people.
 pub(crate) struct Time {
     pub(crate) stamp: String,
@@ -69,6 +80,9 @@ mod tests {
         let said = [5, 65, 7_300, 400_000].map(|seconds: i64| ago(now - seconds * 1_000_000, now));
         assert_eq!(said, ["5 s ago", "1 min ago", "2 h ago", "4 days ago"]);
         assert_eq!(ago(now + 9, now), "0 s ago");
+        let said =
+            [-5, 65, 7_300, 400_000].map(|seconds: i64| until(now + seconds * 1_000_000, now));
+        assert_eq!(said, ["now", "in 1 min", "in 2 h", "in 4 days"]);
         assert_eq!(stamp(0), "");
         assert_eq!(stamp(1_800_000_000_000_000), "2027-01-15T08:00:00Z");
     }

@@ -329,21 +329,25 @@ impl Store for RedbStore {
         self.read_with(|read| collect(read).map_err(|e| self.failed("read", e)))
     }
 
-    fn scan(&self, at: TopicPartition) -> Result<State, Error> {
-        let path = self.path.clone();
+    fn scan_within(&self, at: TopicPartition, prefix: &Bytes) -> Result<State, Error> {
+        let (path, prefix) = (self.path.clone(), prefix.clone());
         self.read_with(|read| {
             let open = || -> Result<_, redb::Error> {
                 let latest = read.open_table(LATEST)?;
                 let low: &[u8] = &[];
-                let bounds = (at.0, at.1, low)..(at.0, at.1 + 1, low);
+                let bounds = (at.0, at.1, &*prefix)..(at.0, at.1 + 1, low);
                 Ok(latest.range(bounds)?)
             };
             let rows = open().map_err(|e: redb::Error| self.failed("read", e))?;
-            Ok(Box::new(rows.map(move |row| {
-                let (key, value) = row.map_err(|e| classify(&path, "read", e.into()))?;
-                let (_, _, key) = key.value();
-                Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value.value())))
-            })) as State)
+            let entries = rows.map_while(move |row| match row {
+                Ok((key, _)) if !key.value().2.starts_with(&prefix) => None,
+                Ok((key, value)) => {
+                    let key = Bytes::copy_from_slice(key.value().2);
+                    Some(Ok((key, Bytes::copy_from_slice(value.value()))))
+                }
+                Err(e) => Some(Err(classify(&path, "read", e.into()))),
+            });
+            Ok(Box::new(entries) as State)
         })
     }
 }

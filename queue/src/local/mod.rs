@@ -9,6 +9,7 @@ mod writer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 pub use faults::{CrashPoint, Faults};
@@ -140,9 +141,13 @@ impl<S: Store> Queue for LocalQueue<S> {
     }
 
     async fn scan(&self, topic: &str) -> Result<State, Error> {
+        self.scan_within(topic, Bytes::new()).await
+    }
+
+    async fn scan_within(&self, topic: &str, prefix: Bytes) -> Result<State, Error> {
         let (id, partitions) = self.partitions(topic, TopicKind::Compacted)?;
         let store = Arc::clone(&self.store);
-        Ok(Box::new((0..partitions).flat_map(move |p| match store.scan((id, p)) {
+        Ok(Box::new((0..partitions).flat_map(move |p| match store.scan_within((id, p), &prefix) {
             Ok(entries) => entries,
             Err(error) => Box::new(std::iter::once(Err(error))) as State,
         })))

@@ -92,5 +92,13 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store cannot be read.
-    fn scan(&self, at: TopicPartition) -> Result<State, Error>;
+    fn scan(&self, at: TopicPartition) -> Result<State, Error> {
+        self.scan_within(at, &Bytes::new())
+    }
+
+    /// Those of them whose keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn scan_within(&self, at: TopicPartition, prefix: &Bytes) -> Result<State, Error>;
 }

@@ -7,6 +7,8 @@
 mod alerts;
 #[path = "promises/azure_template.rs"]
 mod azure_template;
+#[path = "promises/browser.rs"]
+mod browser;
 #[path = "promises/captures.rs"]
 mod captures;
 #[path = "promises/central_site.rs"]
@@ -23,7 +25,10 @@ mod configuration;
 mod connect;
 #[path = "promises/connection_life.rs"]
 mod connection_life;
+#[path = "promises/console.rs"]
 mod console;
+#[path = "promises/console_access.rs"]
+mod console_access;
 #[path = "promises/crashes.rs"]
 mod crashes;
 #[path = "promises/dashboards.rs"]

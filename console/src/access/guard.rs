@@ -1,0 +1,424 @@
+//! What every request of a person passes: from where, by which name, from whose page, and signed in as
+//! whom. A browser on this machine that follows another site's name here (DNS rebinding) is not this
+//! machine's user; neither is whoever comes through a proxy that is not named.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+
+use super::form::Fields;
+use super::person::{By, Frame, Person, Role};
+use super::{Access, Beyond, Entrance, Loopback, sign_in};
+use crate::pages::link::Link;
+
+/// Bytes of a form, at most.
+pub(crate) const MAX_BODY: usize = 64 * 1024;
+
+/// What a proxy adds.
+const OF_PROXIES: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host"];
+
+/// Everything comes from here, nothing is run that stands in a page, nobody may frame it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                      connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+
+/// How long a request may take to come, and to be answered; a stream of events is answered at once.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The host of an authority, without its port.
+fn host_of(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
+}
+
+/// Whether an authority names this machine to itself.
+fn is_loopback(authority: &str) -> bool {
+    let host = host_of(authority);
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// A way in, with who is known.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) entrance: Entrance,
+    pub(crate) access: Access,
+}
+
+/// Whether whoever opened a page may see it still.
+#[derive(Clone)]
+pub(crate) struct Admission {
+    gate: Gate,
+    token: Option<String>,
+}
+
+impl Admission {
+    pub(crate) fn lasts(&self) -> bool {
+        let session = || self.token.as_ref().and_then(|token| self.gate.person(token, false));
+        self.gate.is_open() || session().is_some()
+    }
+}
+
+/// From where somebody asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct From(pub(crate) IpAddr);
+
+impl Gate {
+    /// The name of the cookie that holds a session: browsers keep one with this prefix from being set by
+    /// anybody else, and it needs TLS.
+    pub(crate) fn cookie(&self) -> &'static str {
+        match self.entrance {
+            Entrance::Loopback(_) => "cmsync",
+            Entrance::Beyond(_) => "__Host-cmsync",
+        }
+    }
+
+    /// What makes a browser keep a session, or with none forget it.
+    pub(crate) fn set_cookie(&self, token: Option<&str>) -> String {
+        let secure = if matches!(self.entrance, Entrance::Beyond(_)) { "; Secure" } else { "" };
+        let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
+        format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie())
+    }
+
+    /// What the browser holds of a session.
+    pub(crate) fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let cookies =
+            headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
+        pairs.find(|(name, _)| name.trim() == self.cookie()).map(|(_, token)| token.trim())
+    }
+
+    /// Whose session it is: of a user with a password, as long as the file has that user in that role.
+    fn person(&self, token: &str, uses: bool) -> Option<Person> {
+        let person = self.access.sessions.find(token, uses)?;
+        let is_known = match person.by {
+            By::Ticket => true,
+            By::Password => self.access.passwords.role(&person.name) == Some(person.role),
+        };
+        if !is_known {
+            self.access.sessions.end(token);
+        }
+        is_known.then_some(person)
+    }
+
+    /// From where a request comes, or why it sees no page.
+    fn visitor(&self, headers: &HeaderMap, peer: IpAddr) -> Result<IpAddr, &'static str> {
+        let host =
+            headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        match &self.entrance {
+            Entrance::Loopback(Loopback::Off) => {
+                Err("there are no pages here (`console.loopback`)")
+            }
+            Entrance::Loopback(_) => here(headers, peer, host),
+            Entrance::Beyond(beyond) => beyond_here(beyond, headers, peer, host),
+        }
+    }
+
+    /// Whether pages are shown to whoever has not signed in.
+    fn is_open(&self) -> bool {
+        matches!(self.entrance, Entrance::Loopback(Loopback::Read))
+    }
+}
+
+/// On the machine itself.
+fn here(headers: &HeaderMap, peer: IpAddr, host: &str) -> Result<IpAddr, &'static str> {
+    if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
+        return Err("this address does not answer through a proxy; see `console.listen`");
+    }
+    if !peer.is_loopback() {
+        return Err("this address shows pages on its own machine alone; see `console.listen`");
+    }
+    if !is_loopback(host) {
+        return Err("the console is asked for as localhost here, by no other name");
+    }
+    Ok(peer)
+}
+
+/// From elsewhere: by the console's own name, and over TLS as far as the machine or its proxy.
+fn beyond_here(
+    beyond: &Beyond,
+    headers: &HeaderMap,
+    peer: IpAddr,
+    host: &str,
+) -> Result<IpAddr, &'static str> {
+    if !host.eq_ignore_ascii_case(beyond.url.authority()) {
+        return Err("the console is not asked for by this name (`console.url`)");
+    }
+    if beyond.proxies.is_empty() {
+        return Ok(peer);
+    }
+    if !beyond.proxies.contains(&peer) {
+        return Err("the console answers its proxies alone (`console.proxies`)");
+    }
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    if text("x-forwarded-proto") != Some("https") {
+        return Err("the proxy does not say that the browser speaks https to it");
+    }
+    // The last that is no proxy of ours: what stands before it, anybody may have written.
+    let chain = text("x-forwarded-for").unwrap_or_default().split(',');
+    let chain = chain.map(|one| one.trim().parse::<IpAddr>().ok());
+    let client = chain.rev().find(|one| one.is_none_or(|one| !beyond.proxies.contains(&one)));
+    client.flatten().ok_or("the proxy does not say from where the browser asks")
+}
+
+/// Whether a page of another site asks for a part of it, an image or a script: each costs something.
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(HeaderName::from_static(name)).and_then(|v| v.to_str().ok());
+    let is_foreign = text("sec-fetch-site").is_some_and(|s| s == "cross-site" || s == "same-site");
+    let is_visit =
+        text("sec-fetch-mode") == Some("navigate") && text("sec-fetch-dest") == Some("document");
+    is_foreign && !is_visit
+}
+
+/// Why an order is not taken: browsers say which page it comes from, and it must be one of ours.
+fn forgery(headers: &HeaderMap) -> Option<&'static str> {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let from = text(HeaderName::from_static("sec-fetch-site"));
+    let host = text(header::HOST).unwrap_or_default();
+    let is_own = |origin: &str| origin.split_once("://").is_some_and(|(_, own)| own == host);
+    let is_foreign = from.is_some_and(|from| from != "same-origin")
+        || text(header::ORIGIN).is_some_and(|origin| !is_own(origin));
+    is_foreign.then_some("the order comes from a page of another site")
+}
+
+/// What needs no sign-in.
+fn is_for_all(path: &str) -> bool {
+    path == sign_in::PATH || path.starts_with("/assets/")
+}
+
+/// Answers whoever must sign in first.
+fn sign_in_first(request: &Request, fields: Option<&Fields>) -> Response {
+    let path = request.uri().path();
+    if let Some(fields) = fields {
+        return sign_in::page_with(path, fields);
+    }
+    if path.starts_with("/api/") || path == "/events" {
+        return (StatusCode::UNAUTHORIZED, "sign in first\n").into_response();
+    }
+    let wanted = request.uri().path_and_query().map_or(path, |both| both.as_str());
+    let to = Link::to(sign_in::PATH).with("next", wanted).to_string();
+    if request.headers().contains_key("hx-request") {
+        return (StatusCode::UNAUTHORIZED, [("hx-redirect", sign_in::PATH)], "").into_response();
+    }
+    Redirect::to(&to).into_response()
+}
+
+/// Takes a form in, to look at it before it is done.
+async fn form_of(request: Request) -> Result<(Request, Fields), Response> {
+    let (parts, body) = request.into_parts();
+    let whole: Bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, "the form is too large\n").into_response())?;
+    let fields = Fields::read(&whole);
+    Ok((Request::from_parts(parts, Body::from(whole)), fields))
+}
+
+/// Who gives an order, or what is answered instead of taking it.
+async fn order(request: Request, person: Option<&Person>) -> Result<Request, Response> {
+    let path = request.uri().path().to_owned();
+    let (request, fields) = form_of(request).await?;
+    let Some(person) = person else {
+        return Err(sign_in_first(&request, Some(&fields)));
+    };
+    if person.role < Role::Operator && path != sign_in::OUT {
+        let text = "your role is to read: ask for the role of an operator\n";
+        return Err((StatusCode::FORBIDDEN, text).into_response());
+    }
+    if !fields.carries(&person.csrf) {
+        // From a page that was opened before the last sign-in: its fields are shown again.
+        return Err(sign_in::again(&path, &fields, person));
+    }
+    Ok(request)
+}
+
+async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next) -> Response {
+    let refused =
+        |reason: &'static str| (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
+    let is_order = !request.method().is_safe();
+    let client = match gate.visitor(request.headers(), peer.ip().to_canonical()) {
+        Ok(client) => client,
+        Err(reason) => return refused(reason),
+    };
+    if let Some(reason) = forgery(request.headers()).filter(|_| is_order) {
+        return refused(reason);
+    }
+    if is_embedded(request.headers()) {
+        return refused("another site's page asks for this");
+    }
+    if request.method() == Method::TRACE {
+        return StatusCode::METHOD_NOT_ALLOWED.into_response();
+    }
+    let path = request.uri().path().to_owned();
+    // An open page is no use of a session: one that is left alone ends.
+    let uses = path != "/events";
+    let token = gate.token(request.headers()).map(ToOwned::to_owned);
+    let person = token.as_ref().and_then(|token| gate.person(token, uses));
+    if !is_for_all(&path) {
+        if is_order {
+            request = match order(request, person.as_ref()).await {
+                Ok(request) => request,
+                Err(response) => return response,
+            };
+        } else if person.is_none() && !gate.is_open() {
+            return sign_in_first(&request, None);
+        }
+    }
+    let extensions = request.extensions_mut();
+    extensions.insert(From(client));
+    extensions.insert(Admission { gate: gate.clone(), token });
+    extensions.insert(Frame { person });
+    next.run(request).await
+}
+
+/// Lets through whoever may see pages, and says to browsers what a page may do.
+pub(crate) async fn admit(
+    State(gate): State<Gate>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_secure = matches!(gate.entrance, Entrance::Beyond(_));
+    let mut response =
+        match tokio::time::timeout(PATIENCE, answer(&gate, peer, request, next)).await {
+            Ok(response) => response,
+            Err(_) => (StatusCode::REQUEST_TIMEOUT, "it took too long\n").into_response(),
+        };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        ("content-security-policy", POLICY),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-opener-policy", "same-origin"),
+        ("cross-origin-resource-policy", "same-origin"),
+        ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if is_secure {
+        let year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(host: &'static str, peer: &str, more: Option<&'static str>) -> Option<&'static str> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::HOST, HeaderValue::from_static(host));
+        if let Some(name) = more {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
+        }
+        let access = Access::new(None, cmsync_control::Tickets::default());
+        let gate = Gate { entrance: Entrance::Loopback(Loopback::Read), access };
+        gate.visitor(&headers, peer.parse().unwrap()).err()
+    }
+
+    #[test]
+    fn this_machine_sees_pages_by_each_of_its_own_names() {
+        for host in ["localhost:9464", "LOCALHOST", "127.0.0.1:9464", "[::1]:9464", "127.8.8.8"] {
+            assert_eq!(asked(host, "127.0.0.1", None), None, "{host}");
+        }
+        assert_eq!(asked("localhost", "::1", None), None);
+    }
+
+    #[test]
+    fn another_sites_page_may_lead_here_and_embed_nothing() {
+        let of = |mode: &'static str, dest: &'static str| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("sec-fetch-site", "cross-site"),
+                ("sec-fetch-mode", mode),
+                ("sec-fetch-dest", dest),
+            ] {
+                headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            }
+            is_embedded(&headers)
+        };
+        assert!(!of("navigate", "document"));
+        assert!(of("no-cors", "image") && of("navigate", "iframe") && of("cors", "empty"));
+        assert!(!is_embedded(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn an_order_of_another_sites_page_is_not_taken() {
+        let from = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_static("localhost:9464"));
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+            forgery(&headers)
+        };
+        for value in ["http://evil.example", "null", "http://localhost", "http://localhost:80"] {
+            assert!(from("origin", value).is_some(), "{value}");
+        }
+        for value in ["cross-site", "same-site", "none", ""] {
+            assert!(from("sec-fetch-site", value).is_some(), "{value}");
+        }
+        assert_eq!(from("origin", "http://localhost:9464"), None);
+        assert_eq!(from("sec-fetch-site", "same-origin"), None);
+        // Scripts say neither.
+        assert_eq!(forgery(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn other_machines_other_names_and_proxies_see_none() {
+        for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "", "10.0.0.1"]
+        {
+            assert!(asked(host, "127.0.0.1", None).is_some(), "{host}");
+        }
+        assert!(asked("localhost", "10.0.0.7", None).is_some());
+        for name in OF_PROXIES {
+            assert!(asked("localhost", "127.0.0.1", Some(name)).is_some(), "{name}");
+        }
+    }
+
+    fn beyond(proxies: &[&str], headers: &[(&'static str, &str)], peer: &str) -> Option<IpAddr> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        let url = "https://cmsync.contoso.com".parse().unwrap();
+        let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
+        let access = Access::new(None, cmsync_control::Tickets::default());
+        let gate = Gate { entrance: Entrance::Beyond(Beyond { url, proxies }), access };
+        gate.visitor(&map, peer.parse().unwrap()).ok()
+    }
+
+    #[test]
+    fn from_elsewhere_the_console_has_one_name() {
+        let from = |host| beyond(&[], &[("host", host)], "10.0.0.7");
+        assert_eq!(from("CMSYNC.contoso.com"), "10.0.0.7".parse().ok());
+        for host in
+            ["cmsync.contoso.com:8443", "localhost", "10.0.0.1", "cmsync.contoso.com.evil.example"]
+        {
+            assert_eq!(from(host), None, "{host}");
+        }
+    }
+
+    #[test]
+    fn a_named_proxy_says_who_asks_and_nobody_else_does() {
+        let host = ("host", "cmsync.contoso.com");
+        let https = ("x-forwarded-proto", "https");
+        let chain = ("x-forwarded-for", "9.9.9.9, 10.1.1.1, 10.0.0.6");
+        let proxies = ["10.0.0.5", "10.0.0.6"];
+        let asks = |headers: &[_], peer| beyond(&proxies, headers, peer);
+        assert_eq!(asks(&[host, https, chain], "10.0.0.5"), "10.1.1.1".parse().ok());
+        assert_eq!(asks(&[host, https, chain], "10.0.0.7"), None);
+        assert_eq!(asks(&[host, chain], "10.0.0.5"), None);
+        assert_eq!(asks(&[host, ("x-forwarded-proto", "http"), chain], "10.0.0.5"), None);
+        for text in ["", "unknown", "10.1.1.1, nonsense", "10.0.0.6"] {
+            assert_eq!(asks(&[host, https, ("x-forwarded-for", text)], "10.0.0.5"), None, "{text}");
+        }
+    }
+}

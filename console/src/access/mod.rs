@@ -1,0 +1,83 @@
+//! Who may see pages, and who may give orders.
+//!
+//! There are two ways in. On the machine itself ([`Entrance::Loopback`]) whoever may use a local port sees
+//! pages, unless a sign-in is asked for there too; orders are for those who signed in, which whoever may
+//! use the queue's directory does by a ticket. From elsewhere ([`Entrance::Beyond`]) nothing is shown
+//! without a sign-in, by a name that the configuration gives, over TLS or through a proxy that it names.
+
+mod attempts;
+mod form;
+mod guard;
+mod passwords;
+mod person;
+mod sessions;
+mod sign_in;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cmsync_control::Tickets;
+use url::Url;
+
+pub(crate) use guard::{Admission, Gate, MAX_BODY, admit};
+pub use passwords::{User, users};
+pub(crate) use person::Frame;
+pub use person::Role;
+#[cfg(test)]
+pub(crate) use person::{By, Person};
+pub(crate) use sign_in::router;
+
+use attempts::Attempts;
+use passwords::Passwords;
+use sessions::Sessions;
+
+/// What the machine's own users see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Loopback {
+    /// No page at all.
+    Off,
+    /// Everything, to read.
+    #[default]
+    Read,
+    /// What those who signed in see.
+    SignIn,
+}
+
+/// A way from elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Beyond {
+    /// What browsers call the console: scheme, host and port.
+    pub url: Url,
+    /// Proxies that end TLS before it; none where it ends here.
+    pub proxies: Vec<IpAddr>,
+}
+
+/// A way in.
+#[derive(Debug, Clone)]
+pub(crate) enum Entrance {
+    /// The machine's own.
+    Loopback(Loopback),
+    /// From elsewhere.
+    Beyond(Beyond),
+}
+
+/// Who is known, and who is here.
+#[derive(Clone)]
+pub(crate) struct Access {
+    sessions: Sessions,
+    passwords: Arc<Passwords>,
+    attempts: Arc<Attempts>,
+    tickets: Tickets,
+}
+
+impl Access {
+    pub(crate) fn new(passwords: Option<PathBuf>, tickets: Tickets) -> Self {
+        Self {
+            sessions: Sessions::default(),
+            passwords: Arc::new(Passwords::new(passwords)),
+            attempts: Arc::default(),
+            tickets,
+        }
+    }
+}

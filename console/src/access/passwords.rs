@@ -1,0 +1,223 @@
+//! Passwords: a file of users with their roles and argon2id hashes, read again when it changes. They are
+//! tried one at a time, since each try takes 19 MiB and some milliseconds.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+
+use super::person::Role;
+
+/// Tries that wait for their turn.
+const WAITING: usize = 16;
+/// Bytes of the file, at most.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// Somebody with a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    /// What they call themselves.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// The password's hash, argon2id in PHC form.
+    pub hash: String,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).field("role", &self.role).finish()
+    }
+}
+
+/// As a line of the file: `name:role:hash`.
+impl fmt::Display for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.name, self.role.text(), self.hash)
+    }
+}
+
+impl User {
+    /// A user with a password.
+    ///
+    /// # Errors
+    /// When the name cannot stand in the file, or the system gives no random bytes.
+    pub fn new(name: &str, role: Role, password: &str) -> Result<Self, String> {
+        let is_fine = |c: char| c.is_alphanumeric() || "._-@\\ ".contains(c);
+        if name.is_empty() || name.len() > 64 || name.trim() != name || !name.chars().all(is_fine) {
+            return Err("a name has up to 64 letters, digits and . _ - @ \\".into());
+        }
+        let hash = Argon2::default().hash_password(password.as_bytes());
+        let hash = hash.map_err(|error| error.to_string())?.to_string();
+        Ok(Self { name: name.to_owned(), role, hash })
+    }
+
+    fn of_line(line: &str) -> Option<Self> {
+        let (name, rest) = line.split_once(':')?;
+        let (role, hash) = rest.split_once(':')?;
+        let role = [Role::Reader, Role::Operator].into_iter().find(|one| one.text() == role)?;
+        let parsed = PasswordHash::new(hash).ok()?;
+        let is_hash = parsed.algorithm.as_str() == "argon2id" && parsed.hash.is_some();
+        (is_hash && !name.is_empty()).then(|| Self { name: name.into(), role, hash: hash.into() })
+    }
+}
+
+/// The users of a file.
+///
+/// # Errors
+/// When it cannot be read, or a line is none.
+pub fn users(file: &Path) -> Result<Vec<User>, String> {
+    let shown = file.display();
+    let size = std::fs::metadata(file).map_err(|error| format!("`{shown}`: {error}"))?.len();
+    if size > MAX_FILE {
+        return Err(format!("`{shown}` is too large"));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| format!("`{shown}`: {error}"))?;
+    let lines =
+        (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'));
+    lines
+        .map(|(number, line)| {
+            let wrong = || {
+                format!(
+                    "`{shown}`, line {number}: must be name:role:hash with an argon2id hash, as \
+                     `cmsync console password` writes it"
+                )
+            };
+            User::of_line(line.trim_end()).ok_or_else(wrong)
+        })
+        .collect()
+}
+
+/// When a file was written, and how long it is.
+type Stamp = (SystemTime, u64);
+
+/// The users that sign in with a password.
+pub(crate) struct Passwords {
+    file: Option<PathBuf>,
+    known: Mutex<(Option<Stamp>, Vec<User>)>,
+    turn: Semaphore,
+    waiting: Semaphore,
+}
+
+/// Nobody's password, so that an unknown name takes as long as a known one.
+static NOBODY: LazyLock<String> = LazyLock::new(|| {
+    User::new("nobody", Role::Reader, "nobody").map(|user| user.hash).unwrap_or_default()
+});
+
+fn is_right(password: &str, hash: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(hash) else { return false };
+    Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+}
+
+impl Passwords {
+    pub(crate) fn new(file: Option<PathBuf>) -> Self {
+        let (turn, waiting) = (Semaphore::new(1), Semaphore::new(WAITING));
+        Self { file, known: Mutex::default(), turn, waiting }
+    }
+
+    /// The user of this name, as the file has it now.
+    fn find(&self, name: &str) -> Option<User> {
+        let file = self.file.as_ref()?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let about = std::fs::metadata(file).ok();
+        let stamp = about.and_then(|about| Some((about.modified().ok()?, about.len())));
+        if stamp.is_none() || stamp != known.0 {
+            let read = users(file).unwrap_or_else(|error| {
+                tracing::error!(error, "nobody signs in with a password");
+                Vec::new()
+            });
+            *known = (stamp, read);
+        }
+        known.1.iter().find(|user| user.name.eq_ignore_ascii_case(name)).cloned()
+    }
+
+    /// Whether anybody may have one.
+    pub(crate) fn are_used(&self) -> bool {
+        self.file.is_some()
+    }
+
+    /// What a user may do now, who signed in before.
+    pub(crate) fn role(&self, name: &str) -> Option<Role> {
+        self.find(name).map(|user| user.role)
+    }
+
+    /// The user whose password this is; `Err` where too many are tried at once.
+    pub(crate) async fn check(&self, name: &str, password: String) -> Result<Option<User>, ()> {
+        let _place = self.waiting.try_acquire().map_err(drop)?;
+        let _turn = self.turn.acquire().await.map_err(drop)?;
+        let user = self.find(name);
+        let hash = user.as_ref().map(|user| user.hash.clone());
+        let trying = tokio::task::spawn_blocking(move || match hash {
+            Some(hash) => is_right(&password, &hash),
+            None => {
+                is_right(&password, &NOBODY);
+                false
+            }
+        });
+        let is_right = trying.await.unwrap_or(false);
+        Ok(user.filter(|_| is_right))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(users: &[User]) -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("passwords");
+        let lines: Vec<String> = users.iter().map(ToString::to_string).collect();
+        std::fs::write(&path, format!("# users\n\n{}\n", lines.join("\n"))).unwrap();
+        (directory, path)
+    }
+
+    #[tokio::test]
+    async fn a_password_is_right_for_its_user_alone_as_long_as_the_file_has_both() {
+        let alice = User::new("alice", Role::Operator, "correct horse").unwrap();
+        let bob = User::new("CONTOSO\\bob", Role::Reader, "battery staple").unwrap();
+        let (_directory, path) = written(&[alice, bob.clone()]);
+        let passwords = Passwords::new(Some(path.clone()));
+        let check = async |name, password: &str| {
+            let found = passwords.check(name, password.to_owned()).await.unwrap();
+            found.map(|user| (user.name, user.role))
+        };
+        assert_eq!(check("ALICE", "correct horse").await, Some(("alice".into(), Role::Operator)));
+        assert!(check("contoso\\bob", "battery staple").await.is_some());
+        for (name, password) in
+            [("alice", "battery staple"), ("alice", ""), ("eve", "nobody"), ("", "")]
+        {
+            assert_eq!(check(name, password).await, None, "{name}");
+        }
+        std::fs::write(&path, bob.to_string()).unwrap();
+        assert_eq!(check("alice", "correct horse").await, None);
+        assert_eq!(
+            (passwords.role("alice"), passwords.role("contoso\\BOB")),
+            (None, Some(Role::Reader))
+        );
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(check("contoso\\bob", "battery staple").await, None);
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_told_by_its_number() {
+        let good = User::new("alice", Role::Operator, "x").unwrap();
+        let (_directory, path) = written(std::slice::from_ref(&good));
+        assert_eq!(users(&path).unwrap(), [good.clone()]);
+        let other = good.to_string().replace("argon2id", "argon2i");
+        for bad in
+            ["alice", "alice:operator", "alice:admin:$argon2id$x", "bob:reader:hunter2", &other]
+        {
+            std::fs::write(&path, format!("{good}\n{bad}\n")).unwrap();
+            let error = users(&path).unwrap_err();
+            assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
+        }
+        for name in ["", " x", "a:b", "a\nb", &"x".repeat(65)] {
+            assert!(User::new(name, Role::Reader, "x").is_err(), "{name}");
+        }
+        assert!(!format!("{good:?}").contains("argon2"));
+    }
+}

@@ -1,0 +1,218 @@
+//! Signing in, by a ticket of this machine or a password, and out.
+
+use askama::Template;
+use axum::extract::{Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Form, Router};
+use serde::Deserialize;
+
+use super::form::Fields;
+use super::guard::{From, Gate};
+use super::person::{By, Frame, Person, Role};
+use crate::error::Error;
+
+/// Where one signs in.
+pub(crate) const PATH: &str = "/sign-in";
+/// Where one signs out.
+pub(crate) const OUT: &str = "/sign-out";
+
+pub(crate) fn router(gate: Gate) -> Router {
+    Router::new().route(PATH, get(page).post(sign_in)).route(OUT, post(sign_out)).with_state(gate)
+}
+
+/// What is known when somebody comes to sign in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Asked {
+    ticket: String,
+    next: String,
+}
+
+/// What somebody signs in with.
+#[derive(Deserialize)]
+#[serde(default)]
+#[derive(Default)]
+struct Tried {
+    ticket: String,
+    name: String,
+    password: String,
+    next: String,
+    /// The fields of the form that was sent before, see [`Fields::text`].
+    fields: String,
+}
+
+/// The page.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct Page<'a> {
+    frame: Frame,
+    ticket: &'a str,
+    name: &'a str,
+    next: &'a str,
+    fields: &'a str,
+    /// Whether there are users with passwords.
+    has_users: bool,
+    /// What went wrong.
+    wrong: &'a str,
+}
+
+/// A form that was sent from a page of another session.
+#[derive(Template)]
+#[template(path = "again.html")]
+struct Again<'a> {
+    frame: Frame,
+    path: &'a str,
+    fields: Vec<(String, String)>,
+}
+
+const NOBODY: Frame = Frame { person: None };
+
+/// An address of this console, from its root on; anything else leads to the first page.
+fn within(next: &str) -> &str {
+    let is_path = next.starts_with('/') && !next.starts_with("//") && !next.starts_with("/\\");
+    let is_plain = !next.contains(|c: char| c.is_control() || c == '\\');
+    if is_path && is_plain { next } else { "/" }
+}
+
+fn written(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => (status, Html(text)).into_response(),
+        Err(error) => Error::Page(error).into_response(),
+    }
+}
+
+/// The page in the place of a form that was sent without a session: nothing that was typed is lost.
+pub(crate) fn page_with(path: &str, fields: &Fields) -> Response {
+    let wrong = "You are not signed in, or not any longer. What you sent is kept.";
+    let (next, fields) = (within(path), &*fields.text());
+    // Whether there are passwords is told after the first try.
+    let page = Page { frame: NOBODY, ticket: "", name: "", next, fields, has_users: true, wrong };
+    written(StatusCode::UNAUTHORIZED, &page)
+}
+
+/// Asks again for what was sent from a page of another session.
+pub(crate) fn again(path: &str, fields: &Fields, person: &Person) -> Response {
+    let frame = Frame { person: Some(person.clone()) };
+    written(StatusCode::CONFLICT, &Again { frame, path, fields: fields.kept() })
+}
+
+async fn page(
+    State(gate): State<Gate>,
+    Extension(frame): Extension<Frame>,
+    Query(asked): Query<Asked>,
+) -> Response {
+    let has_users = gate.access.passwords.are_used();
+    let (ticket, next) = (&*asked.ticket, within(&asked.next));
+    let page = Page { frame, ticket, name: "", next, fields: "", has_users, wrong: "" };
+    written(StatusCode::OK, &page)
+}
+
+async fn sign_in(
+    State(gate): State<Gate>,
+    Extension(From(from)): Extension<From>,
+    headers: HeaderMap,
+    Form(tried): Form<Tried>,
+) -> Response {
+    let who = match who(&gate, from, &tried).await {
+        Ok(who) => who,
+        Err((status, wrong)) => {
+            tracing::warn!(target: "audit", %from, name = tried.name, wrong, "a sign-in failed");
+            let page = Page {
+                frame: NOBODY,
+                ticket: "",
+                name: &tried.name,
+                next: within(&tried.next),
+                fields: &tried.fields,
+                has_users: gate.access.passwords.are_used(),
+                wrong: &wrong,
+            };
+            return written(status, &page);
+        }
+    };
+    let ((name, by), role) = who;
+    tracing::info!(target: "audit", %from, who = name, role = role.text(), "signed in");
+    // What the browser held before is worth nothing any longer.
+    if let Some(before) = gate.token(&headers) {
+        gate.access.sessions.end(before);
+    }
+    let token = gate.access.sessions.begin((name, by), role);
+    let cookie = [(header::SET_COOKIE, gate.set_cookie(Some(&token)))];
+    let next = within(&tried.next);
+    let fields = Fields::of_text(&tried.fields);
+    match gate.access.sessions.find(&token, true) {
+        Some(person) if !tried.fields.is_empty() => {
+            (cookie, again(next, &fields, &person)).into_response()
+        }
+        _ => (cookie, Redirect::to(next)).into_response(),
+    }
+}
+
+/// Who signs in, or why nobody does.
+async fn who(
+    gate: &Gate,
+    from: std::net::IpAddr,
+    tried: &Tried,
+) -> Result<((String, By), Role), (StatusCode, String)> {
+    let access = &gate.access;
+    let name = if tried.ticket.is_empty() { tried.name.trim() } else { "a ticket" };
+    if let Err(wait) = access.attempts.try_again(from, name) {
+        let minutes = wait.as_secs().div_ceil(60);
+        let text = format!("Too many attempts failed: try again in {minutes} minutes.");
+        return Err((StatusCode::TOO_MANY_REQUESTS, text));
+    }
+    let found = if tried.ticket.is_empty() {
+        let password = tried.password.clone();
+        let user = access.passwords.check(name, password).await.map_err(|()| {
+            let text = "Many sign in at once: try again in a moment.".to_owned();
+            (StatusCode::TOO_MANY_REQUESTS, text)
+        })?;
+        let user = user.map(|user| ((user.name, By::Password), user.role));
+        user.ok_or("Name or password is wrong.")
+    } else {
+        let who = access.tickets.redeem(&tried.ticket);
+        let wrong = "The ticket was used, or is too old: `cmsync console` gives another.";
+        who.map(|who| ((who, By::Ticket), Role::Operator)).ok_or(wrong)
+    };
+    let found = found.map_err(|wrong| (StatusCode::UNAUTHORIZED, wrong.to_owned()))?;
+    access.attempts.succeeded(from, name);
+    Ok(found)
+}
+
+async fn sign_out(
+    State(gate): State<Gate>,
+    Extension(frame): Extension<Frame>,
+    request: Request,
+) -> Response {
+    if let Some(token) = gate.token(request.headers()) {
+        gate.access.sessions.end(token);
+    }
+    let who = frame.person.map(|person| person.name).unwrap_or_default();
+    tracing::info!(target: "audit", who, "signed out");
+    ([(header::SET_COOKIE, gate.set_cookie(None))], Redirect::to(PATH)).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_sign_in_nobody_is_led_elsewhere() {
+        for next in ["/", "/groups?q=a&page=2", "/groups/contoso/PS100014"] {
+            assert_eq!(within(next), next);
+        }
+        for next in [
+            "",
+            "groups",
+            "//evil.example/x",
+            "/\\evil.example",
+            "https://evil.example",
+            "/x\r\nset-cookie: a=b",
+            "javascript:alert(1)",
+            "/\t/evil.example",
+        ] {
+            assert_eq!(within(next), "/", "{next}");
+        }
+    }
+}

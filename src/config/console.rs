@@ -1,0 +1,128 @@
+//! Who sees the pages of the console, from where, and how they sign in.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use cmsync_console::{Beyond, Loopback};
+use serde::{Deserialize, Serialize};
+
+use super::checker::Checker;
+
+/// `[console]`, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Written {
+    /// What the machine's own users see at `http.listen`.
+    pub(crate) loopback: OnLoopback,
+    /// Address of pages for people who are elsewhere; empty for none.
+    pub(crate) listen: String,
+    /// What their browsers call it.
+    pub(crate) url: String,
+    /// Its certificate, PEM.
+    pub(crate) certificate_file: Option<PathBuf>,
+    /// The certificate's key, PEM.
+    pub(crate) key_file: Option<PathBuf>,
+    /// Proxies that end TLS before it, in the place of a certificate.
+    pub(crate) proxies: Vec<IpAddr>,
+    /// Users with their roles and passwords, as `cmsync console password` keeps it.
+    pub(crate) passwords_file: Option<PathBuf>,
+}
+
+/// What the machine's own users see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnLoopback {
+    /// No page.
+    Off,
+    /// Every page; orders are for those who sign in.
+    #[default]
+    Read,
+    /// What those who signed in see.
+    SignIn,
+}
+
+/// The same, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Console {
+    pub(crate) loopback: Loopback,
+    /// Where people who are elsewhere come in, if anywhere.
+    pub(crate) elsewhere: Option<Elsewhere>,
+    pub(crate) passwords: Option<PathBuf>,
+}
+
+/// Where people who are elsewhere come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    pub(crate) listen: SocketAddr,
+    pub(crate) beyond: Beyond,
+    /// Certificate and key, where TLS ends here.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// # Errors
+/// Told through the checker.
+pub(super) fn check(checker: &mut Checker, written: &Written) -> Console {
+    if let Some(file) = &written.passwords_file {
+        checker.readable("console.passwords_file", || cmsync_console::users(file).map(drop));
+    }
+    Console {
+        loopback: match written.loopback {
+            OnLoopback::Off => Loopback::Off,
+            OnLoopback::Read => Loopback::Read,
+            OnLoopback::SignIn => Loopback::SignIn,
+        },
+        elsewhere: elsewhere(checker, written),
+        passwords: written.passwords_file.clone(),
+    }
+}
+
+fn elsewhere(checker: &mut Checker, written: &Written) -> Option<Elsewhere> {
+    if written.listen.is_empty() {
+        return None;
+    }
+    let listen = checker.address("console.listen", &written.listen, "0.0.0.0:9465");
+    checker.require(
+        written.passwords_file.is_some(),
+        "console.passwords_file",
+        "is needed where `console.listen` is set: nobody could sign in",
+    );
+    let url = match written.url.as_str() {
+        "" => {
+            let text = "is needed where `console.listen` is set: what browsers call the console, for \
+                        example https://cmsync.contoso.com";
+            checker.wrong("console.url", text);
+            None
+        }
+        text => checker.url("console.url", text, false),
+    };
+    let is_bare = |url: &url::Url| url.path() == "/" && url.query().is_none();
+    if url.as_ref().is_some_and(|url| !is_bare(url)) {
+        checker
+            .wrong("console.url", "must end with the host or the port: the console has no folder");
+    }
+    let certificate = match (&written.certificate_file, &written.key_file) {
+        (Some(certificate), Some(key)) => {
+            checker.readable("console.certificate_file", || {
+                cmsync_console::tls(certificate, key).map(drop)
+            });
+            Some((certificate.clone(), key.clone()))
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            checker.wrong("console.key_file", "is needed beside `console.certificate_file`");
+            None
+        }
+        (None, Some(_)) => {
+            checker.wrong("console.certificate_file", "is needed beside `console.key_file`");
+            None
+        }
+    };
+    let has_tls = written.certificate_file.is_some() || written.key_file.is_some();
+    checker.require(
+        has_tls == written.proxies.is_empty(),
+        "console.listen",
+        "needs either `certificate_file` and `key_file`, or `proxies` that end TLS before it",
+    );
+    let beyond = Beyond { url: url?, proxies: written.proxies.clone() };
+    Some(Elsewhere { listen: listen?, beyond, certificate })
+}

@@ -1,0 +1,125 @@
+//! The console's part of a running process, and `cmsync console`: how one signs in to it.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use cmsync_console::{AllConfigured, Configured, Elsewhere, Role, User};
+use cmsync_control::{Answer, Question, local_api};
+use secrecy::ExposeSecret as _;
+
+use crate::cli::{ConsoleCommand, ConsoleRole};
+use crate::config::{Config, Connection};
+use crate::connect::write_secret;
+use crate::{expiry, groups, secret};
+
+/// What pages say of the connections of a configuration.
+pub(crate) fn configured(config: &Config) -> AllConfigured {
+    let of = |(name, connection): (&String, &Connection)| {
+        let written = connection.written();
+        let configured = Configured {
+            description: written.description.clone(),
+            portal: groups::portal(connection),
+            poll: config.producer.poll_interval,
+            snapshots: config.producer.snapshot_interval,
+            import: connection.producer.import,
+            expires: expiry::of(&connection.workspace),
+        };
+        (name.clone(), configured)
+    };
+    config.connections.iter().map(of).collect()
+}
+
+/// Listens for people who are elsewhere, where the configuration says so.
+pub(crate) async fn elsewhere(config: &Config) -> anyhow::Result<Option<Elsewhere>> {
+    let Some(elsewhere) = &config.console.elsewhere else { return Ok(None) };
+    let address = elsewhere.listen;
+    let listener = tokio::net::TcpListener::bind(address).await;
+    let listener =
+        listener.with_context(|| format!("failed to listen on {address} (`console.listen`)"))?;
+    let tls = match &elsewhere.certificate {
+        Some((certificate, key)) => {
+            Some(cmsync_console::tls(certificate, key).map_err(anyhow::Error::msg)?)
+        }
+        None => None,
+    };
+    Ok(Some(Elsewhere { listener, beyond: elsewhere.beyond.clone(), tls }))
+}
+
+/// Prints a link that signs in, or keeps the file of users.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) async fn run(config: &Config, command: Option<ConsoleCommand>) -> anyhow::Result<bool> {
+    match command {
+        None => {
+            println!("{}", link(config).await?);
+            eprintln!("signs in once, within five minutes, as an operator on this machine");
+        }
+        Some(ConsoleCommand::Password { user, role }) => {
+            let file = passwords_file(config)?;
+            let password = secret::asked("New password of the console")?;
+            let role = match role {
+                ConsoleRole::Reader => Role::Reader,
+                ConsoleRole::Operator => Role::Operator,
+            };
+            let new =
+                User::new(&user, role, password.expose_secret()).map_err(anyhow::Error::msg)?;
+            keep(file, &user, Some(new))?;
+            eprintln!("kept in {}; it counts from now on", file.display());
+        }
+        Some(ConsoleCommand::Forget { user }) => {
+            let file = passwords_file(config)?;
+            keep(file, &user, None)?;
+            eprintln!("forgotten; whoever is signed in so is signed out");
+        }
+    }
+    Ok(true)
+}
+
+fn passwords_file(config: &Config) -> anyhow::Result<&Path> {
+    let file = config.console.passwords.as_deref();
+    file.context("`console.passwords_file` is not set: say there which file keeps the users")
+}
+
+/// Writes the file of users anew, with another one in the place of that name.
+fn keep(file: &Path, name: &str, new: Option<User>) -> anyhow::Result<()> {
+    let mut users = match file.exists() {
+        true => cmsync_console::users(file).map_err(anyhow::Error::msg)?,
+        false => Vec::new(),
+    };
+    let before = users.len();
+    users.retain(|user| !user.name.eq_ignore_ascii_case(name));
+    anyhow::ensure!(new.is_some() || users.len() < before, "there is no user `{name}`");
+    users.extend(new);
+    let mut text = b"# name:role:hash, kept by `cmsync console password` and `forget`\n".to_vec();
+    for user in &users {
+        writeln!(text, "{user}")?;
+    }
+    write_secret(file, &String::from_utf8(text)?)
+}
+
+async fn link(config: &Config) -> anyhow::Result<String> {
+    let listen = config.listen.context("`http.listen` is empty: there are no pages here")?;
+    anyhow::ensure!(
+        config.console.loopback != cmsync_console::Loopback::Off,
+        "`console.loopback` is off: there are no pages here"
+    );
+    anyhow::ensure!(
+        config.kafka.is_none(),
+        "on brokers a process takes no orders from its machine: sign in with a password \
+         (`cmsync console password`)"
+    );
+    let question = Question::Ticket { who: String::new() };
+    let asked = local_api::ask(&config.queue_directory, &question).await?;
+    match asked.context("cmsync does not run here")? {
+        Answer::Ticket(ticket) => {
+            Ok(format!("http://localhost:{}/sign-in?ticket={ticket}", listen.port()))
+        }
+        Answer::Refused(reason) => anyhow::bail!(reason),
+        _ => anyhow::bail!("the running cmsync is of another version: restart it"),
+    }
+}
+
+/// Waits a moment for answers that were begun.
+pub(crate) async fn end(serving: tokio::task::JoinHandle<()>) {
+    drop(tokio::time::timeout(std::time::Duration::from_secs(1), serving).await);
+}
