@@ -4,25 +4,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use cmsync_configmgr::{Collection, Selection};
-use cmsync_control::{Answer, GroupView, Question};
-use serde::Serialize;
+use cmsync_control::verify::Asks;
+use cmsync_control::{Answer, GroupView, Question, VisibleView};
 use toml_edit::{Array, DocumentMut, Item, Value};
 
+use crate::asks::Outside;
 use crate::cli::CollectionsCommand;
 use crate::config::{Config, Connection};
 use crate::connect::{selector, write};
-use crate::{commands, config, connections, output};
-
-/// A collection as the site shows it.
-#[derive(Serialize)]
-struct View<'a> {
-    connection: &'a str,
-    collection: &'a str,
-    name: &'a str,
-    folder: &'a str,
-    members: i64,
-    is_kept: bool,
-}
+use crate::{asks, commands, config, connections, output};
 
 /// Lists, adds or removes.
 pub(crate) async fn run(
@@ -36,10 +26,15 @@ pub(crate) async fn run(
             list(config, connection.as_deref(), (all, search.as_deref()), as_json).await
         }
         CollectionsCommand::Add { connection, selectors } => {
-            add(config, path, &connection, &selectors).await
+            let said = add(config, (path, None), &connection, &selectors).await?;
+            eprintln!("{said}");
+            Ok(true)
         }
         CollectionsCommand::Remove { connection, selectors } => {
-            remove(config, path, &connection, &selectors).await
+            let asks = Outside(config);
+            let said = remove(&asks, config, (path, None), &connection, &selectors).await?;
+            eprintln!("{said}");
+            Ok(true)
         }
         CollectionsCommand::Resend { connection, collection } => {
             let question = Question::Resend { connection, collection };
@@ -48,7 +43,19 @@ pub(crate) async fn run(
     }
 }
 
-async fn visible(connection: &Connection) -> anyhow::Result<Vec<Collection>> {
+/// A collection of a connection's site.
+pub(crate) fn view(name: &str, connection: &Connection, c: &Collection) -> VisibleView {
+    VisibleView {
+        connection: name.to_owned(),
+        collection: c.id.clone(),
+        name: c.name.clone(),
+        folder: c.folder.clone(),
+        members: c.member_count,
+        is_kept: connection.producer.selection.has(c),
+    }
+}
+
+pub(crate) async fn visible(connection: &Connection) -> anyhow::Result<Vec<Collection>> {
     Ok(connections::site(&connection.site)?.collections().await?)
 }
 
@@ -75,19 +82,9 @@ async fn list(
     };
     let mut views = Vec::new();
     for (name, connection, collections) in &found {
-        for c in collections.iter().filter(|c| fits(c)) {
-            let is_kept = connection.producer.selection.has(c);
-            if all || is_kept {
-                views.push(View {
-                    connection: name,
-                    collection: &c.id,
-                    name: &c.name,
-                    folder: &c.folder,
-                    members: c.member_count,
-                    is_kept,
-                });
-            }
-        }
+        let fitting = collections.iter().filter(|c| fits(c));
+        let shown = fitting.map(|c| view(name, connection, c)).filter(|v| all || v.is_kept);
+        views.extend(shown);
     }
     if as_json {
         println!("{}", serde_json::to_string_pretty(&views)?);
@@ -95,21 +92,25 @@ async fn list(
     }
     let rows = views.iter().map(|v| {
         let kept = if v.is_kept { "kept" } else { "" };
-        let cells = [v.connection, v.collection, v.name, v.folder, &v.members.to_string(), kept];
-        cells.map(ToOwned::to_owned).to_vec()
+        let members = v.members.to_string();
+        let cells = [&v.connection, &v.collection, &v.name, &v.folder, &members, kept];
+        cells.map(ToString::to_string).to_vec()
     });
     let titles = ["connection", "collection", "name", "folder", "members", ""];
     println!("{}", output::table(&titles, rows, "no collection fits"));
     Ok(true)
 }
 
+/// The file, with what was shown of it where it was.
+pub(crate) type Seen<'a> = (&'a Path, Option<&'a str>);
+
 /// The list of a connection in the file, and what to make of it.
 fn change(
-    path: &Path,
+    (path, seen): Seen<'_>,
     name: &str,
     change: impl FnOnce(&mut Array) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    write::change(path, |document: &mut DocumentMut| {
+    write::change_seen(path, seen, |document: &mut DocumentMut| {
         let table = write::existing(document, name)?;
         let list = table.entry("collections").or_insert_with(|| Item::Value(Array::new().into()));
         if let Item::ArrayOfTables(_) = list {
@@ -121,26 +122,27 @@ fn change(
     })
 }
 
-async fn add(
+/// Adds entries to the list; what happens now, in words.
+pub(crate) async fn add(
     config: &Config,
-    path: &Path,
+    (path, seen): Seen<'_>,
     name: &str,
     selectors: &[String],
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<String> {
     let collections = visible(config.connection(name)?).await?;
-    for text in selectors {
-        let value = entry(text, &collections)?;
-        change(path, name, |list| {
+    let values: Vec<toml::Value> =
+        selectors.iter().map(|text| entry(text, &collections)).collect::<Result<_, _>>()?;
+    change((path, seen), name, |list| {
+        for value in values {
             if !list.iter().any(|v| write::plain(v).as_ref() == Some(&value)) {
                 let made: Value = value.to_string().parse().context("not a value")?;
                 list.push(made);
             }
-            Ok(())
-        })?;
-    }
+        }
+        Ok(())
+    })?;
     config::load(path, &[])?;
-    eprintln!("added; a running cmsync follows within seconds");
-    Ok(true)
+    Ok("added; a running cmsync follows within seconds".into())
 }
 
 /// The entry for a selector, which must fit something: an id, a folder, a pattern, or the name of
@@ -159,20 +161,22 @@ fn entry(text: &str, collections: &[Collection]) -> anyhow::Result<toml::Value> 
     Ok(value)
 }
 
-async fn remove(
+/// Takes entries off the list; what happens now, in words.
+pub(crate) async fn remove(
+    asks: &dyn Asks,
     config: &Config,
-    path: &Path,
+    (path, seen): Seen<'_>,
     name: &str,
     selectors: &[String],
-) -> anyhow::Result<bool> {
+) -> anyhow::Result<String> {
     let before = config.connection(name)?;
-    let kept = kept(config, name).await?;
+    let kept = kept(asks, name).await?;
     let mut gone: Vec<toml::Value> = Vec::new();
     for text in selectors {
         gone.push(selector(text));
         gone.extend(kept.iter().filter(|g| g.name == *text).map(|g| g.collection.clone().into()));
     }
-    change(path, name, |list| {
+    change((path, seen), name, |list| {
         let count = list.len();
         list.retain(|v| !write::plain(v).is_some_and(|v| gone.contains(&v)));
         if list.len() == count {
@@ -199,18 +203,15 @@ async fn remove(
     let count = collections.len();
     if count > 0 {
         let connection = name.to_owned();
-        let question = Question::RemoveCollections { connection, collections };
-        if let Answer::Refused(reason) = commands::ask(&after, question).await? {
-            bail!(reason);
-        }
+        asks::order(asks, Question::RemoveCollections { connection, collections }).await?;
     }
-    eprintln!("removed; the rows of {count} collections are closed and their groups go");
-    Ok(true)
+    Ok(format!("removed; the rows of {count} collections are closed and their groups go"))
 }
 
 /// The collections that are kept now, from the state.
-async fn kept(config: &Config, name: &str) -> anyhow::Result<Vec<GroupView>> {
-    let Answer::Groups(mut view) = commands::ask(config, Question::Groups).await? else {
+async fn kept(asks: &dyn Asks, name: &str) -> anyhow::Result<Vec<GroupView>> {
+    let Answer::Groups(mut view) = asks.ask(Question::Groups).await.map_err(anyhow::Error::msg)?
+    else {
         bail!("the running cmsync does not answer as this one asks: restart it");
     };
     view.groups.retain(|g| g.connection == name);

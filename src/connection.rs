@@ -1,7 +1,7 @@
 //! `cmsync connection list|show`: what a connection is.
 
 use cmsync_azure::{Identity, Proof, WorkspaceId};
-use cmsync_control::{Answer, Question};
+use cmsync_control::{Answer, IdentityView, Properties, Question, WorkspaceView};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
@@ -15,39 +15,6 @@ struct Line<'a> {
     cloud: String,
     import: bool,
     state: String,
-}
-
-#[derive(Serialize)]
-struct Shown<'a> {
-    connection: &'a str,
-    description: &'a str,
-    import: bool,
-    site: Vec<String>,
-    identity: IdentityPart<'a>,
-    workspace: WorkspacePart,
-    collections: Vec<String>,
-    groups: String,
-}
-
-#[derive(Serialize)]
-struct IdentityPart<'a> {
-    cloud: String,
-    kind: &'static str,
-    tenant: &'a str,
-    client: &'a str,
-    /// The first three characters of the client secret.
-    secret_hint: Option<String>,
-    /// The day on which it ends.
-    expires: Option<String>,
-}
-
-#[derive(Serialize)]
-struct WorkspacePart {
-    subscription: Option<String>,
-    resource_group: Option<String>,
-    workspace: Option<String>,
-    workspace_id: Option<String>,
-    rules: Vec<String>,
 }
 
 /// What each connection is called, for, and doing.
@@ -107,23 +74,23 @@ fn cloud(connection: &Connection) -> String {
 #[expect(clippy::print_stdout, reason = "this is what the command is for")]
 pub(crate) async fn show(config: &Config, name: &str, as_json: bool) -> anyhow::Result<bool> {
     let connection = config.connection(name)?;
-    let shown = shown(name, connection).await;
+    let shown = properties(name, connection).await;
     if as_json {
         println!("{}", serde_json::to_string_pretty(&shown)?);
         return Ok(true);
     }
-    let Shown { identity, workspace, .. } = &shown;
+    let Properties { identity, workspace, .. } = &shown;
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "not known".into());
     let sites: Vec<&str> = shown.site.iter().map(String::as_str).collect();
     for (title, text) in [
-        ("connection", shown.connection.to_owned()),
-        ("description", shown.description.to_owned()),
+        ("connection", shown.connection.clone()),
+        ("description", shown.description.clone()),
         ("import", if shown.import { "yes" } else { "no" }.to_owned()),
         ("site", sites.join(", ")),
         ("cloud", identity.cloud.clone()),
-        ("identity", identity.kind.to_owned()),
-        ("tenant", identity.tenant.to_owned()),
-        ("client", identity.client.to_owned()),
+        ("identity", identity.kind.clone()),
+        ("tenant", identity.tenant.clone()),
+        ("client", identity.client.clone()),
         ("secret", identity.secret_hint.as_ref().map_or("-".into(), |h| format!("{h}…"))),
         ("ends", or(&identity.expires)),
         ("subscription", or(&workspace.subscription)),
@@ -139,7 +106,8 @@ pub(crate) async fn show(config: &Config, name: &str, as_json: bool) -> anyhow::
     Ok(true)
 }
 
-async fn shown<'a>(name: &'a str, connection: &'a Connection) -> Shown<'a> {
+/// A connection's properties.
+pub(crate) async fn properties(name: &str, connection: &Connection) -> Properties {
     let (written, workspace) = (connection.written(), &connection.workspace);
     let id = written.workspace.resource_id.as_deref().and_then(|t| t.parse::<WorkspaceId>().ok());
     let of = |get: fn(&WorkspaceId) -> &String| id.as_ref().map(|id| get(id).clone());
@@ -151,20 +119,21 @@ async fn shown<'a>(name: &'a str, connection: &'a Connection) -> Shown<'a> {
         _ => None,
     };
     let selectors = written.collections.iter();
-    Shown {
-        connection: name,
-        description: &written.description,
+    Properties {
+        seen: String::new(),
+        connection: name.to_owned(),
+        description: written.description.clone(),
         import: written.import,
         site: connection.site.places(),
-        identity: IdentityPart {
+        identity: IdentityView {
             cloud: cloud(connection),
-            kind,
-            tenant,
-            client,
+            kind: kind.to_owned(),
+            tenant: tenant.to_owned(),
+            client: client.to_owned(),
             secret_hint: hint,
             expires: end(connection, client).await,
         },
-        workspace: WorkspacePart {
+        workspace: WorkspaceView {
             subscription: of(|id| &id.subscription),
             resource_group: of(|id| &id.resource_group),
             workspace: of(|id| &id.name),

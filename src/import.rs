@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
-use anyhow::bail;
-use cmsync_control::{Answer, Question};
+use cmsync_control::Question;
+use cmsync_control::verify::Asks;
 use toml_edit::{Item, value};
 
+use crate::asks::Outside;
 use crate::cli::ImportCommand;
+use crate::collections::Seen;
 use crate::config::Config;
 use crate::connect::write;
-use crate::{commands, config};
+use crate::{asks, config};
 
 /// Enables or disables.
 pub(crate) async fn run(
@@ -17,34 +19,44 @@ pub(crate) async fn run(
     path: &Path,
     command: ImportCommand,
 ) -> anyhow::Result<bool> {
-    match command {
-        ImportCommand::Enable { connection } => {
-            let was = config.connection(&connection)?.producer.import;
-            set(path, &connection, true)?;
-            let config = config::load(path, &[])?;
-            let question = Question::KeepGroups { connection: connection.clone(), keep: true };
-            told(commands::ask(&config, question).await?)?;
-            if !was {
-                let question = Question::Resend { connection, collection: None };
-                told(commands::ask(&config, question).await?)?;
-            }
-            eprintln!("enabled; a running cmsync sends everything whole within seconds");
-        }
+    let (connection, how) = match command {
+        ImportCommand::Enable { connection } => (connection, (true, false)),
         ImportCommand::Disable { connection, remove_groups } => {
-            config.connection(&connection)?;
-            set(path, &connection, false)?;
-            if remove_groups {
-                let question = Question::KeepGroups { connection, keep: false };
-                told(commands::ask(&config::load(path, &[])?, question).await?)?;
-            }
-            eprintln!("disabled; a running cmsync stops sending within seconds");
+            (connection, (false, remove_groups))
         }
-    }
+    };
+    let said = set(&Outside(config), config, (path, None), &connection, how).await?;
+    eprintln!("{said}");
     Ok(true)
 }
 
-fn set(path: &Path, name: &str, import: bool) -> anyhow::Result<()> {
-    write::change(path, |document| {
+/// Turns sending on or off; what happens now, in words.
+pub(crate) async fn set(
+    asks: &dyn Asks,
+    config: &Config,
+    (path, seen): Seen<'_>,
+    name: &str,
+    (on, remove_groups): (bool, bool),
+) -> anyhow::Result<String> {
+    let was = config.connection(name)?.producer.import;
+    write(path, seen, name, on)?;
+    config::load(path, &[])?;
+    let connection = name.to_owned();
+    if on || remove_groups {
+        let question = Question::KeepGroups { connection: connection.clone(), keep: on };
+        told(asks, question).await?;
+    }
+    if !on {
+        return Ok("disabled; a running cmsync stops sending within seconds".into());
+    }
+    if !was {
+        told(asks, Question::Resend { connection, collection: None }).await?;
+    }
+    Ok("enabled; a running cmsync sends everything whole within seconds".into())
+}
+
+fn write(path: &Path, seen: Option<&str>, name: &str, import: bool) -> anyhow::Result<()> {
+    write::change_seen(path, seen, |document| {
         let table = write::existing(document, name)?;
         match table.get_mut("import") {
             Some(Item::Value(found)) => {
@@ -59,9 +71,9 @@ fn set(path: &Path, name: &str, import: bool) -> anyhow::Result<()> {
 }
 
 /// A connection that never ran has nothing to send again and no groups.
-fn told(answer: Answer) -> anyhow::Result<()> {
-    match answer {
-        Answer::Refused(reason) if !reason.contains("there is no connection") => bail!(reason),
+async fn told(asks: &dyn Asks, question: Question) -> anyhow::Result<()> {
+    match asks::order(asks, question).await {
+        Err(error) if !error.to_string().contains("there is no connection") => Err(error),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 //! The binary: command line, configuration, wiring, drain.
 
+mod asks;
 mod check;
 mod cli;
 mod collections;
@@ -30,6 +31,7 @@ mod ready;
 mod reload;
 mod revision;
 mod secret;
+mod settings;
 mod status_board;
 mod supervisor;
 mod support;

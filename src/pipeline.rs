@@ -22,7 +22,7 @@ use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{connections, console, delivered, meter, progress, traces};
+use crate::{connections, console, delivered, meter, progress, settings, traces};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -52,7 +52,7 @@ pub(crate) async fn run(
     logging: &Logging,
 ) -> anyhow::Result<bool> {
     // From here on, SIGHUP ends nothing.
-    let mut reload = Reload::new(path, stages.clone())?;
+    let mut reload = Reload::new(path.clone(), stages.clone())?;
     let (names, shown) = watch::channel(config.connections.keys().cloned().collect());
     let metrics = Page::start(shown)?;
     let opened = queue::open(&config).await?;
@@ -68,7 +68,9 @@ pub(crate) async fn run(
     let desk = Desk::new(Arc::clone(&queue), clock()).with_log(Arc::new(move || recent.lines()));
     let (told, configured) = watch::channel(console::configured(&config));
     measure(&config, &opened, logging, &shutdown);
-    let serving = serve(&config, opened, (&metrics, &desk, configured), &board, &shutdown).await?;
+    let settings = Arc::new(settings::File::new(path, desk.clone()));
+    let told_of = (&metrics, &desk, configured, settings);
+    let serving = serve(&config, opened, told_of, &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
         &config,
@@ -202,11 +204,14 @@ fn measure(config: &Config, opened: &Opened, logging: &Logging, shutdown: &Cance
     tokio::spawn(meter::keep_process(sources, max_backlog, shutdown.clone()));
 }
 
+/// What pages show and change.
+type Told<'a> = (&'a Page, &'a Desk, watch::Receiver<AllConfigured>, Arc<settings::File>);
+
 /// Starts the web endpoint and the local API; gives the former, which ends with its last answer.
 async fn serve(
     config: &Config,
     opened: Opened,
-    (metrics, desk, configured): (&Page, &Desk, watch::Receiver<AllConfigured>),
+    (metrics, desk, configured, settings): Told<'_>,
     board: &StatusBoard,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
@@ -228,6 +233,7 @@ async fn serve(
         desk: desk.clone(),
         clock: clock(),
         configured,
+        settings,
         passwords: config.console.passwords.clone(),
         loopback: config.console.loopback,
     };

@@ -39,18 +39,22 @@ pub(crate) async fn run(
         SecretCommand::Show { connection } => (connection, false),
         SecretCommand::Verify { connection } => (connection, true),
         SecretCommand::Renew { connection, from_file, expires } => {
-            let expires = expires.as_deref();
-            return renew(config, path, connection, (from_file.as_deref(), expires)).await;
+            let new = match from_file {
+                Some(path) => Secret::File(path.clone()).read()?,
+                None => asked("New client secret")?,
+            };
+            let said = renew(config, path, connection, (new, expires.as_deref())).await?;
+            eprintln!("{said}");
+            return Ok(true);
         }
     };
     let connection = config.connection(name)?;
     let workspace = &connection.workspace;
     let mut view = view(name, workspace);
     if is_tried {
-        let credential = connections::credential(workspace)?;
-        let outcome = credential.token(&workspace.endpoints.ingestion_audience).await;
+        let outcome = verify(workspace).await;
         view.is_accepted = Some(outcome.is_ok());
-        view.detail = outcome.map_or_else(|e| e.to_string(), |_| "accepted".into());
+        view.detail = outcome.map_or_else(|e| e.to_string(), |()| "accepted".into());
     }
     if as_json {
         println!("{}", serde_json::to_string_pretty(&view)?);
@@ -64,14 +68,21 @@ pub(crate) async fn run(
     Ok(view.is_accepted != Some(false))
 }
 
+/// Tries a credential.
+pub(crate) async fn verify(workspace: &Workspace) -> anyhow::Result<()> {
+    let credential = connections::credential(workspace)?;
+    credential.token(&workspace.endpoints.ingestion_audience).await?;
+    Ok(())
+}
+
 /// Takes a new secret in, once it was accepted; until then the old one stays. A running process reads
 /// the file with its next request for a token.
-async fn renew(
+pub(crate) async fn renew(
     config: &Config,
     path: &Path,
     name: &str,
-    (from_file, expires): (Option<&Path>, Option<&str>),
-) -> anyhow::Result<bool> {
+    (new, expires): (SecretString, Option<&str>),
+) -> anyhow::Result<String> {
     let connection = config.connection(name)?;
     let mut workspace = connection.workspace.clone();
     let Identity::Application { tenant, client, proof: Proof::Secret(held) } =
@@ -91,10 +102,6 @@ async fn renew(
         day.parse::<jiff::civil::Date>()
             .with_context(|| format!("`{day}` is no day, for example 2027-11-30"))?;
     }
-    let new = match from_file {
-        Some(path) => Secret::File(path.to_owned()).read()?,
-        None => asked("New client secret")?,
-    };
     let proof = Proof::Secret(Secret::Given(new.clone()));
     workspace.identity = Identity::Application { tenant, client: client.clone(), proof };
     let credential = connections::credential(&workspace)?;
@@ -117,8 +124,7 @@ async fn renew(
         }
         Ok(())
     })?;
-    eprintln!("accepted and written to {}; a running cmsync uses it from now on", file.display());
-    Ok(true)
+    Ok(format!("accepted and written to {}; a running cmsync uses it from now on", file.display()))
 }
 
 /// A secret from the terminal, unseen, or from standard input.

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use cmsync_azure::Verdict;
 use cmsync_control::verify::{Asks, Finding, Kind, LARGE_BODY, Report, Verifier};
 use cmsync_control::{Answer, Desk, Question};
@@ -12,34 +11,15 @@ use cmsync_schemas::{Health, Status};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::asks::{Inside, Outside};
 use crate::cli::VerifyArgs;
 use crate::config::{Config, Connection};
+use crate::connections;
 use crate::metrics::{Metrics, ProcessMetrics, Verified};
 use crate::pipeline::clock;
-use crate::{commands, connections};
 
 /// A collection is sent again by itself at most once in this time.
 const RESEND_REST: i64 = 24 * 3_600 * 1_000_000;
-
-/// Asks the running process, or the queue where none runs.
-struct Outside<'a>(&'a Config);
-
-#[async_trait]
-impl Asks for Outside<'_> {
-    async fn ask(&self, question: Question) -> Result<Answer, String> {
-        commands::ask(self.0, question).await.map_err(|e| format!("{e:#}"))
-    }
-}
-
-/// Asks within the process.
-struct Inside(Desk);
-
-#[async_trait]
-impl Asks for Inside {
-    async fn ask(&self, question: Question) -> Result<Answer, String> {
-        self.0.answer(question).await.map_err(|e| e.to_string())
-    }
-}
 
 fn micros(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)

@@ -16,12 +16,13 @@ mod pages;
 mod probes;
 mod routes;
 mod server;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmsync_control::{Answer, ConnectionView, Desk, Question, Truth, judge};
+use cmsync_control::{Answer, ConnectionView, Desk, Question, Settings, Truth, judge};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -53,6 +54,8 @@ pub struct Console {
     pub clock: Clock,
     /// What the configuration says.
     pub configured: watch::Receiver<AllConfigured>,
+    /// Reads and changes the configuration.
+    pub settings: Arc<dyn Settings>,
     /// The file of those who have a password.
     pub passwords: Option<PathBuf>,
     /// What the machine's own users see.
@@ -75,6 +78,7 @@ struct Shared {
     clock: Clock,
     live: live::Live,
     configured: watch::Receiver<AllConfigured>,
+    settings: Arc<dyn Settings>,
 }
 
 impl Shared {
@@ -129,10 +133,10 @@ pub async fn serve(
     console: Console,
     shutdown: CancellationToken,
 ) {
-    let Console { probes, desk, clock, configured, passwords, loopback } = console;
+    let Console { probes, desk, clock, configured, settings, passwords, loopback } = console;
     let (writer, cards) = watch::channel("".into());
     let access = Access::new(passwords, desk.tickets().clone());
-    let shared = Shared { desk, clock, live: live::Live::new(cards), configured };
+    let shared = Shared { desk, clock, live: live::Live::new(cards), configured, settings };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
     let pages = |entrance| routes::all(shared.clone(), Gate { entrance, access: access.clone() });
     let own = async {

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::pages::{
     computer, computers, connection, groups, letters, link::Link, overview, removals,
 };
-use crate::{Shared, api, assets, csv, live};
+use crate::{Shared, api, assets, csv, live, settings};
 
 type Page = Result<Html<String>, Error>;
 
@@ -34,6 +34,7 @@ pub(crate) fn all(shared: Shared, gate: Gate) -> Router {
         .route("/removals/{connection}/{collection}", post(decide_removal))
         .route("/dead-letters", get(dead_letters))
         .route("/dead-letters/{id}", post(decide_dead_letter))
+        .nest("/connections", settings::router())
         .nest("/api/v1", api::router())
         .with_state(shared)
         .merge(access::router(gate.clone()))
@@ -48,7 +49,7 @@ fn html(page: &impl Template) -> Page {
 }
 
 /// Says in the log who ordered what.
-fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
+pub(crate) fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
     let who = frame.person.as_ref().map_or("", |person| &person.name);
     tracing::info!(target: "audit", who, order, connection, item, "ordered on the page");
 }

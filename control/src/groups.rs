@@ -24,7 +24,12 @@ impl Desk {
         computer: &str,
     ) -> Result<Answer, Error> {
         let queue = &*self.queue;
-        let devices = state::devices_named(queue, connection, computer).await?;
+        // What came a moment ago is among all devices, and not among the names yet.
+        let mut devices = self.named(connection, computer).await?;
+        if devices.is_empty() {
+            let found = state::devices_named(queue, connection, computer).await?;
+            devices = found.into_iter().map(|d| (d.resource_id, d.computer().to_owned())).collect();
+        }
         if devices.is_empty() {
             return Ok(Answer::Refused(format!(
                 "connection `{connection}` knows no computer `{computer}`; give its FQDN or NetBIOS name"
@@ -33,13 +38,13 @@ impl Desk {
         let collections = self.shelf.collections().await?;
         let told = self.shelf.told(connection).await?;
         let mut views = Vec::new();
-        for (collection, resource_id) in state::memberships(queue, connection, &devices).await? {
+        let ids = devices.keys().copied().collect();
+        for (collection, resource_id) in state::memberships(queue, connection, ids).await? {
             let key = (connection.to_owned(), collection);
-            let device = devices.iter().find(|d| d.resource_id == resource_id);
             views.push(MembershipView {
                 name: collections.get(&key).map(|s| s.name.clone()).unwrap_or_default(),
                 alias: told.get(&key.1).map(|told| told.alias.clone()).unwrap_or_default(),
-                computer: device.map(|d| d.computer().to_owned()).unwrap_or_default(),
+                computer: devices.get(&resource_id).cloned().unwrap_or_default(),
                 collection: key.1,
                 resource_id,
             });

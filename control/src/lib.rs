@@ -15,6 +15,7 @@ pub mod local_api;
 mod names;
 mod portal;
 mod removals;
+mod settings;
 pub mod setup;
 mod shelf;
 mod state;
@@ -29,6 +30,9 @@ pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};
 pub use lists::{Asked, ComputerSort, Computers, GroupSort, Groups};
 pub use portal::{Portal, log_search};
+pub use settings::{
+    Change, IdentityView, Properties, Settings, SettingsError, VisibleView, WorkspaceView,
+};
 pub use tickets::Tickets;
 pub use truth::{About, Need, Truth, Verdict, judge};
 pub use views::{

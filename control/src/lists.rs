@@ -1,6 +1,7 @@
 //! Lists of groups and computers, searched, sorted and cut into pages here, so that nobody holds them
 //! whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cmsync_queue::Error;
@@ -169,6 +170,28 @@ impl Desk {
             Computers { found, all, atlas }
         };
         state::aside(find).await.map(Some)
+    }
+
+    /// The computers whose FQDN or NetBIOS name is this, in any case, as far as their names are known: by
+    /// ResourceID.
+    pub(crate) async fn named(
+        &self,
+        connection: &str,
+        name: &str,
+    ) -> Result<BTreeMap<i64, String>, Error> {
+        let atlas = self.shelf.atlas(connection).await?;
+        let name = name.to_owned();
+        let find = move || {
+            let wanted = Wanted { q: &name, ..Wanted::default() };
+            let found = atlas.names.find(&wanted);
+            let is_it = |view: &MemberView| {
+                view.computer.eq_ignore_ascii_case(&name)
+                    || view.netbios_name.eq_ignore_ascii_case(&name)
+            };
+            let views = found.into_iter().filter_map(|at| atlas.names.view(at)).filter(is_it);
+            views.map(|view| (view.resource_id, view.computer)).collect()
+        };
+        state::aside(find).await
     }
 
     /// When the collection that was sent whole longest ago was; microseconds since 1970, `None` where none

@@ -192,13 +192,22 @@ pub(crate) async fn devices_named(
 pub(crate) async fn memberships(
     queue: &dyn Queue,
     connection: &str,
-    devices: &[Device],
+    devices: Vec<i64>,
 ) -> Result<Vec<(String, i64)>, Error> {
-    let mut found = Vec::new();
-    members_of_all(queue, connection, |id, members| {
-        let held = devices.iter().filter(|d| is_among(d, &members));
-        found.extend(held.map(|d| (id.clone(), d.resource_id)));
-    })
-    .await?;
-    Ok(found)
+    let all = queue.scan_within(topics::STATE, StateKey::members_of(connection).into()).await?;
+    // Thousands of bitmaps are looked into: all of it off the async threads.
+    let find = move || {
+        let mut found = Vec::new();
+        for entry in all {
+            let (key, value) = entry?;
+            let Some((_, StateKey::Members(id, _))) = StateKey::decode(&key) else { continue };
+            let members = RoaringBitmap::deserialize_from(&*value).unwrap_or_default();
+            let is_member = |device: &&i64| {
+                u32::try_from(**device).is_ok_and(|device| members.contains(device))
+            };
+            found.extend(devices.iter().filter(is_member).map(|device| (id.clone(), *device)));
+        }
+        Ok(found)
+    };
+    aside(find).await?
 }

@@ -6,18 +6,63 @@ use std::path::Path;
 use anyhow::Context as _;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
+/// The file was changed by somebody else since it was shown.
+#[derive(Debug, thiserror::Error)]
+#[error("the configuration changed since it was shown: look at it again")]
+pub(crate) struct Stale;
+
+/// The file cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write `{file}`: {source}")]
+pub(crate) struct Unwritable {
+    pub(crate) file: String,
+    /// What it would hold.
+    pub(crate) text: String,
+    #[source]
+    pub(crate) source: std::io::Error,
+}
+
+fn text_of(path: &Path) -> anyhow::Result<String> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),
+    }
+}
+
+/// A file in short: it differs when anything of it changed.
+pub(crate) fn print(path: &Path) -> anyhow::Result<String> {
+    Ok(print_of(&text_of(path)?))
+}
+
+fn print_of(text: &str) -> String {
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Changes a file: `change` gets the document, and the file is replaced as a whole, so that a reader
 /// sees the old one or the new one.
 pub(crate) fn change(
     path: &Path,
     change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    change_seen(path, None, change)
+}
+
+/// The same, of a file that was shown to a person: with its [`print`], where it was.
+///
+/// # Errors
+/// [`Stale`] and [`Unwritable`] among others.
+pub(crate) fn change_seen(
+    path: &Path,
+    seen: Option<&str>,
+    change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let text = text_of(path)?;
+    if seen.is_some_and(|seen| seen != print_of(&text)) {
+        return Err(Stale.into());
+    }
     let shown = path.display();
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("failed to read `{shown}`")),
-    };
     let mut document: DocumentMut =
         text.parse().with_context(|| format!("`{shown}` cannot be changed"))?;
     change(&mut document)?;
@@ -27,10 +72,13 @@ pub(crate) fn change(
     raise(&mut document);
     let new = document.to_string();
     let aside = path.with_extension("toml.new");
-    std::fs::write(&aside, new)
-        .with_context(|| format!("failed to write `{}`", aside.display()))?;
-    keep_access(path, &aside);
-    std::fs::rename(&aside, path).with_context(|| format!("failed to write `{shown}`"))
+    let write = || -> std::io::Result<()> {
+        std::fs::write(&aside, &new)?;
+        keep_access(path, &aside);
+        std::fs::rename(&aside, path)
+    };
+    write()
+        .map_err(|source| Unwritable { file: shown.to_string(), text: new.clone(), source }.into())
 }
 
 /// Gives a new file the owner and the mode of the one that it replaces, as far as this user may:

@@ -149,7 +149,7 @@ mod tests {
     async fn what_is_remembered_is_bounded() {
         let attempts = Attempts::default();
         for n in 0..20_000_u32 {
-            let _ = attempts.try_again(IpAddr::from(n.to_be_bytes()), &format!("u{n}"));
+            attempts.try_again(IpAddr::from(n.to_be_bytes()), &format!("u{n}")).ok();
         }
         assert!(attempts.failures.lock().unwrap().len() <= REMEMBERED);
         assert!(attempts.try_again(address("10.9.9.9"), "alice").is_err());

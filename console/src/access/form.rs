@@ -20,9 +20,19 @@ impl Fields {
         Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
     }
 
+    /// The values of a field, in order.
+    pub(crate) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(own, _)| own == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a field; empty where it has none.
+    pub(crate) fn first(&self, name: &str) -> &str {
+        self.all(name).next().unwrap_or_default().trim()
+    }
+
     /// Whether they come from a page of this person.
     pub(crate) fn carries(&self, csrf: &str) -> bool {
-        let sent = self.0.iter().find(|(name, _)| name == CSRF).map(|(_, value)| value.as_bytes());
+        let sent = self.all(CSRF).next().map(str::as_bytes);
         sent.is_some_and(|sent| {
             aws_lc_rs::constant_time::verify_slices_are_equal(sent, csrf.as_bytes()).is_ok()
         })

@@ -1,5 +1,6 @@
 //! What each page shows. A page is made of an answer of control and says nothing of its own.
 
+pub(crate) mod choose;
 pub(crate) mod computer;
 pub(crate) mod computers;
 pub(crate) mod connection;
@@ -7,5 +8,6 @@ pub(crate) mod groups;
 pub(crate) mod letters;
 pub(crate) mod link;
 pub(crate) mod overview;
+pub(crate) mod properties;
 pub(crate) mod removals;
 pub(crate) mod words;

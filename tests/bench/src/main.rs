@@ -1,6 +1,7 @@
 //! `make bench`: measures the real binary against the lab in a process of its own, prints a row for
 //! each figure and writes `target/bench.json`, one JSON object a line.
 
+mod console;
 mod kafka;
 mod process;
 mod rig;
@@ -15,7 +16,7 @@ use rows::Rows;
 /// Measures cmsync; see docs/performance.md for what each row means.
 #[derive(Parser)]
 struct Arguments {
-    /// Measure only rows whose group begins so: `small`, `scrape`, `large`, `large-sql`, `idle`, `delay`, `kafka`
+    /// Measure only rows whose group begins so: `small`, `scrape`, `console`, `large`, `large-sql`, `idle`, `delay`, `kafka`
     #[arg(long, default_value = "")]
     only: String,
     /// Only reads all members from a lab's site database, as a client for SQL Server alone does
@@ -38,11 +39,12 @@ fn main() -> anyhow::Result<()> {
 }
 
 type Measure = fn(&mut Rows) -> anyhow::Result<()>;
-const GROUPS: [(&str, Measure); 10] = [
+const GROUPS: [(&str, Measure); 11] = [
     ("small", rig::small),
     ("idle", rig::idle),
     ("delay", rig::delay),
     ("scrape", scrape::scrape),
+    ("console", console::console),
     ("large", source::large),
     ("large-sql", source::large_sql),
     ("kafka", kafka::small),

@@ -29,6 +29,8 @@ mod connection_life;
 mod console;
 #[path = "promises/console_access.rs"]
 mod console_access;
+#[path = "promises/console_settings.rs"]
+mod console_settings;
 #[path = "promises/crashes.rs"]
 mod crashes;
 #[path = "promises/dashboards.rs"]

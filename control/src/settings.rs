@@ -1,0 +1,160 @@
+//! What a person may change of the configuration, and what it says of a connection: the same for the
+//! command line and the page. Whoever owns the file implements [`Settings`].
+
+use async_trait::async_trait;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+
+/// A connection as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Properties {
+    /// Its name.
+    pub connection: String,
+    /// What it is for.
+    pub description: String,
+    /// Whether it sends.
+    pub import: bool,
+    /// Where the site is.
+    pub site: Vec<String>,
+    /// Whom it is in Azure.
+    pub identity: IdentityView,
+    /// Where its workspace is.
+    pub workspace: WorkspaceView,
+    /// The entries of the list of collections, as the file has them.
+    pub collections: Vec<String>,
+    /// How groups are kept.
+    pub groups: String,
+    /// The file in short: it differs when anything of it changed.
+    #[serde(skip)]
+    pub seen: String,
+}
+
+/// Whom a connection is in Azure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityView {
+    /// The cloud.
+    pub cloud: String,
+    /// What it signs in with, in words.
+    pub kind: String,
+    /// The directory.
+    pub tenant: String,
+    /// The application.
+    pub client: String,
+    /// The first three characters of the client secret.
+    pub secret_hint: Option<String>,
+    /// The day on which the secret or certificate ends.
+    pub expires: Option<String>,
+}
+
+/// Where a connection's workspace is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkspaceView {
+    /// The subscription's id.
+    pub subscription: Option<String>,
+    /// The resource group.
+    pub resource_group: Option<String>,
+    /// The workspace's name.
+    pub workspace: Option<String>,
+    /// The workspace's id for queries.
+    pub workspace_id: Option<String>,
+    /// The rules, each with its endpoint.
+    pub rules: Vec<String>,
+}
+
+/// A collection as the site shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VisibleView {
+    /// The connection.
+    pub connection: String,
+    /// Its id.
+    pub collection: String,
+    /// Its name.
+    pub name: String,
+    /// Its folder.
+    pub folder: String,
+    /// How many members the site counts.
+    pub members: i64,
+    /// Whether the list of the connection keeps it.
+    pub is_kept: bool,
+}
+
+/// What is changed of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// More of the site's collections are kept: ids, names, patterns or folders.
+    Add(Vec<String>),
+    /// Entries of the list go, with what they kept.
+    Remove(Vec<String>),
+    /// Sending is turned on or off.
+    Import {
+        /// Whether it sends.
+        on: bool,
+        /// Whether its groups go meanwhile.
+        remove_groups: bool,
+    },
+}
+
+/// Why nothing is changed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// Somebody else changed the file since it was shown.
+    #[error("the configuration changed since it was shown: look at it again")]
+    Stale,
+    /// The file cannot be written.
+    #[error("`{file}` cannot be written: {detail}")]
+    Unwritable {
+        /// The file.
+        file: String,
+        /// What the system says.
+        detail: String,
+        /// What the file would hold.
+        text: String,
+    },
+    /// It cannot be done: why, and what to do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// Reads and changes the configuration.
+#[async_trait]
+pub trait Settings: Send + Sync {
+    /// A connection's properties, as the file has them now.
+    ///
+    /// # Errors
+    /// When the file cannot be used, or there is no such connection.
+    async fn properties(&self, connection: &str) -> Result<Properties, SettingsError>;
+
+    /// The device collections that a connection's site shows.
+    ///
+    /// # Errors
+    /// When the site does not answer.
+    async fn visible(&self, connection: &str) -> Result<Vec<VisibleView>, SettingsError>;
+
+    /// Changes a connection; what happens now, in words. `seen` is [`Properties::seen`] of what was shown.
+    ///
+    /// # Errors
+    /// See [`SettingsError`]: nothing is changed then.
+    async fn change(
+        &self,
+        connection: &str,
+        change: Change,
+        seen: &str,
+    ) -> Result<String, SettingsError>;
+
+    /// Tries a connection's credential; what came of it, in words.
+    ///
+    /// # Errors
+    /// When it is not accepted.
+    async fn verify_identity(&self, connection: &str) -> Result<String, SettingsError>;
+
+    /// Takes a new client secret in, once it was accepted; `expires` is the day on which it ends.
+    ///
+    /// # Errors
+    /// When it is not accepted, or cannot be kept: the old one stays.
+    async fn renew_secret(
+        &self,
+        connection: &str,
+        secret: SecretString,
+        expires: Option<&str>,
+    ) -> Result<String, SettingsError>;
+}
