@@ -23,6 +23,8 @@ BROKERS_TEST := libsasl2-dev libsasl2-modules-gssapi-mit
 FEATURES := --features cmsync/kafka-kerberos
 # A real Prometheus, and promtool.
 PROMETHEUS := prometheus
+# A real browser.
+BROWSER := chromium
 
 GO = @command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 
@@ -66,8 +68,8 @@ next: headers
 	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --bin cmsync $(FEATURES),cmsync/next
 	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
 
-e2e: build kafka registry next ## The real binary against the lab
-	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS))
+e2e: build kafka registry next $(TOOLS)/browser/.ready ## The real binary against the lab
+	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS) $(BROWSER))
 	$(CARGO) test --locked --release -p cmsync-e2e
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done
 
@@ -145,9 +147,11 @@ $(TOOLS)/registry/.ready-$(REGISTRY):
 	touch $@
 
 $(TOOLS)/node/.ready: tests/kql/package.json tests/kql/package-lock.json
-	@command -v npm >/dev/null || { echo "Node.js with npm is needed (Debian: apt-get install nodejs npm)"; exit 1; }
-	rm -rf $(TOOLS)/node && mkdir -p $(TOOLS)/node && cp $^ $(TOOLS)/node
-	cd $(TOOLS)/node && npm ci --no-audit --no-fund --silent
+$(TOOLS)/browser/.ready: tests/browser/package.json tests/browser/package-lock.json
+$(TOOLS)/node/.ready $(TOOLS)/browser/.ready:
+	@command -v npm >/dev/null || { echo "Node.js 20 or newer with npm is needed (Debian: apt-get install nodejs npm)"; exit 1; }
+	rm -rf $(@D) && mkdir -p $(@D) && cp $^ $(@D)
+	cd $(@D) && npm ci --no-audit --no-fund --silent
 	touch $@
 
 $(TOOLS)/python/.ready: Makefile

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::{CONTROL, Clock, Control, Decision, STATUS, Status, Subject, topics};
 
+use crate::question::Question;
 use crate::shelf::{self, Shelf};
 use crate::state;
 use crate::tickets::Tickets;
-use crate::views::{Answer, ConnectionView, MemberView, Question, StageView};
+use crate::views::{Answer, ConnectionView, MemberView, StageView};
 
 /// Answers questions over a queue.
 #[derive(Clone)]

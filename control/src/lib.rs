@@ -14,6 +14,7 @@ mod lists;
 pub mod local_api;
 mod names;
 mod portal;
+mod question;
 mod removals;
 mod settings;
 pub mod setup;
@@ -30,6 +31,7 @@ pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};
 pub use lists::{Asked, ComputerSort, Computers, GroupSort, Groups};
 pub use portal::{Portal, log_search};
+pub use question::Question;
 pub use settings::{
     Change, IdentityView, Properties, Settings, SettingsError, VisibleView, WorkspaceView,
 };
@@ -37,5 +39,5 @@ pub use tickets::Tickets;
 pub use truth::{About, Need, Truth, Verdict, judge};
 pub use views::{
     Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,
-    MemberView, MembershipView, Question, RemovalView, SearchView, ShowView, StageView,
+    MemberView, MembershipView, RemovalView, SearchView, ShowView, StageView,
 };

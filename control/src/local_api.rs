@@ -9,7 +9,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
-use crate::views::{Answer, Question};
+use crate::question::Question;
+use crate::views::Answer;
 
 /// Bytes of a question, at most.
 const MAX_QUESTION: u64 = 64 * 1024;

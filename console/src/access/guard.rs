@@ -194,11 +194,8 @@ fn is_for_all(path: &str) -> bool {
 }
 
 /// Answers whoever must sign in first.
-fn sign_in_first(request: &Request, fields: Option<&Fields>) -> Response {
+fn sign_in_first(request: &Request) -> Response {
     let path = request.uri().path();
-    if let Some(fields) = fields {
-        return sign_in::page_with(path, fields);
-    }
     if path.starts_with("/api/") || path == "/events" {
         return (StatusCode::UNAUTHORIZED, "sign in first\n").into_response();
     }
@@ -221,11 +218,15 @@ async fn form_of(request: Request) -> Result<(Request, Fields), Response> {
 }
 
 /// Who gives an order, or what is answered instead of taking it.
-async fn order(request: Request, person: Option<&Person>) -> Result<Request, Response> {
+async fn order(
+    gate: &Gate,
+    request: Request,
+    person: Option<&Person>,
+) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
     let (request, fields) = form_of(request).await?;
     let Some(person) = person else {
-        return Err(sign_in_first(&request, Some(&fields)));
+        return Err(sign_in::page_with(gate, &path, &fields));
     };
     if person.role < Role::Operator && path != sign_in::OUT {
         let text = "your role is to read: ask for the role of an operator\n";
@@ -262,12 +263,12 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     let person = token.as_ref().and_then(|token| gate.person(token, uses));
     if !is_for_all(&path) {
         if is_order {
-            request = match order(request, person.as_ref()).await {
+            request = match order(gate, request, person.as_ref()).await {
                 Ok(request) => request,
                 Err(response) => return response,
             };
         } else if person.is_none() && !gate.is_open() {
-            return sign_in_first(&request, None);
+            return sign_in_first(&request);
         }
     }
     let extensions = request.extensions_mut();
@@ -295,7 +296,8 @@ pub(crate) async fn admit(
         ("content-security-policy", POLICY),
         ("x-content-type-options", "nosniff"),
         ("x-frame-options", "DENY"),
-        ("referrer-policy", "no-referrer"),
+        // Without one, browsers say of a form that it comes from nowhere.
+        ("referrer-policy", "same-origin"),
         ("cross-origin-opener-policy", "same-origin"),
         ("cross-origin-resource-policy", "same-origin"),
         ("permissions-policy", "camera=(), geolocation=(), microphone=()"),

@@ -52,6 +52,8 @@ struct Page<'a> {
     name: &'a str,
     next: &'a str,
     fields: &'a str,
+    /// The same, to be sent again once somebody signed in beside this page.
+    kept: Vec<(String, String)>,
     /// Whether there are users with passwords.
     has_users: bool,
     /// What went wrong.
@@ -84,11 +86,18 @@ fn written(status: StatusCode, page: &impl Template) -> Response {
 }
 
 /// The page in the place of a form that was sent without a session: nothing that was typed is lost.
-pub(crate) fn page_with(path: &str, fields: &Fields) -> Response {
-    let wrong = "You are not signed in, or not any longer. What you sent is kept.";
-    let (next, fields) = (within(path), &*fields.text());
-    // Whether there are passwords is told after the first try.
-    let page = Page { frame: NOBODY, ticket: "", name: "", next, fields, has_users: true, wrong };
+pub(crate) fn page_with(gate: &Gate, path: &str, sent: &Fields) -> Response {
+    let kept = sent.kept();
+    let page = Page {
+        frame: NOBODY,
+        ticket: "",
+        name: "",
+        next: if kept.is_empty() { "/" } else { within(path) },
+        fields: &sent.text(),
+        kept,
+        has_users: gate.access.passwords.are_used(),
+        wrong: "You are not signed in, or not any longer. What you sent is kept.",
+    };
     written(StatusCode::UNAUTHORIZED, &page)
 }
 
@@ -105,7 +114,8 @@ async fn page(
 ) -> Response {
     let has_users = gate.access.passwords.are_used();
     let (ticket, next) = (&*asked.ticket, within(&asked.next));
-    let page = Page { frame, ticket, name: "", next, fields: "", has_users, wrong: "" };
+    let kept = Vec::new();
+    let page = Page { frame, ticket, name: "", next, fields: "", kept, has_users, wrong: "" };
     written(StatusCode::OK, &page)
 }
 
@@ -125,6 +135,7 @@ async fn sign_in(
                 name: &tried.name,
                 next: within(&tried.next),
                 fields: &tried.fields,
+                kept: Vec::new(),
                 has_users: gate.access.passwords.are_used(),
                 wrong: &wrong,
             };

@@ -6,7 +6,8 @@ use cmsync_azure::QueryError;
 use cmsync_schemas::questions;
 
 use super::{Asks, Finding, Kind, Verifier};
-use crate::views::{Answer, ExpectedGroup, ExpectedView, MemberView, Question};
+use crate::question::Question;
+use crate::views::{Answer, ExpectedGroup, ExpectedView, MemberView};
 
 /// Members of one range: well below the 500,000 rows and 64 MB of an answer.
 const RANGE: usize = 100_000;

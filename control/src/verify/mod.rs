@@ -14,8 +14,9 @@ use cmsync_schemas::kql::Names;
 use cmsync_schemas::searches::{OWNER_TAG, SHARED, Show};
 use cmsync_schemas::{Clock, questions};
 
+use crate::question::Question;
 use crate::setup::{self, Heartbeats, SetupError};
-use crate::views::{Answer, ExpectedGroup, ExpectedView, Question};
+use crate::views::{Answer, ExpectedGroup, ExpectedView};
 
 pub use report::{Finding, Kind, Report};
 

@@ -13,6 +13,8 @@ mod browser;
 mod captures;
 #[path = "promises/central_site.rs"]
 mod central_site;
+#[path = "promises/chromium.rs"]
+mod chromium;
 #[path = "promises/clouds.rs"]
 mod clouds;
 #[path = "promises/commands.rs"]

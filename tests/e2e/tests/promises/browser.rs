@@ -54,6 +54,11 @@ impl Browser {
         Self { port, host: "cmsync.example".into(), headers, cookie: None }
     }
 
+    /// The port that it asks at.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Asked for by another name.
     pub(crate) fn by(&self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self.clone() }
@@ -130,7 +135,7 @@ impl Browser {
 
     /// Sends a form with what a page of this browser's session carries, from a page of this console.
     pub(crate) fn order(&self, page: &str, path: &str, form: &str) -> Answer {
-        let csrf = self.get(page).field("csrf").expect("a page of somebody who signed in");
+        let csrf = self.get(page).field("csrf").unwrap();
         let scheme = if self.headers.contains("https") { "https" } else { "http" };
         let own = self.with(&format!("Origin: {scheme}://{}", self.host));
         own.with("Sec-Fetch-Site: same-origin").post(path, &format!("csrf={csrf}&{form}"))

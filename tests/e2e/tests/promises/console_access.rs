@@ -95,7 +95,7 @@ async fn every_answer_tells_browsers_to_run_and_to_frame_nothing_else() {
             "form-action 'self'",
             "x-content-type-options: nosniff",
             "x-frame-options: deny",
-            "referrer-policy: no-referrer",
+            "referrer-policy: same-origin",
         ] {
             assert!(head.contains(header), "{path} lacks `{header}`: {head}");
         }

@@ -1,0 +1,165 @@
+//! The console in a real Chromium: every page, and a day's work. The scenarios are in `tests/browser`; they
+//! ask here for what happens outside the browser.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use crate::console::shown;
+use crate::rig::{Rig, listening, options, small};
+
+/// A scenario that runs.
+struct Scenario {
+    child: std::process::Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Scenario {
+    async fn start(rig: &Rig, port: u16, name: &str) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let modules = root.join(".tools/browser/node_modules");
+        assert!(modules.exists(), "{} is missing: run `make e2e`", modules.display());
+        let about = serde_json::json!({
+            "base": format!("http://localhost:{port}"),
+            "link": link(rig).await,
+        });
+        let mut child = Command::new("node")
+            .arg(root.join("tests/browser").join(name))
+            .arg(about.to_string())
+            .current_dir(&root)
+            .env("CMSYNC_NODE_MODULES", modules)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Self { child, lines }
+    }
+
+    /// What it asks for next; `None` once it ended well.
+    fn next(&mut self) -> Option<String> {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        if line.is_empty() {
+            let mut wrong = String::new();
+            let mut errors = self.child.stderr.take().unwrap();
+            std::io::Read::read_to_string(&mut errors, &mut wrong).unwrap();
+            let status = self.child.wait().unwrap();
+            assert!(status.success(), "{wrong}");
+            return None;
+        }
+        Some(line.trim().strip_prefix("ask ").unwrap_or_default().to_owned())
+    }
+
+    fn answer(&mut self, text: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{text}").unwrap();
+    }
+}
+
+impl Drop for Scenario {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// A link that signs in once.
+async fn link(rig: &Rig) -> String {
+    let output = rig.run(&["console"]).await;
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_is_whole_by_day_and_night_on_a_desk_and_on_a_phone() {
+    let (rig, browser) = shown().await;
+    let mut scenario = Scenario::start(&rig, browser.port(), "pages.mjs").await;
+    let ended = tokio::task::spawn_blocking(move || scenario.next()).await.unwrap();
+    assert_eq!(ended, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_days_work_is_done_in_the_browser() {
+    let mut rig = Rig::with(options(small()), r#"["PS100000", "PS100001"]"#, "").await;
+    let (config, port) = listening(&rig.config);
+    rig.config = config;
+    rig.start();
+    rig.until_equal(&["PS100000", "PS100001"].map(ToOwned::to_owned)).await;
+    let mut scenario = Scenario::start(&rig, port, "work.mjs").await;
+    loop {
+        let (next, asked) = tokio::task::spawn_blocking(move || {
+            let asked = scenario.next();
+            (scenario, asked)
+        })
+        .await
+        .unwrap();
+        scenario = next;
+        let Some(asked) = asked else { return };
+        let said = act(&mut rig, &asked).await;
+        scenario.answer(&said);
+    }
+}
+
+/// Does what happens outside the browser.
+async fn act(rig: &mut Rig, asked: &str) -> String {
+    let mut words = asked.split(' ');
+    match words.next().unwrap_or_default() {
+        order @ ("pause" | "resume") => {
+            assert!(rig.run(&["connection", order, "lab"]).await.status.success());
+        }
+        "equal" => {
+            let kept: Vec<String> = words.map(ToOwned::to_owned).collect();
+            rig.until_equal(&kept).await;
+        }
+        "secret" => {
+            let client = rig.lab.options.client_id.clone();
+            let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 200);
+            let key_id = "5ec5e700-0000-4000-8000-000000000002".into();
+            let secret = cmsync_lab::directory::Secret { key_id, value: "renewed~Q".into(), end };
+            rig.lab.directory().application(&client).unwrap().secrets.push(secret);
+            return "renewed~Q".into();
+        }
+        "hold" => {
+            rig.two_polls().await;
+            rig.lab.faults().role = "Nothing much".into();
+            let members = rig.lab.world().computers("PS100003");
+            let going: Vec<u32> = members.keys().copied().take(4).collect();
+            rig.lab.world().change_members("PS100003", &[], &going);
+            rig.two_polls().await;
+            rig.two_polls().await;
+        }
+        "letter" => {
+            let (members, others) =
+                ["PS100003", "PS100000"].map(|id| rig.lab.world().computers(id)).into();
+            let device = members.keys().find(|id| !others.contains_key(*id)).unwrap();
+            // Of ids so near to each other, this one alone leaves 7.
+            rig.lab.faults().bad_rows = Some(u64::from(*device) - 7);
+            let resend = ["collections", "resend", "lab", "PS100003"];
+            assert!(rig.run(&resend).await.status.success());
+            until_letters(rig, 1).await;
+        }
+        "mended" => rig.lab.faults().bad_rows = None,
+        "no-letters" => until_letters(rig, 0).await,
+        "restart" => {
+            assert!(rig.terminate().await.success());
+            rig.start();
+        }
+        "link" => return link(rig).await,
+        other => panic!("the scenario asks for `{other}`"),
+    }
+    "done".into()
+}
+
+async fn until_letters(rig: &mut Rig, count: usize) {
+    let lab = Arc::clone(&rig.lab);
+    let mut taken = lab.workspace.taken();
+    loop {
+        let letters = rig.json(&["dead-letters", "list"]).await;
+        if letters.as_array().unwrap().len() == count {
+            return;
+        }
+        drop(tokio::time::timeout(std::time::Duration::from_millis(200), taken.changed()).await);
+    }
+}
