@@ -1,6 +1,6 @@
 //! What each command does.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use cmsync_control::{Answer, Desk, Question, local_api};
@@ -29,7 +29,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     if let Command::Ready = cli.command {
         return ready::run(&path).await;
     }
-    let config = config::load(&path, cli.command.stages())?;
+    let config = configuration(&cli, &path)?;
     kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
         Command::Run { once, stage } => {
@@ -76,6 +76,18 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         }
     };
     output::print(&ask(&config, question).await?, cli.json)
+}
+
+/// The configuration that a command needs. A process that serves the console may begin without a
+/// connection: one is set up there.
+fn configuration(cli: &Cli, path: &Path) -> Result<Config, config::Mistakes> {
+    let stages = cli.command.stages();
+    match cli.command {
+        Command::Run { once: false, .. }
+        | Command::Console { .. }
+        | Command::Check { offline: true, .. } => config::load(path, stages),
+        _ => config::load_with_connections(path, stages),
+    }
 }
 
 fn removals(command: RemovalsCommand) -> Question {

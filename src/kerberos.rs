@@ -43,6 +43,16 @@ fn wanted<'a>(
 /// Starts this program anew where its environment does not say yet where the keys of the brokers'
 /// account, and with `sites` those of theirs, are.
 pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
+    enter_for(accounts(config, sites)?.into_iter())
+}
+
+/// Whether the environment says it already.
+pub(crate) fn is_entered(config: &Config, sites: bool) -> anyhow::Result<bool> {
+    Ok(is_set(&wanted(accounts(config, sites)?.into_iter())?))
+}
+
+/// The accounts of a configuration.
+fn accounts(config: &Config, sites: bool) -> anyhow::Result<Vec<&raw::Kerberos>> {
     let brokers = config.kafka.iter().filter_map(Kafka::account);
     let databases = config.connections.values().filter(|_| sites).map(|c| &c.site);
     let databases = databases.filter(|site| site.is_sql()).filter_map(Site::account);
@@ -57,7 +67,11 @@ pub(crate) fn enter(config: &Config, sites: bool) -> anyhow::Result<()> {
             other.principal
         );
     }
-    enter_for(accounts.into_iter())
+    Ok(accounts)
+}
+
+fn is_set(wanted: &BTreeMap<&'static str, String>) -> bool {
+    wanted.iter().all(|(name, value)| std::env::var(name).is_ok_and(|found| found == *value))
 }
 
 /// The same for a site alone.
@@ -70,10 +84,7 @@ pub(crate) fn enter_for<'a>(
     accounts: impl Iterator<Item = &'a raw::Kerberos>,
 ) -> anyhow::Result<()> {
     let wanted = wanted(accounts)?;
-    let is_set = |(name, value): (&&'static str, &String)| {
-        std::env::var(name).is_ok_and(|found| found == *value)
-    };
-    if wanted.iter().all(is_set) {
+    if is_set(&wanted) {
         return Ok(());
     }
     let program = std::env::current_exe().context("failed to find this program")?;

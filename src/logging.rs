@@ -81,6 +81,11 @@ pub(crate) fn start(format: LogFormat, level: &str) -> Logging {
     let (recent, dropped) = (Recent::default(), writer.error_counter());
     let tee = Tee { recent: recent.clone(), writer };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Who signed in and who ordered what is kept whatever else is not.
+    let filter = match "audit=info".parse() {
+        Ok(audit) => filter.add_directive(audit),
+        Err(_) => filter,
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(tee);
     match format {
         LogFormat::Text => {

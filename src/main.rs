@@ -31,6 +31,7 @@ mod ready;
 mod reload;
 mod revision;
 mod secret;
+mod set_up;
 mod settings;
 mod status_board;
 mod supervisor;

@@ -20,9 +20,10 @@ use crate::metrics::Page;
 use crate::queue::{self, Opened};
 use crate::reload::Reload;
 use crate::revision::Revisions;
+use crate::set_up::SetUp;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{connections, console, delivered, meter, progress, settings, traces};
+use crate::{connections, console, delivered, kerberos, meter, progress, settings, traces};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -68,8 +69,9 @@ pub(crate) async fn run(
     let desk = Desk::new(Arc::clone(&queue), clock()).with_log(Arc::new(move || recent.lines()));
     let (told, configured) = watch::channel(console::configured(&config));
     measure(&config, &opened, logging, &shutdown);
-    let settings = Arc::new(settings::File::new(path, desk.clone()));
-    let told_of = (&metrics, &desk, configured, settings);
+    let settings = Arc::new(settings::File::new(path.clone(), stages.clone(), desk.clone()));
+    let connect = Arc::new(SetUp::new(path));
+    let told_of = (&metrics, &desk, configured, (settings, connect));
     let serving = serve(&config, opened, told_of, &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
     let mut supervisor = Supervisor::new(
@@ -103,6 +105,9 @@ pub(crate) async fn run(
     if let Some(sending) = sending {
         sending.end().await;
     }
+    if let Some(config) = supervisor.anew.take() {
+        kerberos::enter(&config, supervisor.has(StageName::Producer))?;
+    }
     Ok(is_well && (is_drained || !once))
 }
 
@@ -130,10 +135,14 @@ async fn until_ended(
         tokio::select! {
             outcome = &mut *producer => return outcome.context("the producer panicked"),
             Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
-            config = reload.changed(), if !once => {
+            config = reload.changed(), if !once && supervisor.anew.is_none() => {
                 let takes = supervisor.takes(&config);
                 reload.accepted(takes);
-                if takes {
+                if takes && !supervisor.has_keys(&config) {
+                    tracing::warn!("a connection signs in by other keys: stopping, to start anew with them");
+                    supervisor.anew = Some(config);
+                    supervisor.shutdown.cancel();
+                } else if takes {
                     supervisor.apply(&config).await?;
                     told.send_replace(console::configured(&config));
                     own.send_replace(config.revision);
@@ -205,13 +214,14 @@ fn measure(config: &Config, opened: &Opened, logging: &Logging, shutdown: &Cance
 }
 
 /// What pages show and change.
-type Told<'a> = (&'a Page, &'a Desk, watch::Receiver<AllConfigured>, Arc<settings::File>);
+type Told<'a> =
+    (&'a Page, &'a Desk, watch::Receiver<AllConfigured>, (Arc<settings::File>, Arc<SetUp>));
 
 /// Starts the web endpoint and the local API; gives the former, which ends with its last answer.
 async fn serve(
     config: &Config,
     opened: Opened,
-    (metrics, desk, configured, settings): Told<'_>,
+    (metrics, desk, configured, (settings, connect)): Told<'_>,
     board: &StatusBoard,
     shutdown: &CancellationToken,
 ) -> anyhow::Result<tokio::task::JoinHandle<()>> {
@@ -234,6 +244,7 @@ async fn serve(
         clock: clock(),
         configured,
         settings,
+        connect,
         passwords: config.console.passwords.clone(),
         loopback: config.console.loopback,
     };

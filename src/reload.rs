@@ -68,7 +68,7 @@ impl Reload {
                 continue;
             }
             self.seen = now;
-            match config::load(&self.path, &self.stages) {
+            match config::load_with_connections(&self.path, &self.stages) {
                 Ok(config) => {
                     tracing::info!("configuration changed");
                     return config;

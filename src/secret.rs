@@ -111,6 +111,9 @@ pub(crate) async fn renew(
         Some(day) => Some(day.to_owned()),
         None => expiry::day_in_directory(&workspace, &client, credential).await,
     };
+    // Both or neither: the day of the old secret says nothing of the new one.
+    write::try_to(path)
+        .with_context(|| format!("failed to write `{}`; the old secret stays", path.display()))?;
     crate::connect::write_secret(&file, new.expose_secret())?;
     write::change(path, |document| {
         let table = write::existing(document, name)?;

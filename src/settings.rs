@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use async_trait::async_trait;
 use cmsync_control::{Change, Desk, Properties, Settings, SettingsError, VisibleView};
 use secrecy::SecretString;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::asks::Inside;
+use crate::cli::StageName;
 use crate::config::{self, Config};
 use crate::connect::write::{self, Stale, Unwritable};
 use crate::{collections, connection, import, secret};
@@ -16,20 +17,36 @@ use crate::{collections, connection, import, secret};
 /// The file of the running process.
 pub(crate) struct File {
     path: PathBuf,
+    /// The stages that run here: the secrets of others need not be.
+    stages: Vec<StageName>,
     asks: Inside,
     /// One change at a time.
     turn: Mutex<()>,
+    /// One look at a site at a time.
+    looks: Semaphore,
 }
 
 impl File {
-    pub(crate) fn new(path: PathBuf, desk: Desk) -> Self {
-        Self { path, asks: Inside(desk), turn: Mutex::default() }
+    pub(crate) fn new(path: PathBuf, stages: Vec<StageName>, desk: Desk) -> Self {
+        Self { path, stages, asks: Inside(desk), turn: Mutex::default(), looks: Semaphore::new(1) }
     }
 
     fn config(&self) -> Result<Config, SettingsError> {
-        config::load(&self.path, &[])
+        config::load(&self.path, &self.stages)
             .map_err(|mistakes| SettingsError::Refused(mistakes.to_string()))
     }
+}
+
+/// A text without the accounts that may stand in its URLs.
+fn masked(text: &str) -> String {
+    let mut parts = text.split("://");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |masked, part| {
+        let end = part.find(['/', '"', '\'', '\n', ' ']).unwrap_or(part.len());
+        let (host, rest) = part.split_at(end);
+        let host = host.rsplit_once('@').map_or(host.to_owned(), |(_, host)| format!("…@{host}"));
+        format!("{masked}://{host}{rest}")
+    })
 }
 
 /// What a person is told of a failure.
@@ -39,7 +56,7 @@ fn told(error: anyhow::Error) -> SettingsError {
     }
     match error.downcast::<Unwritable>() {
         Ok(Unwritable { file, text, source }) => {
-            SettingsError::Unwritable { file, detail: source.to_string(), text }
+            SettingsError::Unwritable { file, detail: source.to_string(), text: masked(&text) }
         }
         Err(other) => SettingsError::Refused(format!("{other:#}")),
     }
@@ -69,6 +86,7 @@ impl Settings for File {
     async fn visible(&self, name: &str) -> Result<Vec<VisibleView>, SettingsError> {
         let config = self.config()?;
         let connection = config.connection(name).map_err(told)?;
+        let _look = self.looks.acquire().await.map_err(|error| told(error.into()))?;
         let visible = collections::visible(connection).await.map_err(told)?;
         Ok(visible.iter().map(|c| collections::view(name, connection, c)).collect())
     }
@@ -111,5 +129,25 @@ impl Settings for File {
         let _turn = self.turn.lock().await;
         let config = self.config()?;
         secret::renew(&config, &self.path, name, (secret, expires)).await.map_err(told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_in_urls_are_not_shown() {
+        let text =
+            "proxy = \"http://user:pa@ss@proxy:8080/x\"\na = 'https://b/c@d'\n# see http://e\n";
+        let shown = "proxy = \"http://…@proxy:8080/x\"\na = 'https://b/c@d'\n# see http://e\n";
+        assert_eq!(masked(text), shown);
+    }
+
+    #[test]
+    fn entries_of_the_file_are_named_as_the_command_line_does() {
+        let entries =
+            ["\"PS100014\"", "{ name = \"Servers - *\" }", "{ folder = \"/a b\" }", "PS100014"];
+        assert_eq!(entries.map(selector), ["PS100014", "Servers - *", "/a b", "PS100014"]);
     }
 }

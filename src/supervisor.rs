@@ -21,11 +21,11 @@ use crate::check::clock_is_wrong;
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::connections::{self, WorkspaceSeq};
-use crate::expiry;
 use crate::meter::Meter;
 use crate::pipeline::clock;
 use crate::status_board::StatusBoard;
 use crate::verify;
+use crate::{expiry, kerberos};
 
 /// A connection's transformer and uploader.
 pub(crate) struct Worker {
@@ -52,6 +52,8 @@ pub(crate) struct Supervisor {
     neighbours: watch::Sender<Neighbours>,
     /// Connections that were not started, with the reason.
     pub(crate) refused: Vec<(String, String)>,
+    /// The configuration that takes a new start, once all has ended.
+    pub(crate) anew: Option<Config>,
 }
 
 impl Supervisor {
@@ -79,6 +81,7 @@ impl Supervisor {
             names,
             neighbours,
             refused,
+            anew: None,
         }
     }
 
@@ -110,6 +113,11 @@ impl Supervisor {
             );
         }
         is_same
+    }
+
+    /// Whether this process finds the keys that the sites of a configuration are signed in to with.
+    pub(crate) fn has_keys(&self, config: &Config) -> bool {
+        kerberos::is_entered(config, self.has(StageName::Producer)).unwrap_or(true)
     }
 
     /// Makes what runs what the configuration says.

@@ -23,8 +23,9 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 6] = assets![
+static ASSETS: [Asset; 7] = assets![
     "console.css": "text/css; charset=utf-8",
+    "console.js": JAVASCRIPT,
     "icon.svg": "image/svg+xml",
     "htmx.min.js": JAVASCRIPT,
     "htmx.LICENSE": TEXT,

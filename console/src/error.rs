@@ -12,6 +12,9 @@ pub(crate) enum Error {
     /// It is not there, or cannot be done.
     #[error("{0}")]
     Refused(String),
+    /// Pages that look at what somebody typed.
+    #[error("this is for operators: sign in as one")]
+    Operators,
     /// Another answer than the question has: a fault of this program.
     #[error("the answer is not one to what was asked")]
     Unexpected,
@@ -28,6 +31,7 @@ impl IntoResponse for Error {
         let status = match self {
             Self::Queue(_) | Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(_) => StatusCode::NOT_FOUND,
+            Self::Operators => StatusCode::FORBIDDEN,
             Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, format!("{self}\n")).into_response()

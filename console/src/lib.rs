@@ -9,6 +9,7 @@ mod api;
 mod assets;
 mod certificate;
 mod configured;
+mod connect;
 mod csv;
 mod error;
 mod live;
@@ -22,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmsync_control::{Answer, ConnectionView, Desk, Question, Settings, Truth, judge};
+use cmsync_control::{Answer, Connect, ConnectionView, Desk, Question, Settings, Truth, judge};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -56,6 +57,8 @@ pub struct Console {
     pub configured: watch::Receiver<AllConfigured>,
     /// Reads and changes the configuration.
     pub settings: Arc<dyn Settings>,
+    /// Sets connections up.
+    pub connect: Arc<dyn Connect>,
     /// The file of those who have a password.
     pub passwords: Option<PathBuf>,
     /// What the machine's own users see.
@@ -79,6 +82,7 @@ struct Shared {
     live: live::Live,
     configured: watch::Receiver<AllConfigured>,
     settings: Arc<dyn Settings>,
+    connect: Arc<dyn Connect>,
 }
 
 impl Shared {
@@ -133,22 +137,26 @@ pub async fn serve(
     console: Console,
     shutdown: CancellationToken,
 ) {
-    let Console { probes, desk, clock, configured, settings, passwords, loopback } = console;
+    let Console { probes, desk, clock, configured, settings, connect, passwords, loopback } =
+        console;
     let (writer, cards) = watch::channel("".into());
     let access = Access::new(passwords, desk.tickets().clone());
-    let shared = Shared { desk, clock, live: live::Live::new(cards), configured, settings };
+    let shared =
+        Shared { desk, clock, live: live::Live::new(cards), configured, settings, connect };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
     let pages = |entrance| routes::all(shared.clone(), Gate { entrance, access: access.clone() });
     let own = async {
         if let Some(listener) = listener {
             let router = pages(Entrance::Loopback(loopback)).merge(probes::router(probes));
-            server::run(listener, None, router, shutdown.clone()).await;
+            server::run(listener, (None, &[]), router, shutdown.clone()).await;
         }
     };
     let others = async {
         if let Some(Elsewhere { listener, beyond, tls }) = elsewhere {
+            let proxies = beyond.proxies.clone();
             let router = pages(Entrance::Beyond(beyond));
-            server::run(listener, tls.map(TlsAcceptor::from), router, shutdown.clone()).await;
+            let way = (tls.map(TlsAcceptor::from), proxies.as_slice());
+            server::run(listener, way, router, shutdown.clone()).await;
         }
     };
     tokio::join!(own, others);

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::pages::{
     computer, computers, connection, groups, letters, link::Link, overview, removals,
 };
-use crate::{Shared, api, assets, csv, live, settings};
+use crate::{Shared, api, assets, connect, csv, live, settings};
 
 type Page = Result<Html<String>, Error>;
 
@@ -35,6 +35,7 @@ pub(crate) fn all(shared: Shared, gate: Gate) -> Router {
         .route("/dead-letters", get(dead_letters))
         .route("/dead-letters/{id}", post(decide_dead_letter))
         .nest("/connections", settings::router())
+        .nest("/connect", connect::router())
         .nest("/api/v1", api::router())
         .with_state(shared)
         .merge(access::router(gate.clone()))
@@ -51,7 +52,8 @@ fn html(page: &impl Template) -> Page {
 /// Says in the log who ordered what.
 pub(crate) fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
     let who = frame.person.as_ref().map_or("", |person| &person.name);
-    tracing::info!(target: "audit", who, order, connection, item, "ordered on the page");
+    let client = frame.client.map(|client| client.to_string()).unwrap_or_default();
+    tracing::info!(target: "audit", client, who, order, connection, item, "ordered on the page");
 }
 
 /// What was done a moment ago, and where one stands in the list.
@@ -98,6 +100,7 @@ async fn ask_of_connection(
     Path(name): Path<String>,
     Form(Ordered { order }): Form<Ordered>,
 ) -> Result<Redirect, Error> {
+    note(&frame, order.text(), &name, "");
     let connection = name.clone();
     shared
         .ask(match order {
@@ -106,7 +109,6 @@ async fn ask_of_connection(
             connection::Order::Resend => Question::Resend { connection, collection: None },
         })
         .await?;
-    note(&frame, order.text(), &name, "");
     Ok(back(connection::address(&name), order.text()))
 }
 

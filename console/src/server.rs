@@ -19,12 +19,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::access::network;
+
 /// Connections at a time; more wait to be accepted. The pipeline needs file descriptors too.
 const CONNECTIONS: usize = 256;
-/// Connections of one machine at a time; others are closed at once.
+/// Connections of one machine, or one IPv6 network, at a time; others are closed at once.
 const OF_ONE: usize = 32;
-/// The same of the machine itself, whose users and proxies have one address.
-const OF_OURSELVES: usize = 192;
+/// The same of the machine itself and of named proxies: each stands for many.
+const OF_MANY: usize = 192;
 /// How long a connection may take to ask for something, the first time and between two times; with TLS,
 /// to shake hands.
 const HEAD: Duration = Duration::from_secs(10);
@@ -32,8 +34,10 @@ const HEAD: Duration = Duration::from_secs(10);
 const LIFE: Duration = Duration::from_secs(60);
 /// How long one lasts that events are sent on.
 const LIFE_OF_STREAM: Duration = Duration::from_secs(3_600);
-/// How long an answer that was begun may take beyond that.
-const LAST_ANSWER: Duration = Duration::from_secs(5);
+/// How long an answer that was begun may take beyond that: a large file over a slow line.
+const LAST_ANSWER: Duration = Duration::from_secs(300);
+/// The same once the process stops.
+const LAST_OF_ALL: Duration = Duration::from_secs(5);
 /// After a failed accept: mostly file descriptors ran out, and more tries at once would not help.
 const REST: Duration = Duration::from_secs(1);
 
@@ -53,7 +57,11 @@ impl Lasting {
 
 /// How many connections each peer has.
 #[derive(Clone, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+struct Peers {
+    counts: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    /// Those that stand for many.
+    proxies: Arc<[IpAddr]>,
+}
 
 /// A peer's place among them.
 struct Place {
@@ -64,9 +72,11 @@ struct Place {
 
 impl Peers {
     fn enter(&self, peer: IpAddr, room: OwnedSemaphorePermit) -> Option<Place> {
-        let most = if peer.is_loopback() { OF_OURSELVES } else { OF_ONE };
-        let mut peers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = peers.entry(peer).or_default();
+        let is_many = peer.is_loopback() || self.proxies.contains(&peer);
+        let most = if is_many { OF_MANY } else { OF_ONE };
+        let peer = if is_many { peer } else { network(peer) };
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_default();
         if *count >= most {
             return None;
         }
@@ -77,11 +87,11 @@ impl Peers {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut peers = self.peers.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = peers.get_mut(&self.peer) {
+        let mut counts = self.peers.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {
-                peers.remove(&self.peer);
+                counts.remove(&self.peer);
             }
         }
     }
@@ -90,11 +100,12 @@ impl Drop for Place {
 /// Serves until `shutdown`, and then what was asked for before.
 pub(crate) async fn run(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    (tls, proxies): (Option<TlsAcceptor>, &[IpAddr]),
     router: Router,
     shutdown: CancellationToken,
 ) {
-    let (room, peers) = (Arc::new(Semaphore::new(CONNECTIONS)), Peers::default());
+    let peers = Peers { counts: Arc::default(), proxies: proxies.into() };
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     let tasks = TaskTracker::new();
     let next = async || {
         let room = Arc::clone(&room).acquire_owned().await.ok()?;
@@ -175,8 +186,16 @@ async fn serve(
     let ended = match ended {
         Some(ended) => Ok(ended),
         None => {
+            // No further question is taken; the answer that was begun goes on.
             connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(LAST_ANSWER, connection).await
+            let stops = async {
+                shutdown.cancelled().await;
+                tokio::time::sleep(LAST_OF_ALL).await;
+            };
+            tokio::select! {
+                ended = tokio::time::timeout(LAST_ANSWER, connection) => ended.map_err(drop),
+                () = stops => Err(()),
+            }
         }
     };
     match ended {

@@ -1,5 +1,7 @@
 //! Pages that change the configuration: properties, the list of collections, the secret.
 
+use std::sync::Arc;
+
 use askama::Template as _;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -10,11 +12,11 @@ use axum::{Extension, Router};
 use cmsync_control::{Change, Properties, SettingsError};
 
 use crate::Shared;
-use crate::access::{Fields, Frame};
+use crate::access::{Admission, Fields, Frame};
 use crate::error::Error;
 use crate::pages::choose;
 use crate::pages::link::Link;
-use crate::pages::properties::{Identity, NotWritten, Said, Tab, Workspace};
+use crate::pages::properties::{Identity, NotWritten, Tab, Workspace};
 use crate::routes::note;
 
 pub(crate) fn router() -> Router<Shared> {
@@ -41,20 +43,28 @@ async fn properties(shared: &Shared, name: &str) -> Result<Properties, Error> {
 }
 
 /// Back to a page, which says what was done.
-fn back(to: Link, said: &str) -> Response {
-    Redirect::to(&to.with("said", said).to_string()).into_response()
+fn back(admission: &Admission, to: &Link, said: String) -> Response {
+    admission.say(said);
+    Redirect::to(&to.to_string()).into_response()
+}
+
+/// Does something to its end, whether or not somebody waits for it still.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::spawn(work).await.map_err(|_| Error::Unexpected)
 }
 
 /// Says why something was not done: on its page, or with the text that the file would hold.
 fn refused(
     frame: Frame,
-    error: SettingsError,
+    (error, command): (SettingsError, String),
     back: &Link,
     page: impl FnOnce(Frame, String) -> Result<String, askama::Error>,
 ) -> Answer {
     let (status, text) = match error {
         SettingsError::Unwritable { file, detail, text } => {
-            let page = NotWritten { frame, file, detail, text, back: back.to_string() };
+            let page = NotWritten { frame, file, detail, text, command, back: back.to_string() };
             (StatusCode::CONFLICT, page.render()?)
         }
         SettingsError::Stale => (StatusCode::CONFLICT, page(frame, error.to_string())?),
@@ -67,26 +77,26 @@ async fn identity(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
     Path(name): Path<String>,
-    Query(Said { said }): Query<Said>,
 ) -> Answer {
     let of = properties(&shared, &name).await?;
-    let page = Identity::new(frame, of, (said, String::new()));
+    let page = Identity::new(frame, of, String::new());
     Ok(Html(page.render()?).into_response())
 }
 
 async fn verify(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
 ) -> Answer {
     let to = Tab::Identity.address(&name);
     note(&frame, "verify the identity", &name, "");
     match shared.settings.verify_identity(&name).await {
-        Ok(said) => Ok(back(to, &format!("Azure signs it in: {said}."))),
+        Ok(said) => Ok(back(&admission, &to, format!("Azure signs it in: {said}."))),
         Err(error) => {
             let of = properties(&shared, &name).await?;
-            let page = |frame, wrong| Identity::new(frame, of, (String::new(), wrong)).render();
-            refused(frame, error, &to, page)
+            let page = |frame, wrong| Identity::new(frame, of, wrong).render();
+            refused(frame, (error, String::new()), &to, page)
         }
     }
 }
@@ -94,6 +104,7 @@ async fn verify(
 async fn renew(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
     form: Bytes,
 ) -> Answer {
@@ -101,15 +112,17 @@ async fn renew(
     note(&frame, "renew the secret", &name, "");
     let expires = fields.first("expires").to_owned();
     let secret = fields.first("client_secret").to_owned().into();
-    let day = Some(&*expires).filter(|day| !day.is_empty());
-    match shared.settings.renew_secret(&name, secret, day).await {
-        Ok(said) => Ok(back(to, &said)),
+    let (settings, own, day) = (Arc::clone(&shared.settings), name.clone(), expires.clone());
+    let renewed = to_its_end(async move {
+        let day = Some(&*day).filter(|day| !day.is_empty());
+        settings.renew_secret(&own, secret, day).await
+    });
+    match renewed.await? {
+        Ok(said) => Ok(back(&admission, &to, said)),
         Err(error) => {
             let of = properties(&shared, &name).await?;
-            let page = |frame, wrong| {
-                Identity::new(frame, of, (String::new(), wrong)).typed(expires).render()
-            };
-            refused(frame, error, &to, page)
+            let page = |frame, wrong| Identity::new(frame, of, wrong).typed(expires).render();
+            refused(frame, (error, String::new()), &to, page)
         }
     }
 }
@@ -118,35 +131,53 @@ async fn workspace(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
     Path(name): Path<String>,
-    Query(Said { said }): Query<Said>,
 ) -> Answer {
     let of = properties(&shared, &name).await?;
-    let page = Workspace::new(frame, of, (said, String::new()));
+    let page = Workspace::new(frame, of, String::new());
     Ok(Html(page.render()?).into_response())
 }
 
 /// Changes a connection; what cannot be is said on the page of its workspace.
 async fn change(
     shared: &Shared,
-    frame: Frame,
+    (frame, admission): (Frame, Admission),
     name: &str,
     (change, seen): (Change, &str),
 ) -> Answer {
     let to = Tab::Workspace.address(name);
-    note(&frame, &format!("{change:?}"), name, "");
-    match shared.settings.change(name, change, seen).await {
-        Ok(said) => Ok(back(to, &said)),
+    let command = command(name, &change);
+    note(&frame, &command, name, "");
+    let (settings, own, seen) = (Arc::clone(&shared.settings), name.to_owned(), seen.to_owned());
+    let changed = to_its_end(async move { settings.change(&own, change, &seen).await });
+    match changed.await? {
+        Ok(said) => Ok(back(&admission, &to, said)),
         Err(error) => {
             let of = properties(shared, name).await?;
-            let page = |frame, wrong| Workspace::new(frame, of, (String::new(), wrong)).render();
-            refused(frame, error, &to, page)
+            let page = |frame, wrong| Workspace::new(frame, of, wrong).render();
+            refused(frame, (error, command), &to, page)
         }
+    }
+}
+
+/// The command that does the same.
+fn command(name: &str, change: &Change) -> String {
+    let quoted = |entries: &[String]| {
+        let texts = entries.iter().map(|text| format!("'{}'", text.replace('\'', "'\\''")));
+        texts.collect::<Vec<_>>().join(" ")
+    };
+    match change {
+        Change::Add(entries) => format!("cmsync collections add {name} {}", quoted(entries)),
+        Change::Remove(entries) => format!("cmsync collections remove {name} {}", quoted(entries)),
+        Change::Import { on: true, .. } => format!("cmsync import enable {name}"),
+        Change::Import { remove_groups: false, .. } => format!("cmsync import disable {name}"),
+        Change::Import { .. } => format!("cmsync import disable {name} --remove-groups"),
     }
 }
 
 async fn import(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
     form: Bytes,
 ) -> Answer {
@@ -158,18 +189,26 @@ async fn import(
         _ => return Err(Error::Refused("import is turned on or off".into())),
     };
     let import = Change::Import { on, remove_groups };
-    change(&shared, frame, &name, (import, fields.first("seen"))).await
+    change(&shared, (frame, admission), &name, (import, fields.first("seen"))).await
 }
 
 async fn remove(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
     form: Bytes,
 ) -> Answer {
     let fields = Fields::read(&form);
-    let entries = fields.all("entry").map(ToOwned::to_owned).collect();
-    change(&shared, frame, &name, (Change::Remove(entries), fields.first("seen"))).await
+    let entries: Vec<String> = fields.all("entry").map(ToOwned::to_owned).collect();
+    if entries.is_empty() {
+        let of = properties(&shared, &name).await?;
+        let page = Workspace::new(frame, of, "Nothing is marked.".into());
+        let text = Html(page.render()?);
+        return Ok((StatusCode::UNPROCESSABLE_ENTITY, text).into_response());
+    }
+    change(&shared, (frame, admission), &name, (Change::Remove(entries), fields.first("seen")))
+        .await
 }
 
 async fn choose(
@@ -178,6 +217,10 @@ async fn choose(
     Path(name): Path<String>,
     Query(asked): Query<choose::Asked>,
 ) -> Answer {
+    // The site is asked each time: that is for those who may change the list.
+    if !frame.may_act() {
+        return Err(Error::Operators);
+    }
     let page = chosen(&shared, frame, &name, (&asked, String::new())).await?;
     Ok(Html(page.render()?).into_response())
 }
@@ -196,6 +239,7 @@ async fn chosen(
 async fn add(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
     form: Bytes,
 ) -> Answer {
@@ -208,5 +252,5 @@ async fn add(
         let page = chosen(&shared, frame, &name, (&choose::Asked::default(), wrong)).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page.render()?)).into_response());
     }
-    change(&shared, frame, &name, (Change::Add(entries), fields.first("seen"))).await
+    change(&shared, (frame, admission), &name, (Change::Add(entries), fields.first("seen"))).await
 }

@@ -12,6 +12,9 @@ use crate::state;
 use crate::tickets::Tickets;
 use crate::views::{Answer, ConnectionView, MemberView, StageView};
 
+/// Orders that are published at a time.
+const AT_ONCE: usize = 64;
+
 /// Answers questions over a queue.
 #[derive(Clone)]
 pub struct Desk {
@@ -301,12 +304,24 @@ impl Desk {
         connection: &str,
         collections: &[String],
     ) -> Result<Answer, Error> {
-        for id in collections {
-            let subject = (Subject::RemovedCollection, id.as_str());
-            let answer = self.order(connection, subject, "remove", "").await?;
-            if matches!(answer, Answer::Refused(_)) {
-                return Ok(answer);
+        if !self.has(connection).await? {
+            return Ok(refused_connection(connection));
+        }
+        let order = |id: &String| {
+            let subject = Subject::RemovedCollection;
+            let (connection, item) = (connection.to_owned(), id.clone());
+            let (action, asked_at) = ("remove".to_owned(), (self.clock)());
+            let key = topics::control_key(&connection, subject, id);
+            let control = Control { connection, subject, item, action, asked_at };
+            Output {
+                topic: topics::CONTROL.to_owned(),
+                partition: 0,
+                key: key.into(),
+                value: Some(CONTROL.encode(&control)),
             }
+        };
+        for some in collections.chunks(AT_ONCE) {
+            self.queue.publish(some.iter().map(order).collect()).await?;
         }
         Ok(Answer::Taken("its rows are closed and its groups go".into()))
     }

@@ -57,6 +57,8 @@ impl Desk {
             *named.entry(connection).or_default() |= &going.first;
         }
         named.retain(|_, ids| !ids.is_empty());
+        // All devices are looked through: one at a time.
+        let _one = self.shelf.heavy.acquire().await;
         let names = state::names(&*self.queue, &named).await?;
         let asked = self.orders(Subject::Removal).await?;
         let view = |(of, going, s): (&(String, String), Going, &CollectionState)| {

@@ -115,6 +115,89 @@ pub enum SettingsError {
     Refused(String),
 }
 
+/// What came of one page of a set-up.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepView {
+    /// What was looked at and found, line by line.
+    pub said: Vec<String>,
+    /// What is wrong, or missing; `None` where the page is answered as it should be.
+    pub wrong: Option<String>,
+    /// The key of an answer that is missing.
+    pub missing: String,
+    /// What may be answered there: what a person reads, and the answers that it gives by their keys.
+    pub choices: Vec<(String, Vec<(String, String)>)>,
+    /// All answers so far by their keys; one of several values comes several times.
+    pub answers: Vec<(String, String)>,
+    /// The collections of the site, where they were asked for.
+    pub visible: Vec<VisibleView>,
+}
+
+/// A page of a set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// What was answered so far.
+    Answers,
+    /// The site.
+    Site,
+    /// The device collections that the site shows.
+    Visible,
+    /// Who it is in Azure.
+    Identity,
+    /// The workspace.
+    Workspace,
+    /// Which collections are kept, and what they cost.
+    Collections,
+}
+
+/// How far a set-up is that was begun.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// What was done, line by line.
+    pub lines: Vec<String>,
+    /// Whether it ended, and well.
+    pub ended: Option<bool>,
+}
+
+/// Sets connections up, as `cmsync connect` does.
+#[async_trait]
+pub trait Connect: Send + Sync {
+    /// The names of set-ups that are not complete.
+    async fn drafts(&self) -> Vec<String>;
+
+    /// Takes answers in, an empty one for none any longer, and looks at a page.
+    ///
+    /// # Errors
+    /// When it cannot be looked at; what is wrong with the answers is in the view.
+    async fn step(
+        &self,
+        name: &str,
+        step: Step,
+        answers: &[(String, String)],
+    ) -> Result<StepView, SettingsError>;
+
+    /// Keeps a client secret that was typed, for the identity of this set-up.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    async fn keep_secret(&self, name: &str, secret: SecretString) -> Result<(), SettingsError>;
+
+    /// What would be done: each step with how it stands.
+    ///
+    /// # Errors
+    /// When answers are missing, or Azure does not answer.
+    async fn plan(&self, name: &str) -> Result<Vec<String>, SettingsError>;
+
+    /// Begins to do it; a set-up that runs goes on.
+    ///
+    /// # Errors
+    /// When it cannot be begun.
+    async fn begin(&self, name: &str) -> Result<(), SettingsError>;
+
+    /// How far it is; `None` where it was not begun.
+    async fn progress(&self, name: &str) -> Option<Progress>;
+}
+
 /// Reads and changes the configuration.
 #[async_trait]
 pub trait Settings: Send + Sync {

@@ -174,7 +174,13 @@ pub fn judge(view: &ConnectionView, now: i64, poll: Duration) -> Truth {
     } else {
         (Verdict::True, "everything that changed was taken".to_owned())
     };
-    let blocked = works.iter().copied().filter(needs_person).map(said).chain(stuck);
+    // What tries by itself is left to it for a while.
+    let tries = works.iter().copied().filter(is_trying).filter(|stage| now - stage.since > LATE);
+    let is_old = read_at > 0 && now - read_at > stale && find(needs_person).is_none();
+    let unread = (is_old && find(is_at_rest).is_none() && find(is_trying).is_none())
+        .then(|| "the site was not read for a while: is the producer running?".to_owned());
+    let blocked = works.iter().copied().filter(needs_person).map(said);
+    let blocked = blocked.chain(tries.map(said)).chain(stuck).chain(unread);
     let blocked = blocked.map(|text| Need { about: About::Stage, text });
     let needs = blocked.chain(differences).chain(warnings(view)).collect();
     Truth { verdict, reason, read_at, verified_at, needs }
@@ -260,6 +266,11 @@ mod tests {
         let mut outage = paused(2, "other", "timed out");
         (outage.waiting_messages, outage.oldest_waiting) = (2, old);
         assert!(needs(&outage).is_empty());
+        // What tries by itself, and does for long, needs a look too.
+        outage.stages[2].since = old;
+        assert_eq!(needs(&outage), ["sending rows waits: timed out"]);
+        let unread = judge(&view(), NOW + 3_600_000_000, POLL);
+        assert!(unread.needs[0].text.contains("is the producer running?"));
     }
 
     #[test]

@@ -30,11 +30,6 @@ pub(super) fn check(
     let mut checker = Checker { mistakes, unread };
     let listen = listen(&mut checker, &file.http.listen);
     options(&mut checker, file);
-    checker.require(
-        !file.connections.is_empty(),
-        "connections",
-        "at least one is needed, [connections.<name>]: `cmsync connect` sets one up",
-    );
     let mut connections = BTreeMap::new();
     for (name, written) in &file.connections {
         if let Some(connection) = connection(&mut checker, name, written, file) {

@@ -62,9 +62,6 @@ pub(crate) struct Elsewhere {
 /// # Errors
 /// Told through the checker.
 pub(super) fn check(checker: &mut Checker, written: &Written) -> Console {
-    if let Some(file) = &written.passwords_file {
-        checker.readable("console.passwords_file", || cmsync_console::users(file).map(drop));
-    }
     Console {
         loopback: match written.loopback {
             OnLoopback::Off => Loopback::Off,

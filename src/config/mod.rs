@@ -265,6 +265,20 @@ pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes
     check::check(&file, mistakes, unread)
 }
 
+/// The same of a file that must name a connection: for whatever is done with connections.
+///
+/// # Errors
+/// As [`load`], and where it names none.
+pub(crate) fn load_with_connections(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes> {
+    let config = load(path, stages)?;
+    if config.connections.is_empty() {
+        let message = "at least one is needed, [connections.<name>]: `cmsync connect` sets one up";
+        let (path, message) = ("connections".to_owned(), message.to_owned());
+        return Err(Mistakes(vec![Mistake { path, message }]));
+    }
+    Ok(config)
+}
+
 /// Keys and values of a part of a configuration that cmsync does not know.
 #[cfg(test)]
 pub(crate) fn unknown_keys(table: toml::Table) -> impl Iterator<Item = String> {

@@ -98,6 +98,18 @@ fn set(table: &mut Table, key: &str, value: Value) {
     }
 }
 
+/// Takes the value at a dotted key out.
+fn unset(table: &mut Table, key: &str) {
+    match key.split_once('.') {
+        None => drop(table.remove(key)),
+        Some((first, rest)) => {
+            if let Some(Value::Table(inner)) = table.get_mut(first) {
+                unset(inner, rest);
+            }
+        }
+    }
+}
+
 /// The connection of a file of answers, with its name where the file has one.
 fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Option<String>, Table), Mistakes> {
     let mut file = read(path)?;
@@ -130,9 +142,38 @@ fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Option<String>, Table),
     Ok((Some(name), table))
 }
 
+fn flatten(prefix: &str, table: &Table, into: &mut Vec<(String, String)>) {
+    for (name, value) in table {
+        let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+        match value {
+            Value::Table(inner) => flatten(&key, inner, into),
+            Value::Array(items) => {
+                let text = |item: &Value| item.as_str().map_or(item.to_string(), ToOwned::to_owned);
+                into.extend(items.iter().map(|item| (key.clone(), text(item))));
+            }
+            Value::String(text) => into.push((key, text.clone())),
+            other => into.push((key, other.to_string())),
+        }
+    }
+}
+
 /// Where the answers of a set-up are kept until it is complete.
 pub(super) fn draft_path(config: &Path, name: &str) -> PathBuf {
     config.with_file_name(format!("cmsync-connect-{name}.toml"))
+}
+
+/// The names of set-ups that are not complete.
+pub(crate) fn drafts(config: &Path) -> Vec<String> {
+    let directory = config.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Ok(files) = std::fs::read_dir(directory) else { return Vec::new() };
+    let name = |file: std::fs::DirEntry| {
+        let name = file.file_name().into_string().ok()?;
+        let name = name.strip_prefix("cmsync-connect-")?.strip_suffix(".toml")?;
+        super::is_name(name).is_ok().then(|| name.to_owned())
+    };
+    let mut names: Vec<String> = files.flatten().filter_map(name).collect();
+    names.sort();
+    names
 }
 
 impl Answers {
@@ -160,7 +201,11 @@ impl Answers {
         }
         lay(&mut table, answered);
         for (key, value) in args.given() {
-            set(&mut table, &key, value);
+            // An answer of nothing takes back what was answered before.
+            match value.as_str() {
+                Some("") => unset(&mut table, &key),
+                _ => set(&mut table, &key, value),
+            }
         }
         let setup = match table.remove("setup") {
             None => SetupAnswers::default(),
@@ -171,6 +216,16 @@ impl Answers {
         };
         let connection = config::parse_connection(&name, table)?;
         Ok(Self { name, connection, setup })
+    }
+
+    /// Every answer by its dotted key, as text: what is none is left out.
+    pub(crate) fn flat(&self) -> Vec<(String, String)> {
+        let mut flat = Vec::new();
+        flatten("", &config::written(&self.connection), &mut flat);
+        if let Ok(setup) = Table::try_from(&self.setup) {
+            flatten("setup", &setup, &mut flat);
+        }
+        flat
     }
 
     /// As a file of answers.

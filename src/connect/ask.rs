@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use anyhow::{anyhow, bail};
 use inquire::error::InquireError;
 use inquire::{Confirm, MultiSelect, Password, Select, Text};
+use serde::Serialize;
 
 /// Rows of a list that are shown at once.
 const PAGE: usize = 10;
@@ -28,6 +29,36 @@ pub(crate) struct Prompt<'a> {
     pub(crate) key: &'a str,
     /// What helps to answer it.
     pub(crate) help: &'a str,
+}
+
+/// One of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Choice {
+    /// What a person reads.
+    pub(crate) label: String,
+    /// The answers that choosing it gives, by their keys.
+    pub(crate) answers: Vec<(&'static str, String)>,
+}
+
+impl Choice {
+    /// One that is acted upon where it was asked for.
+    pub(crate) fn plain(label: impl Into<String>) -> Self {
+        Self { label: label.into(), answers: Vec::new() }
+    }
+}
+
+/// An answer that is missing, where nobody can be asked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize)]
+#[error("{message}")]
+pub(crate) struct Missing {
+    /// The key of the answer.
+    pub(crate) key: String,
+    /// The question.
+    pub(crate) text: String,
+    /// What may be answered; empty for anything.
+    pub(crate) choices: Vec<Choice>,
+    /// All of it in one line.
+    pub(crate) message: String,
 }
 
 fn told(error: InquireError) -> anyhow::Error {
@@ -55,7 +86,9 @@ impl Ask {
 
     /// The error of an answer that is missing.
     pub(crate) fn refuse<T>(prompt: &Prompt<'_>) -> anyhow::Result<T> {
-        bail!("`{}` is missing ({}): {}", prompt.key, prompt.text, prompt.help)
+        let message = format!("`{}` is missing ({}): {}", prompt.key, prompt.text, prompt.help);
+        let (key, text) = (prompt.key.to_owned(), prompt.text.to_owned());
+        Err(Missing { key, text, choices: Vec::new(), message }.into())
     }
 
     /// A line of text; what is wrong with an answer is said, and it is asked again.
@@ -109,21 +142,25 @@ impl Ask {
     }
 
     /// One of a list, searched by typing; the only one is taken. Gives its number.
-    pub(crate) fn choose(self, prompt: &Prompt<'_>, choices: &[String]) -> anyhow::Result<usize> {
+    pub(crate) fn choose(self, prompt: &Prompt<'_>, choices: &[Choice]) -> anyhow::Result<usize> {
         match (choices.len(), self) {
             (0, _) => bail!("{}: there is nothing to choose from; {}", prompt.text, prompt.help),
             (1, _) => Ok(0),
             (_, Self::Nobody) => {
                 let more = choices.len().saturating_sub(NAMED);
-                let mut named: Vec<&str> = choices.iter().take(NAMED).map(String::as_str).collect();
+                let mut named: Vec<&str> =
+                    choices.iter().take(NAMED).map(|choice| choice.label.as_str()).collect();
                 let rest = format!("and {more} more");
                 if more > 0 {
                     named.push(&rest);
                 }
-                bail!("`{}` is missing ({}); one of: {}", prompt.key, prompt.text, named.join("; "))
+                let (key, text) = (prompt.key.to_owned(), prompt.text.to_owned());
+                let message = format!("`{key}` is missing ({text}); one of: {}", named.join("; "));
+                Err(Missing { key, text, choices: choices.to_vec(), message }.into())
             }
             (_, Self::Terminal) => {
-                let asked = Select::new(prompt.text, choices.to_vec())
+                let labels = choices.iter().map(|choice| choice.label.clone()).collect();
+                let asked = Select::new(prompt.text, labels)
                     .with_page_size(PAGE)
                     .with_help_message("type to search, arrows to move, enter to choose");
                 Ok(block(|| asked.raw_prompt())?.index)

@@ -12,7 +12,7 @@ use cmsync_producer::Options;
 
 use super::Page;
 use super::answers::Answers;
-use super::ask::{Ask, Prompt};
+use super::ask::{Ask, Choice, Prompt};
 use super::site::SiteFound;
 use crate::config::{self, raw};
 use crate::connections;
@@ -41,7 +41,7 @@ pub(super) fn page(
         if !page.ask.is_terminal() {
             return Ask::refuse(&prompt);
         }
-        let chosen = match page.ask.choose(&prompt, &ways.map(ToOwned::to_owned))? {
+        let chosen = match page.ask.choose(&prompt, &ways.map(Choice::plain))? {
             0 => from_list(page, &found.collections)?,
             1 => vec![raw::Selector::Name { name: pattern(page)? }],
             _ => vec![raw::Selector::Folder { folder: folder(page, &found.collections)? }],
@@ -61,6 +61,11 @@ pub(super) fn page(
     }
     page.say(&estimate(&kept));
     Ok(kept)
+}
+
+/// Those of the site that are kept as far as is answered.
+pub(super) fn kept(answers: &Answers, found: &SiteFound) -> anyhow::Result<Vec<Collection>> {
+    selected(&answers.connection.collections, &found.collections)
 }
 
 fn selected(selectors: &[raw::Selector], all: &[Collection]) -> anyhow::Result<Vec<Collection>> {
@@ -98,7 +103,8 @@ fn folder(page: &Page<'_>, all: &[Collection]) -> anyhow::Result<String> {
     folders.sort();
     folders.dedup();
     let prompt = Prompt { text: "Folder", key: "collections", help: "" };
-    let number = page.ask.choose(&prompt, &folders)?;
+    let choices: Vec<Choice> = folders.iter().map(Choice::plain).collect();
+    let number = page.ask.choose(&prompt, &choices)?;
     Ok(folders.swap_remove(number))
 }
 

@@ -91,7 +91,27 @@ pub(crate) struct ConnectArgs {
     no_import: bool,
     /// Any other answer, by its key in the file: --set site.read_timeout=2m
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
+    /// Take one page of the set-up alone, and say as JSON what came of it: the console does
+    #[arg(long, value_enum, hide = true)]
+    pub(crate) step: Option<Step>,
+}
+
+/// A page of the set-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Step {
+    /// What was answered so far.
+    Answers,
+    /// The site.
+    Site,
+    /// The device collections that the site shows.
+    Visible,
+    /// Who it is in Azure.
+    Identity,
+    /// The workspace.
+    Workspace,
+    /// Which collections are kept, and what they cost.
+    Collections,
 }
 
 /// A selector as the file has it.

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 
 use super::Page;
 use super::answers::{Answers, Login};
-use super::ask::{Ask, Prompt};
+use super::ask::{Ask, Choice, Prompt};
 use super::write::keep_access;
 use crate::config::{self, Connection, raw};
 use crate::{connections, expiry};
@@ -83,7 +83,7 @@ pub(super) async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resul
         if !page.ask.is_terminal() {
             return Ask::refuse(&prompt);
         }
-        match page.ask.choose(&prompt, &WAYS.map(ToOwned::to_owned))? {
+        match page.ask.choose(&prompt, &WAYS.map(Choice::plain))? {
             0 => ask_secret(page, answers)?,
             1 => {
                 let prompt = Prompt {
@@ -255,7 +255,7 @@ async fn caller(
         None if page.ask.is_terminal() => {
             let prompt = Prompt { text: "Who sets up in Azure?", key: "setup.login", help: "" };
             let choices = ["you, by the Azure CLI's login", "the identity above"];
-            match page.ask.choose(&prompt, &choices.map(ToOwned::to_owned))? {
+            match page.ask.choose(&prompt, &choices.map(Choice::plain))? {
                 0 => Login::AzureCli,
                 _ => Login::Application,
             }

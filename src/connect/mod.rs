@@ -12,6 +12,7 @@ mod flags;
 mod identity;
 mod place;
 mod site;
+mod step;
 pub(crate) mod write;
 
 use std::path::Path;
@@ -29,8 +30,9 @@ use site::SiteFound;
 
 use crate::connections;
 
+pub(crate) use answers::drafts;
 pub(crate) use flags::{ConnectArgs, selector};
-pub(crate) use identity::write_secret;
+pub(crate) use identity::{keep_secret, write_secret};
 
 /// What every page needs.
 pub(crate) struct Page<'a> {
@@ -62,6 +64,9 @@ impl Page<'_> {
 
 /// Sets a connection up; true when it is complete.
 pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<bool> {
+    if let Some(step) = args.step {
+        return step::run(args, config, step).await;
+    }
     let is_asked = args.answers.is_none() && !args.yes && !args.plan && args.template.is_none();
     let page = Page { ask: Ask::new(is_asked), args, config };
     let mut answers = Answers::gather(args, config)?;
@@ -248,7 +253,8 @@ async fn apply(page: &Page<'_>, setup: &Setup) -> anyhow::Result<cmsync_control:
     made.context("set-up stopped; what was made stays, and the next `cmsync connect` goes on")
 }
 
-fn is_name(text: &str) -> Result<(), String> {
+/// Whether a text may name a connection.
+pub(crate) fn is_name(text: &str) -> Result<(), String> {
     let is_fine = (1..=32).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let message = "a connection's name has up to 32 small letters, digits and hyphens";

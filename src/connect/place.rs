@@ -5,7 +5,7 @@ use cmsync_azure::{ResourceManager, Subscription, WorkspaceId, WorkspaceItem};
 
 use super::Page;
 use super::answers::Answers;
-use super::ask::Prompt;
+use super::ask::{Choice, Prompt};
 
 const NEW: &str = "a new one";
 
@@ -84,7 +84,11 @@ async fn subscription(
         };
     }
     let label = |s: &Subscription| format!("{} ({})", s.name, s.id);
-    let choices: Vec<String> = all.iter().map(label).collect();
+    let choice = |s: &Subscription| {
+        let answers = vec![("setup.subscription", s.id.clone())];
+        Choice { label: label(s), answers }
+    };
+    let choices: Vec<Choice> = all.iter().map(choice).collect();
     let prompt = Prompt { text: "Subscription", key: "setup.subscription", help: "" };
     let number = page.ask.choose(&prompt, &choices)?;
     let chosen = all.swap_remove(number);
@@ -127,11 +131,13 @@ fn choose<'a>(
     let place = |item: &WorkspaceItem| {
         let id: Option<WorkspaceId> = item.id.parse().ok();
         let group = id.map(|id| id.resource_group).unwrap_or_default();
-        format!("{} (resource group {group}, {})", item.name, item.workspace.location)
+        let label = format!("{} (resource group {group}, {})", item.name, item.workspace.location);
+        let answers = vec![("setup.workspace", item.name.clone()), ("setup.resource_group", group)];
+        Choice { label, answers }
     };
-    let mut choices: Vec<String> = found.iter().map(|item| place(item)).collect();
+    let mut choices: Vec<Choice> = found.iter().map(|item| place(item)).collect();
     if page.ask.is_terminal() {
-        choices.push(NEW.into());
+        choices.push(Choice::plain(NEW));
     }
     let prompt = Prompt { text: "Workspace", key: "setup.workspace", help: "" };
     let number = page.ask.choose(&prompt, &choices)?;
@@ -156,9 +162,12 @@ async fn new(
     is_workspace_name(&setup.workspace).map_err(anyhow::Error::msg)?;
     if setup.resource_group.is_empty() {
         let groups = manager.resource_groups(&subscription.id).await?;
-        let mut choices: Vec<String> =
-            groups.iter().map(|g| format!("{} ({})", g.name, g.location)).collect();
-        choices.push(NEW.into());
+        let choice = |g: &cmsync_azure::ResourceGroup| Choice {
+            label: format!("{} ({})", g.name, g.location),
+            answers: vec![("setup.resource_group", g.name.clone())],
+        };
+        let mut choices: Vec<Choice> = groups.iter().map(choice).collect();
+        choices.push(Choice::plain(NEW));
         let prompt = Prompt { text: "Resource group", key: "setup.resource_group", help: "" };
         let number = if groups.is_empty() && page.ask.is_terminal() {
             0
@@ -174,7 +183,11 @@ async fn new(
         let mut regions = manager.locations(&subscription.id).await?;
         regions.sort_by(|a, b| a.display_name.cmp(&b.display_name));
         let label = |l: &cmsync_azure::Location| format!("{} ({})", l.display_name, l.name);
-        let choices: Vec<String> = regions.iter().map(label).collect();
+        let choice = |l: &cmsync_azure::Location| Choice {
+            label: label(l),
+            answers: vec![("setup.location", l.name.clone())],
+        };
+        let choices: Vec<Choice> = regions.iter().map(choice).collect();
         let prompt = Prompt { text: "Region", key: "setup.location", help: "" };
         let number = page.ask.choose(&prompt, &choices)?;
         setup.location = regions.swap_remove(number).name;

@@ -4,7 +4,7 @@ use anyhow::bail;
 use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy};
 
 use super::answers::Answers;
-use super::ask::Prompt;
+use super::ask::{Choice, Prompt};
 use super::{Page, identity};
 use crate::config::{self, raw};
 use crate::{connections, kerberos};
@@ -90,7 +90,7 @@ fn authentication(page: &Page<'_>) -> anyhow::Result<raw::Authentication> {
     };
     let mut answer = raw::Authentication::default();
     let way = if page.ask.is_terminal() {
-        page.ask.choose(&prompt, &WAYS.map(ToOwned::to_owned))?
+        page.ask.choose(&prompt, &WAYS.map(Choice::plain))?
     } else {
         0
     };

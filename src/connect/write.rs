@@ -1,6 +1,7 @@
 //! Writes a connection into the configuration file, keeping everything else in it: comments, order,
 //! and keys that say the same.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -73,12 +74,21 @@ pub(crate) fn change_seen(
     let new = document.to_string();
     let aside = path.with_extension("toml.new");
     let write = || -> std::io::Result<()> {
-        std::fs::write(&aside, &new)?;
+        let mut file = std::fs::File::create(&aside)?;
+        file.write_all(new.as_bytes())?;
+        file.sync_all()?;
         keep_access(path, &aside);
         std::fs::rename(&aside, path)
     };
     write()
         .map_err(|source| Unwritable { file: shown.to_string(), text: new.clone(), source }.into())
+}
+
+/// Whether a file could be changed now.
+pub(crate) fn try_to(path: &Path) -> std::io::Result<()> {
+    let aside = path.with_extension("toml.new");
+    std::fs::File::create(&aside)?;
+    std::fs::remove_file(&aside)
 }
 
 /// Gives a new file the owner and the mode of the one that it replaces, as far as this user may:

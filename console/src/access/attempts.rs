@@ -1,7 +1,7 @@
 //! How often somebody may try to sign in: per address and per name, so that neither one guesser nor many
-//! get far, and a guesser keeps nobody else out for long.
+//! get far. Whoever signed in from a network before is kept out by no guesser elsewhere.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 const WINDOW: Duration = Duration::from_secs(900);
 /// Of one address.
 const BY_ADDRESS: u32 = 10;
-/// With one name, from any address.
+/// With one name, from all networks that it did not sign in from.
 const BY_NAME: u32 = 30;
 /// Addresses and names that are remembered.
 const REMEMBERED: usize = 10_000;
@@ -40,33 +40,40 @@ type Failures = HashMap<Whose, (u32, Instant)>;
 #[derive(Default)]
 pub(crate) struct Attempts {
     failures: Mutex<Failures>,
+    /// Names with networks that they signed in from.
+    known: Mutex<HashSet<(IpAddr, String)>>,
 }
 
 /// An IPv6 network counts as one address: whoever has one has all of it.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::from((v6.to_bits() >> 64 << 64).to_be_bytes()),
         v4 => v4,
     }
 }
 
-fn whose(address: IpAddr, name: &str) -> [Whose; 2] {
-    // A name longer than any is not kept.
-    let name: String = name.chars().take(64).collect();
-    [Whose::Address(network(address)), Whose::Name(name.to_lowercase())]
+/// A name as it is counted: one longer than any is not kept.
+fn counted(name: &str) -> String {
+    name.chars().take(64).collect::<String>().to_lowercase()
 }
 
 impl Attempts {
-    /// Takes an attempt in: it counts as a failure until [`Attempts::succeeded`]. How long to wait, where
-    /// there were too many.
+    /// Whose failure it would be.
+    fn whose(&self, address: IpAddr, name: &str) -> Vec<Whose> {
+        let (network, name) = (network(address), counted(name));
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = known.contains(&(network, name.clone()));
+        let by_name = (!is_known).then_some(Whose::Name(name));
+        std::iter::once(Whose::Address(network)).chain(by_name).collect()
+    }
+
+    /// Takes an attempt in: it counts as a failure until it is taken back. How long to wait, where there
+    /// were too many.
     pub(crate) fn try_again(&self, address: IpAddr, name: &str) -> Result<(), Duration> {
         let now = Instant::now();
+        let all = self.whose(address, name);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() + 2 > REMEMBERED {
-            failures.retain(|_, (_, since)| now - *since < WINDOW);
-        }
-        let both = whose(address, name);
-        for one in &both {
+        for one in &all {
             if let Some((count, since)) = failures.get(one)
                 && now - *since < WINDOW
                 && *count >= one.most()
@@ -74,11 +81,15 @@ impl Attempts {
                 return Err(WINDOW - (now - *since));
             }
         }
-        if failures.len() + 2 > REMEMBERED {
-            // So many at once are an attack: nobody new gets in until it is over.
-            return Err(WINDOW);
+        if failures.len() + all.len() > REMEMBERED {
+            failures.retain(|_, (_, since)| now - *since < WINDOW);
+            // So many at once are an attack: the oldest tenth is forgotten for it.
+            let mut times: Vec<Instant> = failures.values().map(|(_, since)| *since).collect();
+            times.sort_unstable();
+            let from = times.get(times.len() / 10).copied().unwrap_or(now);
+            failures.retain(|_, (_, since)| *since > from);
         }
-        for one in both {
+        for one in all {
             let entry = failures.entry(one).or_insert((0, now));
             if now - entry.1 >= WINDOW {
                 *entry = (0, now);
@@ -88,13 +99,23 @@ impl Attempts {
         Ok(())
     }
 
-    /// The last attempt was right.
-    pub(crate) fn succeeded(&self, address: IpAddr, name: &str) {
+    /// The last attempt was none.
+    pub(crate) fn take_back(&self, address: IpAddr, name: &str) {
+        let all = self.whose(address, name);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        for one in whose(address, name) {
+        for one in all {
             if let Some((count, _)) = failures.get_mut(&one) {
                 *count = count.saturating_sub(1);
             }
+        }
+    }
+
+    /// The last attempt was right.
+    pub(crate) fn succeeded(&self, address: IpAddr, name: &str) {
+        self.take_back(address, name);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() < REMEMBERED {
+            known.insert((network(address), counted(name)));
         }
     }
 }
@@ -133,6 +154,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_signed_in_before_is_kept_out_by_no_guesser_elsewhere() {
+        let attempts = Attempts::default();
+        attempts.try_again(address("10.0.0.9"), "alice").unwrap();
+        attempts.succeeded(address("10.0.0.9"), "alice");
+        for n in 0..100 {
+            attempts.try_again(address(&format!("2001:db8:0:{n:x}::1")), "alice").ok();
+        }
+        assert_eq!(attempts.try_again(address("10.0.0.9"), "Alice"), Ok(()));
+        assert!(attempts.try_again(address("10.0.0.8"), "alice").is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn what_succeeds_is_no_failure_and_a_network_is_one_address() {
         let attempts = Attempts::default();
         for _ in 0..100 {
@@ -152,8 +185,7 @@ mod tests {
             attempts.try_again(IpAddr::from(n.to_be_bytes()), &format!("u{n}")).ok();
         }
         assert!(attempts.failures.lock().unwrap().len() <= REMEMBERED);
-        assert!(attempts.try_again(address("10.9.9.9"), "alice").is_err());
-        tokio::time::advance(WINDOW).await;
+        // Nobody else is kept out for it.
         assert_eq!(attempts.try_again(address("10.9.9.9"), "alice"), Ok(()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -19,8 +19,17 @@ use crate::pages::link::Link;
 /// Bytes of a form, at most.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
-/// What a proxy adds.
-const OF_PROXIES: [&str; 4] = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host"];
+/// What a proxy adds. One that adds none of it and speaks HTTP/1.1 cannot be told from a browser.
+const OF_PROXIES: [&str; 8] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
 
 /// Everything comes from here, nothing is run that stands in a page, nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -59,6 +68,13 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
+    /// Has the next page of this session say something.
+    pub(crate) fn say(&self, text: String) {
+        if let Some(token) = &self.token {
+            self.gate.access.sessions.say(token, text);
+        }
+    }
+
     pub(crate) fn lasts(&self) -> bool {
         let session = || self.token.as_ref().and_then(|token| self.gate.person(token, false));
         self.gate.is_open() || session().is_some()
@@ -71,40 +87,44 @@ pub(crate) struct From(pub(crate) IpAddr);
 
 impl Gate {
     /// The name of the cookie that holds a session: browsers keep one with this prefix from being set by
-    /// anybody else, and it needs TLS.
-    pub(crate) fn cookie(&self) -> &'static str {
-        match self.entrance {
-            Entrance::Loopback(_) => "cmsync",
-            Entrance::Beyond(_) => "__Host-cmsync",
+    /// anybody else, and it needs TLS. On the machine itself several may run, and cookies know no port.
+    fn cookie(&self, headers: &HeaderMap) -> String {
+        if matches!(self.entrance, Entrance::Beyond(_)) {
+            return "__Host-cmsync".to_owned();
         }
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let port = host.and_then(|host| host.rsplit(':').next()?.parse::<u16>().ok());
+        format!("cmsync-{}", port.unwrap_or(80))
     }
 
     /// What makes a browser keep a session, or with none forget it.
-    pub(crate) fn set_cookie(&self, token: Option<&str>) -> String {
+    pub(crate) fn set_cookie(&self, headers: &HeaderMap, token: Option<&str>) -> String {
         let secure = if matches!(self.entrance, Entrance::Beyond(_)) { "; Secure" } else { "" };
         let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
-        format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie())
+        format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie(headers))
     }
 
     /// What the browser holds of a session.
     pub(crate) fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        let own = self.cookie(headers);
         let cookies =
             headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
         let mut pairs =
             cookies.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
-        pairs.find(|(name, _)| name.trim() == self.cookie()).map(|(_, token)| token.trim())
+        pairs.find(|(name, _)| name.trim() == own).map(|(_, token)| token.trim())
     }
 
-    /// Whose session it is: of a user with a password, as long as the file has that user in that role.
+    /// Whose session it is: of a user with a password, as long as the file has that user
+    /// with that password and role.
     fn person(&self, token: &str, uses: bool) -> Option<Person> {
         let person = self.access.sessions.find(token, uses)?;
-        let is_known = match person.by {
+        let is_known = match &person.by {
             By::Ticket => true,
-            By::Password => self.access.passwords.role(&person.name) == Some(person.role),
+            By::Password(print) => {
+                let now = self.access.passwords.find(&person.name);
+                now.is_some_and(|user| user.print() == *print && user.role == person.role)
+            }
         };
-        if !is_known {
-            self.access.sessions.end(token);
-        }
         is_known.then_some(person)
     }
 
@@ -141,6 +161,12 @@ fn here(headers: &HeaderMap, peer: IpAddr, host: &str) -> Result<IpAddr, &'stati
     Ok(peer)
 }
 
+/// An address as proxies write it, some with its port.
+fn address(text: &str) -> Option<IpAddr> {
+    let with_port = || text.parse::<SocketAddr>().ok().map(|both| both.ip());
+    text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}
+
 /// From elsewhere: by the console's own name, and over TLS as far as the machine or its proxy.
 fn beyond_here(
     beyond: &Beyond,
@@ -157,13 +183,15 @@ fn beyond_here(
     if !beyond.proxies.contains(&peer) {
         return Err("the console answers its proxies alone (`console.proxies`)");
     }
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if text("x-forwarded-proto") != Some("https") {
+    let texts = |name: &str| -> Vec<String> {
+        let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
+        lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_owned()).collect()
+    };
+    if texts("x-forwarded-proto") != ["https"] {
         return Err("the proxy does not say that the browser speaks https to it");
     }
     // The last that is no proxy of ours: what stands before it, anybody may have written.
-    let chain = text("x-forwarded-for").unwrap_or_default().split(',');
-    let chain = chain.map(|one| one.trim().parse::<IpAddr>().ok());
+    let chain = texts("x-forwarded-for").into_iter().map(|one| address(&one));
     let client = chain.rev().find(|one| one.is_none_or(|one| !beyond.proxies.contains(&one)));
     client.flatten().ok_or("the proxy does not say from where the browser asks")
 }
@@ -253,6 +281,10 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     if is_embedded(request.headers()) {
         return refused("another site's page asks for this");
     }
+    if request.version() == Version::HTTP_10 {
+        // As proxies ask that say nothing of themselves.
+        return refused("the console is asked by HTTP/1.1");
+    }
     if request.method() == Method::TRACE {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
@@ -265,7 +297,12 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
         if is_order {
             request = match order(gate, request, person.as_ref()).await {
                 Ok(request) => request,
-                Err(response) => return response,
+                Err(response) => {
+                    let who = person.map(|person| person.name).unwrap_or_default();
+                    let status = response.status().as_u16();
+                    tracing::warn!(target: "audit", %client, who, path, status, "an order is not taken");
+                    return response;
+                }
             };
         } else if person.is_none() && !gate.is_open() {
             return sign_in_first(&request);
@@ -273,8 +310,11 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     }
     let extensions = request.extensions_mut();
     extensions.insert(From(client));
+    // What is to be said is said once, by the next page.
+    let is_page = !is_order && uses && !is_for_all(&path);
+    let said = token.as_ref().filter(|_| is_page).and_then(|t| gate.access.sessions.said(t));
     extensions.insert(Admission { gate: gate.clone(), token });
-    extensions.insert(Frame { person });
+    extensions.insert(Frame { person, client: Some(client), said });
     next.run(request).await
 }
 
@@ -388,7 +428,7 @@ mod tests {
     fn beyond(proxies: &[&str], headers: &[(&'static str, &str)], peer: &str) -> Option<IpAddr> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
         let url = "https://cmsync.contoso.com".parse().unwrap();
         let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
@@ -419,6 +459,14 @@ mod tests {
         assert_eq!(asks(&[host, https, chain], "10.0.0.7"), None);
         assert_eq!(asks(&[host, chain], "10.0.0.5"), None);
         assert_eq!(asks(&[host, ("x-forwarded-proto", "http"), chain], "10.0.0.5"), None);
+        // In several lines, as some proxies add it; with a port; and as another writing of one address.
+        let lines =
+            [host, https, ("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.1.1.1:51234")];
+        assert_eq!(asks(&lines, "10.0.0.5"), "10.1.1.1".parse().ok());
+        let mapped = [host, https, ("x-forwarded-for", "::ffff:10.1.1.1, [::ffff:10.0.0.6]:9")];
+        assert_eq!(asks(&mapped, "10.0.0.5"), "10.1.1.1".parse().ok());
+        let forged = [host, https, ("x-forwarded-proto", "http"), chain];
+        assert_eq!(asks(&forged, "10.0.0.5"), None);
         for text in ["", "unknown", "10.1.1.1, nonsense", "10.0.0.6"] {
             assert_eq!(asks(&[host, https, ("x-forwarded-for", text)], "10.0.0.5"), None, "{text}");
         }

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use cmsync_control::Tickets;
 use url::Url;
 
+pub(crate) use attempts::network;
 pub(crate) use form::Fields;
 pub(crate) use guard::{Admission, Gate, MAX_BODY, admit};
 pub use passwords::{User, users};

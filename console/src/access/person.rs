@@ -1,5 +1,7 @@
 //! Who asks.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::pages::link::Link;
@@ -24,12 +26,12 @@ impl Role {
 }
 
 /// What somebody signed in by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum By {
     /// A ticket of this machine.
     Ticket,
-    /// A password, as long as the file has its user.
-    Password,
+    /// A password, in short: it lasts as long as the file has it.
+    Password(String),
 }
 
 /// Somebody who signed in.
@@ -43,10 +45,14 @@ pub(crate) struct Person {
 }
 
 /// What every page says around what it shows.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Frame {
     /// Who signed in; `None` for somebody on this machine.
     pub(crate) person: Option<Person>,
+    /// From where.
+    pub(crate) client: Option<IpAddr>,
+    /// What was done a moment ago.
+    pub(crate) said: Option<String>,
 }
 
 impl Frame {

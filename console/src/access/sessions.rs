@@ -27,6 +27,8 @@ struct Session {
     person: Person,
     begun: Instant,
     used: Instant,
+    /// What the next page is to say.
+    said: Option<String>,
 }
 
 impl Session {
@@ -60,7 +62,7 @@ impl Sessions {
         {
             open.remove(&oldest);
         }
-        open.insert(key(&token), Session { person, begun: now, used: now });
+        open.insert(key(&token), Session { person, begun: now, used: now, said: None });
         token
     }
 
@@ -79,6 +81,20 @@ impl Sessions {
         Some(session.person.clone())
     }
 
+    /// Has the next page say something.
+    pub(crate) fn say(&self, token: &str, text: String) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = open.get_mut(&key(token)) {
+            session.said = Some(text);
+        }
+    }
+
+    /// What the next page is to say, once.
+    pub(crate) fn said(&self, token: &str) -> Option<String> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get_mut(&key(token))?.said.take()
+    }
+
     /// Ends one.
     pub(crate) fn end(&self, token: &str) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(token));
@@ -92,8 +108,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_ends_unused_after_an_hour_and_used_after_twelve() {
         let sessions = Sessions::default();
-        let one = sessions.begin(("alice".into(), By::Password), Role::Reader);
-        let other = sessions.begin(("bob".into(), By::Password), Role::Operator);
+        let one = sessions.begin(("alice".into(), By::Ticket), Role::Reader);
+        let other = sessions.begin(("bob".into(), By::Ticket), Role::Operator);
         assert_ne!(
             sessions.find(&one, true).unwrap().csrf,
             sessions.find(&other, true).unwrap().csrf
@@ -111,7 +127,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_session_is_known_by_its_token_alone_until_it_is_ended() {
         let sessions = Sessions::default();
-        let token = sessions.begin(("alice".into(), By::Password), Role::Reader);
+        let token = sessions.begin(("alice".into(), By::Ticket), Role::Reader);
         assert_eq!(token.len(), 64);
         for other in ["", "x", token.get(1..).unwrap(), &"0".repeat(64)] {
             assert!(sessions.find(other, true).is_none(), "{other}");
@@ -123,12 +139,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sessions_are_bounded_and_the_one_that_is_used_stays() {
         let sessions = Sessions::default();
-        let first = sessions.begin(("alice".into(), By::Password), Role::Reader);
-        let second = sessions.begin(("bob".into(), By::Password), Role::Reader);
+        let first = sessions.begin(("alice".into(), By::Ticket), Role::Reader);
+        let second = sessions.begin(("bob".into(), By::Ticket), Role::Reader);
         for _ in 0..MOST {
             tokio::time::advance(Duration::from_millis(1)).await;
             assert!(sessions.find(&first, true).is_some());
-            sessions.begin(("crowd".into(), By::Password), Role::Reader);
+            sessions.begin(("crowd".into(), By::Ticket), Role::Reader);
         }
         assert!(sessions.find(&second, true).is_none());
         assert_eq!(sessions.open.lock().unwrap().len(), MOST);

@@ -69,7 +69,7 @@ struct Again<'a> {
     fields: Vec<(String, String)>,
 }
 
-const NOBODY: Frame = Frame { person: None };
+const NOBODY: Frame = Frame { person: None, client: None, said: None };
 
 /// An address of this console, from its root on; anything else leads to the first page.
 fn within(next: &str) -> &str {
@@ -103,7 +103,7 @@ pub(crate) fn page_with(gate: &Gate, path: &str, sent: &Fields) -> Response {
 
 /// Asks again for what was sent from a page of another session.
 pub(crate) fn again(path: &str, fields: &Fields, person: &Person) -> Response {
-    let frame = Frame { person: Some(person.clone()) };
+    let frame = Frame { person: Some(person.clone()), ..NOBODY };
     written(StatusCode::CONFLICT, &Again { frame, path, fields: fields.kept() })
 }
 
@@ -149,7 +149,7 @@ async fn sign_in(
         gate.access.sessions.end(before);
     }
     let token = gate.access.sessions.begin((name, by), role);
-    let cookie = [(header::SET_COOKIE, gate.set_cookie(Some(&token)))];
+    let cookie = [(header::SET_COOKIE, gate.set_cookie(&headers, Some(&token)))];
     let next = within(&tried.next);
     let fields = Fields::of_text(&tried.fields);
     match gate.access.sessions.find(&token, true) {
@@ -167,28 +167,32 @@ async fn who(
     tried: &Tried,
 ) -> Result<((String, By), Role), (StatusCode, String)> {
     let access = &gate.access;
-    let name = if tried.ticket.is_empty() { tried.name.trim() } else { "a ticket" };
+    if !tried.ticket.is_empty() {
+        // Nobody guesses a ticket: guesses are no reason to keep anybody out.
+        let wrong = "The ticket was used, or is too old: `cmsync console` gives another.";
+        let who = access.tickets.redeem(&tried.ticket);
+        let who = who.ok_or_else(|| (StatusCode::UNAUTHORIZED, wrong.to_owned()))?;
+        return Ok(((who, By::Ticket), Role::Operator));
+    }
+    let name = tried.name.trim();
     if let Err(wait) = access.attempts.try_again(from, name) {
         let minutes = wait.as_secs().div_ceil(60);
         let text = format!("Too many attempts failed: try again in {minutes} minutes.");
         return Err((StatusCode::TOO_MANY_REQUESTS, text));
     }
-    let found = if tried.ticket.is_empty() {
-        let password = tried.password.clone();
-        let user = access.passwords.check(name, password).await.map_err(|()| {
+    match access.passwords.check(name, tried.password.clone()).await {
+        Ok(Some(user)) => {
+            access.attempts.succeeded(from, name);
+            let print = user.print();
+            Ok(((user.name, By::Password(print)), user.role))
+        }
+        Ok(None) => Err((StatusCode::UNAUTHORIZED, "Name or password is wrong.".to_owned())),
+        Err(()) => {
+            access.attempts.take_back(from, name);
             let text = "Many sign in at once: try again in a moment.".to_owned();
-            (StatusCode::TOO_MANY_REQUESTS, text)
-        })?;
-        let user = user.map(|user| ((user.name, By::Password), user.role));
-        user.ok_or("Name or password is wrong.")
-    } else {
-        let who = access.tickets.redeem(&tried.ticket);
-        let wrong = "The ticket was used, or is too old: `cmsync console` gives another.";
-        who.map(|who| ((who, By::Ticket), Role::Operator)).ok_or(wrong)
-    };
-    let found = found.map_err(|wrong| (StatusCode::UNAUTHORIZED, wrong.to_owned()))?;
-    access.attempts.succeeded(from, name);
-    Ok(found)
+            Err((StatusCode::TOO_MANY_REQUESTS, text))
+        }
+    }
 }
 
 async fn sign_out(
@@ -201,7 +205,8 @@ async fn sign_out(
     }
     let who = frame.person.map(|person| person.name).unwrap_or_default();
     tracing::info!(target: "audit", who, "signed out");
-    ([(header::SET_COOKIE, gate.set_cookie(None))], Redirect::to(PATH)).into_response()
+    ([(header::SET_COOKIE, gate.set_cookie(request.headers(), None))], Redirect::to(PATH))
+        .into_response()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use askama::Template;
 use cmsync_control::VisibleView;
 use serde::Deserialize;
 
-use super::link::Pages;
+use super::connect::{At, Form};
+use super::link::{Link, Pages};
 use super::words::number;
 use super::{connection, properties::Tab};
 use crate::access::Frame;
@@ -26,15 +27,9 @@ pub(crate) struct Asked {
     page: usize,
 }
 
-/// The page.
-#[derive(Template)]
-#[template(path = "choose.html")]
-pub(crate) struct Page {
-    frame: Frame,
-    name: String,
-    workspace: String,
+/// The collections, folder by folder.
+pub(crate) struct Tree {
     link: String,
-    seen: String,
     q: String,
     folder: String,
     /// Folders on the way to this one, each with its link.
@@ -44,13 +39,34 @@ pub(crate) struct Page {
     found: String,
     rows: Vec<Row>,
     pages: Pages,
-    /// What could not be done.
-    wrong: String,
 }
 
 struct Row {
     view: VisibleView,
     members: String,
+}
+
+/// The page that adds to a connection's list.
+#[derive(Template)]
+#[template(path = "choose.html")]
+pub(crate) struct Page {
+    frame: Frame,
+    name: String,
+    workspace: String,
+    seen: String,
+    tree: Tree,
+    /// What could not be done.
+    wrong: String,
+}
+
+/// The page of a set-up that chooses the first.
+#[derive(Template)]
+#[template(path = "connect_collections.html")]
+pub(crate) struct Chosen {
+    frame: Frame,
+    of: Form,
+    tree: Tree,
+    wrong: String,
 }
 
 /// Whether a folder is another or lies below it.
@@ -71,14 +87,8 @@ fn below(folder: &str, all: &[VisibleView]) -> BTreeMap<String, u64> {
     found
 }
 
-impl Page {
-    pub(crate) fn new(
-        frame: Frame,
-        (name, seen): (String, String),
-        (all, asked): (Vec<VisibleView>, &Asked),
-        wrong: String,
-    ) -> Self {
-        let base = connection::address(&name).part("collections");
+impl Tree {
+    fn new(base: &Link, all: Vec<VisibleView>, asked: &Asked) -> Self {
         let at = |folder: &str| base.clone().with("folder", folder).to_string();
         let folder = if asked.folder.is_empty() { "/" } else { &asked.folder };
         let trail = folder.match_indices('/').map(|(end, _)| folder.get(..end).unwrap_or_default());
@@ -105,20 +115,40 @@ impl Page {
             Row { view, members }
         };
         Self {
-            workspace: Tab::Workspace.address(&name).to_string(),
             link: base.to_string(),
             found: number(found.len() as u64),
             rows: found.into_iter().skip(pages.first()).take(PAGE).map(row).collect(),
             q: asked.q.clone(),
             folder: asked.folder.clone(),
-            frame,
-            name,
-            seen,
             trail,
             folders,
             pages,
-            wrong,
         }
+    }
+}
+
+impl Page {
+    pub(crate) fn new(
+        frame: Frame,
+        (name, seen): (String, String),
+        (all, asked): (Vec<VisibleView>, &Asked),
+        wrong: String,
+    ) -> Self {
+        let base = connection::address(&name).part("collections");
+        let workspace = Tab::Workspace.address(&name).to_string();
+        Self { frame, workspace, seen, tree: Tree::new(&base, all, asked), wrong, name }
+    }
+}
+
+impl Chosen {
+    pub(crate) fn new(
+        frame: Frame,
+        of: Form,
+        (all, asked): (Vec<VisibleView>, &Asked),
+        wrong: String,
+    ) -> Self {
+        let tree = Tree::new(&At::Collections.address(&of.name), all, asked);
+        Self { frame, of, tree, wrong }
     }
 }
 
@@ -147,11 +177,11 @@ mod tests {
         let address = format!("/x?{query}").parse().unwrap();
         let asked = axum::extract::Query::<Asked>::try_from_uri(&address).unwrap();
         let of = ("contoso".to_owned(), "seen".to_owned());
-        Page::new(Frame { person: None }, of, (all, &asked), String::new())
+        Page::new(Frame::default(), of, (all, &asked), String::new())
     }
 
     fn ids(query: &str) -> Vec<String> {
-        page(query).rows.into_iter().map(|row| row.view.collection).collect()
+        page(query).tree.rows.into_iter().map(|row| row.view.collection).collect()
     }
 
     #[test]
@@ -160,11 +190,11 @@ mod tests {
         assert_eq!(ids("folder=/Servers/Data+%26+base"), ["PS100003"]);
         assert_eq!(ids("").len(), 4);
         assert_eq!(ids("folder=/nowhere").len(), 0);
-        let root = page("");
+        let root = page("").tree;
         let names: Vec<&str> = root.folders.iter().map(|(name, ..)| &**name).collect();
         assert_eq!(names, ["Servers", "Servers2"]);
         assert_eq!(root.folders[0].2, "2");
-        let inner = page("folder=/Servers");
+        let inner = page("folder=/Servers").tree;
         assert_eq!(
             inner.folders[0].1,
             "/connections/contoso/collections?folder=%2FServers%2FData+%26+base"

@@ -205,7 +205,7 @@ mod tests {
         let address = format!("/groups?{query}").parse().unwrap();
         let asked = axum::extract::Query::<Asked>::try_from_uri(&address).unwrap();
         let names = std::iter::once("contoso".to_owned());
-        Page::new(Frame { person: None }, names, (groups(count), &asked), 2_000_000)
+        Page::new(Frame::default(), names, (groups(count), &asked), 2_000_000)
     }
 
     #[test]

@@ -112,11 +112,11 @@ mod tests {
         };
         let person = Person {
             name: "alice".into(),
-            by: By::Password,
+            by: By::Ticket,
             role: Role::Operator,
             csrf: "c5rf".into(),
         };
-        let frame = Frame { person: Some(person) };
+        let frame = Frame { person: Some(person), ..Frame::default() };
         let text = Page::new(frame, (vec![view], pages(1, 1)), None, 61_000_000).render().unwrap();
         assert!(text.contains("action=\"/dead-letters/cmsync%2Erecords%2Econtoso%2F3%2F17%2F0\""));
         assert!(text.contains("column `ResourceId` &#60;b&#62;"), "{text}");

@@ -3,6 +3,7 @@
 pub(crate) mod choose;
 pub(crate) mod computer;
 pub(crate) mod computers;
+pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod groups;
 pub(crate) mod letters;

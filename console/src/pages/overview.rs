@@ -213,7 +213,7 @@ mod tests {
     }
 
     fn page(looks: &[Look]) -> String {
-        Page { frame: Frame { person: None }, cards: Cards::new(looks, NOW) }.render().unwrap()
+        Page { frame: Frame::default(), cards: Cards::new(looks, NOW) }.render().unwrap()
     }
 
     #[test]
@@ -221,14 +221,14 @@ mod tests {
         let page = page(&[look("<script>alert(1)</script>\"'><img src=x>", NOW)]);
         assert!(page.contains("&#60;script&#62;alert(1)"), "{page}");
         assert!(!page.contains("<script>") && !page.contains("<img src=x"), "{page}");
-        assert!(!page.contains("id=\"c-<"), "{page}");
+        assert!(!page.contains("-<"), "{page}");
     }
 
     #[test]
     fn what_needs_a_person_leads_to_where_it_is_decided() {
         let page = page(&[look("contoso", NOW)]);
-        assert!(page.contains("<a href=\"/dead-letters\">1 record is set aside</a>"), "{page}");
-        assert!(page.contains("<a href=\"/connections/contoso\">sending rows waits"), "{page}");
+        assert!(page.contains("href=\"/dead-letters\">1 record is set aside</a>"), "{page}");
+        assert!(page.contains("href=\"/connections/contoso\">sending rows waits"), "{page}");
     }
 
     #[test]

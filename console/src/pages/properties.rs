@@ -3,18 +3,10 @@
 
 use askama::Template;
 use cmsync_control::Properties;
-use serde::Deserialize;
 
 use super::connection;
 use super::link::Link;
 use crate::access::Frame;
-
-/// What was done a moment ago, for the next page to say.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct Said {
-    pub(crate) said: String,
-}
 
 /// A page of two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +31,12 @@ pub(crate) struct Head {
     connection: String,
     identity: String,
     workspace: String,
-    /// What was done a moment ago.
-    said: String,
     /// What could not be done.
     wrong: String,
 }
 
 impl Head {
-    fn new(properties: &Properties, said: String, wrong: String) -> Self {
+    fn new(properties: &Properties, wrong: String) -> Self {
         let name = &properties.connection;
         Self {
             connection: connection::address(name).to_string(),
@@ -54,7 +44,6 @@ impl Head {
             workspace: Tab::Workspace.address(name).to_string(),
             name: name.clone(),
             description: properties.description.clone(),
-            said,
             wrong,
         }
     }
@@ -73,8 +62,8 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    pub(crate) fn new(frame: Frame, of: Properties, (said, wrong): (String, String)) -> Self {
-        let head = Head::new(&of, said, wrong);
+    pub(crate) fn new(frame: Frame, of: Properties, wrong: String) -> Self {
+        let head = Head::new(&of, wrong);
         let has_secret = of.identity.kind == "client secret";
         Self { frame, head, of, has_secret, expires: String::new() }
     }
@@ -96,8 +85,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    pub(crate) fn new(frame: Frame, of: Properties, (said, wrong): (String, String)) -> Self {
-        let head = Head::new(&of, said, wrong);
+    pub(crate) fn new(frame: Frame, of: Properties, wrong: String) -> Self {
+        let head = Head::new(&of, wrong);
         let add = connection::address(&of.connection).part("collections").to_string();
         Self { frame, head, of, add }
     }
@@ -111,5 +100,7 @@ pub(crate) struct NotWritten {
     pub(crate) file: String,
     pub(crate) detail: String,
     pub(crate) text: String,
+    /// The command that does all of it.
+    pub(crate) command: String,
     pub(crate) back: String,
 }

@@ -119,13 +119,15 @@ mod tests {
         };
         let person = Person {
             name: "alice".into(),
-            by: By::Password,
+            by: By::Ticket,
             role: Role::Operator,
             csrf: "c5rf".into(),
         };
         let page = |view: RemovalView, person| {
             let rows = (vec![view], pages(1, 1));
-            Page::new(Frame { person }, rows, None, 61_000_000).render().unwrap()
+            Page::new(Frame { person, ..Frame::default() }, rows, None, 61_000_000)
+                .render()
+                .unwrap()
         };
         let text = page(view.clone(), Some(person.clone()));
         for part in [

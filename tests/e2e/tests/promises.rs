@@ -31,6 +31,8 @@ mod connection_life;
 mod console;
 #[path = "promises/console_access.rs"]
 mod console_access;
+#[path = "promises/console_connect.rs"]
+mod console_connect;
 #[path = "promises/console_settings.rs"]
 mod console_settings;
 #[path = "promises/crashes.rs"]

@@ -13,6 +13,7 @@ pub(crate) struct Browser {
     /// Further lines of each request.
     pub(crate) headers: String,
     pub(crate) cookie: Option<String>,
+    version: &'static str,
 }
 
 /// An answer.
@@ -45,18 +46,29 @@ impl Answer {
 impl Browser {
     /// On the machine itself.
     pub(crate) fn here(port: u16) -> Self {
-        Self { port, host: format!("localhost:{port}"), headers: String::new(), cookie: None }
+        Self {
+            port,
+            host: format!("localhost:{port}"),
+            headers: String::new(),
+            cookie: None,
+            version: "HTTP/1.1",
+        }
     }
 
     /// Behind a proxy that names the client.
     pub(crate) fn elsewhere(port: u16, client: &str) -> Self {
         let headers = format!("X-Forwarded-For: {client}\r\nX-Forwarded-Proto: https\r\n");
-        Self { port, host: "cmsync.example".into(), headers, cookie: None }
+        Self { port, host: "cmsync.example".into(), headers, cookie: None, version: "HTTP/1.1" }
     }
 
     /// The port that it asks at.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// As proxies ask that say nothing of themselves.
+    pub(crate) fn old(&self) -> Self {
+        Self { version: "HTTP/1.0", ..self.clone() }
     }
 
     /// Asked for by another name.
@@ -72,7 +84,7 @@ impl Browser {
     fn head(&self, method: &str, path: &str) -> String {
         let cookie = self.cookie.as_ref().map(|own| format!("Cookie: {own}\r\n"));
         let (host, headers, cookie) = (&self.host, &self.headers, cookie.unwrap_or_default());
-        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n{headers}{cookie}")
+        format!("{method} {path} {}\r\nHost: {host}\r\n{headers}{cookie}", self.version)
     }
 
     /// Begins a request and gives what comes, unread.

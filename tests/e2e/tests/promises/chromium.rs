@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use crate::console::shown;
+use crate::console_connect::Begun;
 use crate::rig::{Rig, listening, options, small};
 
 /// A scenario that runs.
@@ -17,13 +18,19 @@ struct Scenario {
 
 impl Scenario {
     async fn start(rig: &Rig, port: u16, name: &str) -> Self {
+        Self::spawn(
+            name,
+            serde_json::json!({
+                "base": format!("http://localhost:{port}"),
+                "link": link(rig).await,
+            }),
+        )
+    }
+
+    fn spawn(name: &str, about: serde_json::Value) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let modules = root.join(".tools/browser/node_modules");
         assert!(modules.exists(), "{} is missing: run `make e2e`", modules.display());
-        let about = serde_json::json!({
-            "base": format!("http://localhost:{port}"),
-            "link": link(rig).await,
-        });
         let mut child = Command::new("node")
             .arg(root.join("tests/browser").join(name))
             .arg(about.to_string())
@@ -78,6 +85,31 @@ async fn every_page_is_whole_by_day_and_night_on_a_desk_and_on_a_phone() {
     let mut scenario = Scenario::start(&rig, browser.port(), "pages.mjs").await;
     let ended = tokio::task::spawn_blocking(move || scenario.next()).await.unwrap();
     assert_eq!(ended, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_is_set_up_in_the_browser() {
+    let begun = Begun::new().await;
+    let typed: serde_json::Map<String, serde_json::Value> =
+        begun.typed().into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let about = serde_json::json!({
+        "base": format!("http://localhost:{}", begun.port),
+        "link": begun.link().await,
+        "typed": typed,
+    });
+    let mut scenario = Scenario::spawn("wizard.mjs", about);
+    let ask = |mut scenario: Scenario| {
+        tokio::task::spawn_blocking(move || {
+            let asked = scenario.next();
+            (scenario, asked)
+        })
+    };
+    let (next, asked) = ask(scenario).await.unwrap();
+    scenario = next;
+    assert_eq!(asked.as_deref(), Some("equal"), "{}", begun.log());
+    begun.until_equal().await;
+    scenario.answer("done");
+    assert_eq!(ask(scenario).await.unwrap().1, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

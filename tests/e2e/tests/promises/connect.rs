@@ -60,6 +60,11 @@ impl Desk {
         self.run(&[&["connect", "--answers", answers], more].concat()).await
     }
 
+    /// The file of answers.
+    pub(crate) fn told(&self) -> String {
+        std::fs::read_to_string(&self.answers).unwrap()
+    }
+
     pub(crate) fn writes(&self) -> usize {
         self.lab.resources().writes.len()
     }

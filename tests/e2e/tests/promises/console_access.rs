@@ -22,7 +22,6 @@ async fn proxied(loopback: &str) -> (Rig, Browser, u16) {
     let text = std::fs::read_to_string(&config).unwrap() + &table;
     std::fs::write(&config, text).unwrap();
     rig.config = config;
-    std::fs::write(&passwords, "").unwrap();
     for (user, role, password) in
         [("alice", "operator", "correct horse"), ("bob", "reader", "staple")]
     {
@@ -71,6 +70,8 @@ async fn on_the_machine_itself_pages_are_for_its_own_users_and_probes_for_all() 
         browser.with("X-Forwarded-For: 10.0.0.7"),
         browser.with("Forwarded: for=10.0.0.7"),
         browser.with("Via: 1.1 proxy"),
+        browser.with("X-Real-IP: 10.0.0.7"),
+        browser.old(),
     ];
     for path in PAGES.iter().chain(&DATA).chain(&["/assets/console.css", "/nothing", "/sign-in"]) {
         for other in &foreign {
@@ -157,8 +158,14 @@ async fn a_ticket_signs_in_once_and_a_sign_out_ends_it() {
     assert_eq!(operator.order("/", "/sign-out", "").header("location"), Some("/sign-in"));
     assert_eq!(operator.get("/").field("csrf"), None);
     assert_eq!(operator.post("/connections/lab", "order=pause").status, 401);
+    // However many tickets somebody guesses, the next one signs in.
+    for n in 0..40 {
+        assert_eq!(browser.clone().sign_in(&format!("ticket=guess{n}")).status, 401);
+    }
+    signed_in(&rig, &browser).await;
     let log = rig.log();
     assert!(log.contains("signed in") && log.contains("signed out"), "{log}");
+    assert!(log.contains("an order is not taken"), "{log}");
     assert!(!log.contains(ticket), "{log}");
 }
 
@@ -251,7 +258,12 @@ async fn a_session_is_new_with_each_sign_in_and_leads_nowhere_else() {
         let answer = alice.sign_in(&format!("{ALICE}&next={next}"));
         assert_eq!(answer.header("location"), Some("/"), "{next}");
     }
-    // A user who is gone, or has another role, is signed in no longer.
+    // Whoever has another password, or is gone, is signed in no longer.
+    let again = ["console", "password", "alice", "--role", "operator"];
+    assert!(piped(&rig, &again, "correct horse").await.status.success());
+    assert_eq!(alice.get("/").status, 303);
+    alice.sign_in(ALICE);
+    assert_eq!(alice.get("/").status, 200);
     assert!(rig.run(&["console", "forget", "alice"]).await.status.success());
     assert_eq!(alice.get("/").status, 303);
 }
@@ -265,8 +277,9 @@ async fn who_guesses_passwords_is_stopped_and_nobody_else_is() {
     assert_eq!(tried, [[401; 10].as_slice(), &[429; 2]].concat());
     // Not even with the right one; what stands before the proxy's word changes nothing.
     assert_eq!(guesser.sign_in(ALICE).status, 429);
-    let mut forged = Browser::elsewhere(far, "10.9.9.9, 10.6.6.6");
-    assert_eq!(forged.sign_in(ALICE).status, 429);
+    for client in ["10.9.9.9, 10.6.6.6", "10.9.9.9\r\nX-Forwarded-For: 10.6.6.6"] {
+        assert_eq!(Browser::elsewhere(far, client).sign_in(ALICE).status, 429, "{client}");
+    }
     let mut alice = Browser::elsewhere(far, "10.1.1.2");
     assert_eq!(alice.sign_in(ALICE).status, 303);
     let log = rig.log();
@@ -302,7 +315,6 @@ async fn a_console_that_nobody_could_use_safely_is_refused_before_it_starts() {
             "certificate_file = \"/x\"\nlisten = \"0.0.0.0:1\"",
             &["console.key_file: is needed beside"],
         ),
-        ("passwords_file = \"/nowhere\"", &["console.passwords_file: `/nowhere`"]),
         ("loopback = \"open\"", &["console.loopback", "open"]),
     ] {
         std::fs::write(&rig.config, format!("{config}\n[console]\n{table}\n")).unwrap();

@@ -26,9 +26,11 @@ fn seen(browser: &Browser, page: &str) -> String {
     browser.get(page).field("seen").unwrap()
 }
 
-fn said(answer: &Answer) -> String {
-    let location = answer.header("location").unwrap_or_default();
-    location.split_once("said=").map(|(_, said)| said.replace('+', " ")).unwrap_or_default()
+/// What the page says that an answer leads to.
+fn said(browser: &Browser, answer: &Answer) -> String {
+    let page = browser.get(answer.header("location").unwrap_or("/nothing")).body;
+    let (_, rest) = page.split_once("<p class=\"done\" role=\"status\">").unwrap_or_default();
+    rest.split_once('<').map(|(said, _)| said.to_owned()).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -41,14 +43,17 @@ async fn collections_are_added_and_removed_on_their_page() {
     let form = format!("seen={print}&entry=PS100003&entry=PS100002");
     let added = browser.order(WORKSPACE, COLLECTIONS, &form);
     assert_eq!(added.status, 303, "{added:?}");
-    assert!(said(&added).contains("added"), "{added:?}");
+    assert!(said(&browser, &added).contains("added"), "{added:?}");
     let kept = ["PS100000", "PS100001", "PS100002", "PS100003"].map(ToOwned::to_owned);
     rig.until_equal(&kept).await;
     let entries = browser.get(WORKSPACE).body;
     assert!(entries.contains("value=\"&#34;PS100003&#34;\""), "{entries}");
     let form = format!("seen={}&entry=%22PS100001%22", seen(&browser, WORKSPACE));
     let removed = browser.order(WORKSPACE, &format!("{COLLECTIONS}/remove"), &form);
-    assert!(said(&removed).contains("the rows of 1 collections are closed"), "{removed:?}");
+    assert!(
+        said(&browser, &removed).contains("the rows of 1 collections are closed"),
+        "{removed:?}"
+    );
     rig.until_equal(&["PS100000", "PS100002", "PS100003"].map(ToOwned::to_owned)).await;
     let lab = std::sync::Arc::clone(&rig.lab);
     let left = ["PS100000", "PS100002", "PS100003"].map(ToOwned::to_owned);
@@ -61,6 +66,7 @@ async fn collections_are_added_and_removed_on_their_page() {
         (COLLECTIONS.to_owned(), "entry=PS1XXXXX"),
         (COLLECTIONS.to_owned(), "pattern=Nothing+fits+*"),
         (COLLECTIONS.to_owned(), ""),
+        (format!("{COLLECTIONS}/remove"), ""),
         (format!("{COLLECTIONS}/remove"), "entry=PS1XXXXX"),
         (format!("{COLLECTIONS}/remove"), "entry=PS100000&entry=PS100002&entry=PS100003"),
     ] {
@@ -96,6 +102,9 @@ async fn a_change_that_the_file_does_not_take_is_offered_as_text() {
     assert_eq!(refused.status, 409, "{refused:?}");
     assert!(refused.body.contains("cannot be written"), "{}", refused.body);
     assert!(refused.body.contains("PS100003&#34;]"), "{}", refused.body);
+    assert!(refused.body.contains("cmsync collections add lab &#39;PS100003&#39;"));
+    // Said once, and by no address that somebody else may write.
+    assert!(!browser.get(&format!("{IDENTITY}?said=hello")).body.contains("hello"));
     assert!(!std::fs::read_to_string(&rig.config).unwrap().contains("PS100003"));
     // A file that cannot be used says where.
     std::fs::write(&rig.config, "nonsense = 1\n").unwrap();
@@ -111,11 +120,11 @@ async fn import_is_turned_off_and_on_again() {
         let form = format!("seen={}&import={how}", seen(&browser, WORKSPACE));
         browser.order(WORKSPACE, &format!("{WORKSPACE}/import"), &form)
     };
-    assert!(said(&set("off")).contains("disabled"));
+    assert!(said(&browser, &set("off")).contains("disabled"));
     rig.until_status("producer", "Paused").await;
     assert!(browser.get("/connections/lab").body.contains("Import is off"));
     rig.lab.world().change_members("PS100000", &[cmsync_lab::world::CLIENTS], &[]);
-    assert!(said(&set("on")).contains("enabled"));
+    assert!(said(&browser, &set("on")).contains("enabled"));
     rig.until_equal(&["PS100000", "PS100001"].map(ToOwned::to_owned)).await;
     assert_eq!(set("perhaps").status, 404);
 }
@@ -124,7 +133,7 @@ async fn import_is_turned_off_and_on_again() {
 async fn a_secret_is_verified_and_renewed_and_shown_nowhere() {
     let (mut rig, browser) = operated().await;
     let verify = || browser.order(IDENTITY, &format!("{IDENTITY}/verify"), "");
-    assert!(said(&verify()).contains("accepted"), "{:?}", verify());
+    assert!(said(&browser, &verify()).contains("accepted"));
     let path = format!("{IDENTITY}/renew");
     let wrong = browser.order(IDENTITY, &path, "client_secret=wr0ng-s3cret&expires=2031-05-06");
     assert_eq!(wrong.status, 422, "{wrong:?}");
@@ -138,7 +147,7 @@ async fn a_secret_is_verified_and_renewed_and_shown_nowhere() {
     let secret = cmsync_lab::directory::Secret { key_id, value: "n3w-s3cret".into(), end };
     rig.lab.directory().application(&client).unwrap().secrets.push(secret);
     let renewed = browser.order(IDENTITY, &path, "client_secret=n3w-s3cret&expires=2031-05-06");
-    assert!(said(&renewed).contains("accepted and written"), "{renewed:?}");
+    assert!(said(&browser, &renewed).contains("accepted and written"), "{renewed:?}");
     let page = browser.get(IDENTITY).body;
     assert!(page.contains("2031-05-06") && page.contains("n3w…"), "{page}");
     assert!(!page.contains("n3w-s3cret") && !rig.log().contains("n3w-s3cret"));

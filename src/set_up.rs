@@ -1,0 +1,240 @@
+//! Set-up as the console does it: `cmsync connect` in a process of its own, page by page.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use cmsync_control::{Connect, Progress, SettingsError, Step, StepView};
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+
+use crate::connect;
+
+/// Pages that are looked at, at a time.
+const AT_ONCE: usize = 4;
+/// How long a look may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(25);
+/// Set-ups whose progress is kept.
+const KEPT: usize = 16;
+/// Lines of one that are kept.
+const LINES: usize = 500;
+
+/// Set-ups of a configuration file.
+pub(crate) struct SetUp {
+    path: PathBuf,
+    turn: Semaphore,
+    begun: Mutex<HashMap<String, Arc<Mutex<Progress>>>>,
+}
+
+fn refused(error: impl std::fmt::Display) -> SettingsError {
+    SettingsError::Refused(error.to_string())
+}
+
+impl SetUp {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, turn: Semaphore::new(AT_ONCE), begun: Mutex::default() }
+    }
+
+    /// `cmsync connect` of a name, which asks nobody.
+    fn command(&self, name: &str, arguments: &[&str]) -> Result<Command, SettingsError> {
+        connect::is_name(name).map_err(refused)?;
+        let program = std::env::current_exe().map_err(refused)?;
+        let mut command = Command::new(program);
+        command.arg("--config").arg(&self.path).args(["connect", name]).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.kill_on_drop(true);
+        Ok(command)
+    }
+
+    /// Its output, within a moment.
+    async fn output(
+        &self,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<std::process::Output, SettingsError> {
+        let _turn = self.turn.acquire().await.map_err(refused)?;
+        let output = self.command(name, arguments)?.output();
+        match tokio::time::timeout(PATIENCE, output).await {
+            Ok(output) => output.map_err(refused),
+            Err(_) => Err(refused("it took too long: whoever was asked does not answer")),
+        }
+    }
+}
+
+/// What the command said, without its head lines.
+fn said(stderr: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
+    lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+fn name_of(step: Step) -> &'static str {
+    match step {
+        Step::Answers => "answers",
+        Step::Site => "site",
+        Step::Visible => "visible",
+        Step::Identity => "identity",
+        Step::Workspace => "workspace",
+        Step::Collections => "collections",
+    }
+}
+
+/// Answers as options: one of several values is a list. What is set on a command line, others on the
+/// machine can see: secrets come by files.
+fn options(answers: &[(String, String)]) -> Vec<String> {
+    let mut values: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (key, value) in answers {
+        match values.iter_mut().find(|(known, _)| known == key) {
+            Some((_, all)) => all.push(value),
+            None => values.push((key, vec![value])),
+        }
+    }
+    let is_list = |key: &str| ["collections", "site.admin_service"].contains(&key);
+    let text = |key: &str, value: &str| match key {
+        // Entries as the file has them.
+        "collections" if !value.starts_with('{') => connect::selector(value).to_string(),
+        _ if ["true", "false"].contains(&value) || value.starts_with('{') => value.to_owned(),
+        _ => toml::Value::from(value).to_string(),
+    };
+    let option = |(key, all): (&str, Vec<&str>)| {
+        let all: Vec<&str> = all.into_iter().filter(|value| !value.is_empty()).collect();
+        match (is_list(key), all.as_slice()) {
+            (_, []) => format!("{key}="),
+            (false, [.., last]) => format!("{key}={}", text(key, last)),
+            (true, all) => {
+                let texts: Vec<String> = all.iter().map(|value| text(key, value)).collect();
+                format!("{key}=[{}]", texts.join(", "))
+            }
+        }
+    };
+    values.into_iter().flat_map(|pair| ["--set".to_owned(), option(pair)]).collect()
+}
+
+#[async_trait]
+impl Connect for SetUp {
+    async fn drafts(&self) -> Vec<String> {
+        connect::drafts(&self.path)
+    }
+
+    async fn step(
+        &self,
+        name: &str,
+        step: Step,
+        answers: &[(String, String)],
+    ) -> Result<StepView, SettingsError> {
+        let options = options(answers);
+        let mut arguments = vec!["--step", name_of(step)];
+        arguments.extend(options.iter().map(String::as_str));
+        let output = self.output(name, &arguments).await?;
+        let view = serde_json::from_slice::<StepView>(&output.stdout);
+        let Ok(mut view) = view else {
+            return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
+        };
+        view.said = said(&output.stderr);
+        Ok(view)
+    }
+
+    async fn keep_secret(&self, name: &str, secret: SecretString) -> Result<(), SettingsError> {
+        connect::is_name(name).map_err(refused)?;
+        let file = connect::keep_secret(&self.path, name, secret.expose_secret());
+        let file = file.map_err(|error| refused(format!("{error:#}")))?;
+        let file = file.display().to_string();
+        let answer = ("workspace.client_secret_file".to_owned(), file);
+        self.step(name, Step::Answers, &[answer]).await.map(drop)
+    }
+
+    async fn plan(&self, name: &str) -> Result<Vec<String>, SettingsError> {
+        let output = self.output(name, &["--plan"]).await?;
+        if output.stdout.is_empty() {
+            return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().map(ToOwned::to_owned).collect())
+    }
+
+    async fn begin(&self, name: &str) -> Result<(), SettingsError> {
+        let mut command = self.command(name, &["--yes"])?;
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        {
+            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            let lock =
+                |p: &Arc<Mutex<Progress>>| p.lock().unwrap_or_else(PoisonError::into_inner).ended;
+            if begun.get(name).is_some_and(|known| lock(known).is_none()) {
+                return Ok(());
+            }
+            begun.retain(|_, known| lock(known).is_none());
+            if begun.len() >= KEPT {
+                return Err(refused("too many set-ups run at once"));
+            }
+            begun.insert(name.to_owned(), Arc::clone(&progress));
+        }
+        command.stdout(Stdio::null());
+        let child = command.spawn().map_err(refused)?;
+        tokio::spawn(follow(child, progress));
+        Ok(())
+    }
+
+    async fn progress(&self, name: &str) -> Option<Progress> {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let progress = begun.get(name)?;
+        let progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(progress.clone())
+    }
+}
+
+/// Keeps what a set-up says until it ends.
+async fn follow(mut child: tokio::process::Child, progress: Arc<Mutex<Progress>>) {
+    let with = |change: &dyn Fn(&mut Progress)| {
+        change(&mut progress.lock().unwrap_or_else(PoisonError::into_inner));
+    };
+    if let Some(stderr) = child.stderr.take() {
+        let mut lines = BufReader::new(stderr).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            with(&|progress| {
+                if progress.lines.len() < LINES && !line.trim().is_empty() {
+                    progress.lines.push(line.trim().to_owned());
+                }
+            });
+        }
+    }
+    let is_well = child.wait().await.is_ok_and(|status| status.success());
+    with(&|progress| progress.ended = Some(is_well));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(key: &str, value: &str) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn answers_are_options_and_none_is_more_than_one() {
+        let options = options(&[
+            pair("site.admin_service", "https://cm01.contoso.com/AdminService"),
+            pair("site.authentication", "{ kerberos = { principal = \"a@B\" } }"),
+            pair("workspace.tenant_id", "x\" --plan"),
+            pair("workspace.managed_identity", "true"),
+            pair("workspace.client_secret_file", ""),
+            pair("collections", "PS100014"),
+            pair("collections", "Servers - *"),
+        ]);
+        let sets: Vec<&str> = options.iter().skip(1).step_by(2).map(String::as_str).collect();
+        assert_eq!(
+            sets,
+            [
+                "site.admin_service=[\"https://cm01.contoso.com/AdminService\"]",
+                "site.authentication={ kerberos = { principal = \"a@B\" } }",
+                "workspace.tenant_id='x\" --plan'",
+                "workspace.managed_identity=true",
+                "workspace.client_secret_file=",
+                "collections=[\"PS100014\", { name = \"Servers - *\" }]",
+            ]
+        );
+    }
+}
