@@ -97,6 +97,7 @@ fn options(answers: &[(String, String)]) -> Vec<String> {
     let text = |key: &str, value: &str| match key {
         // Entries as the file has them.
         "collections" if !value.starts_with('{') => connect::selector(value).to_string(),
+        "setup.rules" if value.bytes().all(|b| b.is_ascii_digit()) => value.to_owned(),
         _ if ["true", "false"].contains(&value) || value.starts_with('{') => value.to_owned(),
         _ => toml::Value::from(value).to_string(),
     };
@@ -220,6 +221,7 @@ mod tests {
             pair("site.authentication", "{ kerberos = { principal = \"a@B\" } }"),
             pair("workspace.tenant_id", "x\" --plan"),
             pair("workspace.managed_identity", "true"),
+            pair("setup.rules", "2"),
             pair("workspace.client_secret_file", ""),
             pair("collections", "PS100014"),
             pair("collections", "Servers - *"),
@@ -232,6 +234,7 @@ mod tests {
                 "site.authentication={ kerberos = { principal = \"a@B\" } }",
                 "workspace.tenant_id='x\" --plan'",
                 "workspace.managed_identity=true",
+                "setup.rules=2",
                 "workspace.client_secret_file=",
                 "collections=[\"PS100014\", { name = \"Servers - *\" }]",
             ]

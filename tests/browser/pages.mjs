@@ -37,7 +37,7 @@ for (const [scheme, width] of [['light', 1440], ['dark', 1440], ['light', 360], 
 }
 
 // Reading needs no script.
-const plain = await person(browser, base, { javaScriptEnabled: false });
+const plain = await person(browser, base, { javaScriptEnabled: false, state });
 for (const path of Object.values(PAGES)) {
   await plain.page.goto(path);
   assert.ok((await plain.page.locator('h1').textContent()).length > 0, path);

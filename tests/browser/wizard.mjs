@@ -18,7 +18,7 @@ await page.getByRole('link', { name: 'lab', exact: true }).click();
 
 await page.getByLabel('Administration service').fill(typed['site.admin_service']);
 await page.getByLabel('Certificate authority').fill(typed['site.ca_file']);
-assert.equal(await page.getByLabel('Keytab').isVisible(), false, 'what was not chosen is not asked for');
+assert.equal(await page.getByLabel('Keytab: a file').isVisible(), false, 'what was not chosen is not asked for');
 await page.getByLabel('A bearer token in a file').check();
 await page.getByLabel('File with the token').fill(typed.bearer_token_file);
 await page.getByRole('button', { name: 'Verify', exact: true }).click();

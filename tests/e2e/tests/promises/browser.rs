@@ -112,11 +112,12 @@ impl Browser {
     pub(crate) fn until_answered(&self, path: &str) -> Answer {
         let started = std::time::Instant::now();
         loop {
-            let mut stream = self.silent();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            let asked = write!(stream, "{}Connection: close\r\n\r\n", self.head("GET", path));
             let mut bytes = Vec::new();
-            let read = asked.and_then(|()| stream.read_to_end(&mut bytes));
+            let read = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                write!(stream, "{}Connection: close\r\n\r\n", self.head("GET", path))?;
+                stream.read_to_end(&mut bytes)
+            });
             if read.is_ok() && !bytes.is_empty() {
                 return Answer::of(&String::from_utf8_lossy(&bytes));
             }

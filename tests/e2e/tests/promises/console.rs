@@ -42,7 +42,7 @@ async fn the_overview_says_that_the_workspace_is_true_and_what_it_is_made_of() {
     let status = rig.json(&["status"]).await;
     let members = status[0]["members"].to_string();
     for part in [
-        "<h2 id=\"c-lab\"><a href=\"/connections/lab\">lab</a>",
+        "<h2 id=\"c-lab\"><a id=\"a-lab\" href=\"/connections/lab\">lab</a>",
         "site CAS",
         "everything that changed was taken",
     ] {
@@ -140,7 +140,7 @@ async fn a_held_removal_is_decided_as_it_was_shown_and_not_otherwise() {
     rig.lab.world().change_members("PS100003", &[], &going);
     rig.two_polls().await;
     rig.two_polls().await;
-    let need = "<a href=\"/removals\">1 removal waits for a decision</a>";
+    let need = "href=\"/removals\">1 removal waits for a decision</a>";
     assert!(browser.get("/").body.contains(need));
     let browser = signed_in(&rig, &browser).await;
     let page = browser.get("/removals");
