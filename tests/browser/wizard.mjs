@@ -53,7 +53,7 @@ await page.getByText('would be made').first().waitFor();
 await page.getByText('GB a month').waitFor();
 await judge(page, 'wizard-summary');
 await page.getByRole('button', { name: 'Set up', exact: true }).click();
-await page.getByText('Complete.').waitFor();
+await page.getByRole('link', { name: 'Look at lab' }).waitFor();
 await judge(page, 'wizard-complete');
 await page.getByRole('link', { name: 'Look at lab' }).click();
 await ask('equal');
