@@ -71,6 +71,7 @@ pub(crate) async fn run(
     measure(&config, &opened, logging, &shutdown);
     let settings = Arc::new(settings::File::new(path.clone(), stages.clone(), desk.clone()));
     let connect = Arc::new(SetUp::new(path));
+    let set_up = Arc::clone(&connect);
     let told_of = (&metrics, &desk, configured, (settings, connect));
     let serving = serve(&config, opened, told_of, &board, &shutdown).await?;
     let (jobs, wanted) = watch::channel(BTreeMap::new());
@@ -92,7 +93,7 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
-    let follow = Follow { reload: &mut reload, told, own, once };
+    let follow = Follow { reload: &mut reload, told, own, set_up, once };
     let outcome = until_ended(&mut producer, &mut supervisor, follow).await?;
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
     let is_well = !once || delivered::is_delivered(&supervisor, &outcome, before).await?;
@@ -119,6 +120,7 @@ struct Follow<'a> {
     reload: &'a mut Reload,
     told: watch::Sender<AllConfigured>,
     own: watch::Sender<u64>,
+    set_up: Arc<SetUp>,
     once: bool,
 }
 
@@ -130,23 +132,28 @@ async fn until_ended(
     supervisor: &mut Supervisor,
     follow: Follow<'_>,
 ) -> anyhow::Result<Produced> {
-    let Follow { reload, told, own, once } = follow;
+    let Follow { reload, told, own, set_up, once } = follow;
     loop {
+        let is_anew = supervisor.anew.is_some();
         tokio::select! {
             outcome = &mut *producer => return outcome.context("the producer panicked"),
             Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
-            config = reload.changed(), if !once && supervisor.anew.is_none() => {
-                let takes = supervisor.takes(&config);
+            config = reload.changed(), if !once && !is_anew => {
+                let has_keys = supervisor.has_keys(&config);
+                let takes = supervisor.takes(&config) && has_keys.is_some();
                 reload.accepted(takes);
-                if takes && !supervisor.has_keys(&config) {
-                    tracing::warn!("a connection signs in by other keys: stopping, to start anew with them");
+                if takes && has_keys == Some(false) {
+                    tracing::warn!("a connection signs in by other keys: to be started anew with them");
                     supervisor.anew = Some(config);
-                    supervisor.shutdown.cancel();
                 } else if takes {
                     supervisor.apply(&config).await?;
                     told.send_replace(console::configured(&config));
                     own.send_replace(config.revision);
                 }
+            }
+            // Whoever is setting it up is heard to the end.
+            () = set_up.idle(), if is_anew && !supervisor.shutdown.is_cancelled() => {
+                supervisor.shutdown.cancel();
             }
         }
     }

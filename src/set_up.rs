@@ -1,18 +1,18 @@
 //! Set-up as the console does it: `cmsync connect` in a process of its own, page by page.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use cmsync_control::{Connect, Progress, SettingsError, Step, StepView};
+use cmsync_control::{Connect, Plan, Progress, SettingsError, Step, StepView};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
-use crate::connect;
+use crate::{config, connect};
 
 /// Pages that are looked at, at a time.
 const AT_ONCE: usize = 4;
@@ -27,7 +27,9 @@ const LINES: usize = 500;
 pub(crate) struct SetUp {
     path: PathBuf,
     turn: Semaphore,
-    begun: Mutex<HashMap<String, Arc<Mutex<Progress>>>>,
+    begun: Mutex<BTreeMap<String, Arc<Mutex<Progress>>>>,
+    /// How many run.
+    running: watch::Sender<usize>,
 }
 
 fn refused(error: impl std::fmt::Display) -> SettingsError {
@@ -36,7 +38,31 @@ fn refused(error: impl std::fmt::Display) -> SettingsError {
 
 impl SetUp {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, turn: Semaphore::new(AT_ONCE), begun: Mutex::default() }
+        Self {
+            path,
+            turn: Semaphore::new(AT_ONCE),
+            begun: Mutex::default(),
+            running: watch::Sender::new(0),
+        }
+    }
+
+    /// Waits until no set-up runs that was begun here.
+    pub(crate) async fn idle(&self) {
+        // The sender is here: it does not fail.
+        self.running.subscribe().wait_for(|running| *running == 0).await.ok();
+    }
+
+    /// A connection that is kept already is changed on its own pages: here, its secret and its lists would
+    /// be replaced by what somebody tries.
+    fn must_be_new(&self, name: &str) -> Result<(), SettingsError> {
+        let kept = config::load(&self.path, &[]).is_ok_and(|c| c.connections.contains_key(name));
+        let text = || {
+            format!(
+                "`{name}` is in the configuration already: change it on its properties, or go over it \
+                 again with `cmsync connect {name}`"
+            )
+        };
+        if kept { Err(SettingsError::Refused(text())) } else { Ok(()) }
     }
 
     /// `cmsync connect` of a name, which asks nobody.
@@ -97,8 +123,9 @@ fn options(answers: &[(String, String)]) -> Vec<String> {
     let text = |key: &str, value: &str| match key {
         // Entries as the file has them.
         "collections" if !value.starts_with('{') => connect::selector(value).to_string(),
+        "collections" | "site.authentication" => value.to_owned(),
+        "import" | "workspace.managed_identity" | "workspace.workload_identity" => value.to_owned(),
         "setup.rules" if value.bytes().all(|b| b.is_ascii_digit()) => value.to_owned(),
-        _ if ["true", "false"].contains(&value) || value.starts_with('{') => value.to_owned(),
         _ => toml::Value::from(value).to_string(),
     };
     let option = |(key, all): (&str, Vec<&str>)| {
@@ -127,6 +154,7 @@ impl Connect for SetUp {
         step: Step,
         answers: &[(String, String)],
     ) -> Result<StepView, SettingsError> {
+        self.must_be_new(name)?;
         let options = options(answers);
         let mut arguments = vec!["--step", name_of(step)];
         arguments.extend(options.iter().map(String::as_str));
@@ -136,11 +164,16 @@ impl Connect for SetUp {
             return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
         };
         view.said = said(&output.stderr);
+        if view.answers.is_empty() {
+            // What was typed stays in the page though it could not be taken in.
+            view.answers = answers.to_vec();
+        }
         Ok(view)
     }
 
     async fn keep_secret(&self, name: &str, secret: SecretString) -> Result<(), SettingsError> {
         connect::is_name(name).map_err(refused)?;
+        self.must_be_new(name)?;
         let file = connect::keep_secret(&self.path, name, secret.expose_secret());
         let file = file.map_err(|error| refused(format!("{error:#}")))?;
         let file = file.display().to_string();
@@ -148,34 +181,39 @@ impl Connect for SetUp {
         self.step(name, Step::Answers, &[answer]).await.map(drop)
     }
 
-    async fn plan(&self, name: &str) -> Result<Vec<String>, SettingsError> {
+    async fn plan(&self, name: &str) -> Result<Plan, SettingsError> {
+        self.must_be_new(name)?;
         let output = self.output(name, &["--plan"]).await?;
         if output.stdout.is_empty() {
             return Err(refused(String::from_utf8_lossy(&output.stderr).trim()));
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        Ok(text.lines().map(ToOwned::to_owned).collect())
+        let steps = text.lines().map(ToOwned::to_owned).collect();
+        Ok(Plan { said: said(&output.stderr), steps })
     }
 
     async fn begin(&self, name: &str) -> Result<(), SettingsError> {
-        let mut command = self.command(name, &["--yes"])?;
-        let progress = Arc::new(Mutex::new(Progress::default()));
-        {
-            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
-            let lock =
-                |p: &Arc<Mutex<Progress>>| p.lock().unwrap_or_else(PoisonError::into_inner).ended;
-            if begun.get(name).is_some_and(|known| lock(known).is_none()) {
-                return Ok(());
-            }
-            begun.retain(|_, known| lock(known).is_none());
-            if begun.len() >= KEPT {
-                return Err(refused("too many set-ups run at once"));
-            }
-            begun.insert(name.to_owned(), Arc::clone(&progress));
+        self.must_be_new(name)?;
+        // The process that serves this sends what there is to send.
+        let mut command = self.command(name, &["--yes", "--no-sync"])?;
+        let is_running = |p: &Arc<Mutex<Progress>>| {
+            p.lock().unwrap_or_else(PoisonError::into_inner).ended.is_none()
+        };
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if begun.get(name).is_some_and(&is_running) {
+            return Ok(());
         }
-        command.stdout(Stdio::null());
-        let child = command.spawn().map_err(refused)?;
-        tokio::spawn(follow(child, progress));
+        if begun.len() >= KEPT {
+            let ended = begun.iter().find(|(_, known)| !is_running(known));
+            let ended = ended.map(|(name, _)| name.clone());
+            let ended = ended.ok_or_else(|| refused("too many set-ups run at once"))?;
+            begun.remove(&ended);
+        }
+        let child = command.stdout(Stdio::null()).spawn().map_err(refused)?;
+        let progress = Arc::new(Mutex::new(Progress::default()));
+        begun.insert(name.to_owned(), Arc::clone(&progress));
+        self.running.send_modify(|running| *running += 1);
+        tokio::spawn(follow(name.to_owned(), child, progress, self.running.clone()));
         Ok(())
     }
 
@@ -188,7 +226,12 @@ impl Connect for SetUp {
 }
 
 /// Keeps what a set-up says until it ends.
-async fn follow(mut child: tokio::process::Child, progress: Arc<Mutex<Progress>>) {
+async fn follow(
+    name: String,
+    mut child: tokio::process::Child,
+    progress: Arc<Mutex<Progress>>,
+    running: watch::Sender<usize>,
+) {
     let with = |change: &dyn Fn(&mut Progress)| {
         change(&mut progress.lock().unwrap_or_else(PoisonError::into_inner));
     };
@@ -196,14 +239,19 @@ async fn follow(mut child: tokio::process::Child, progress: Arc<Mutex<Progress>>
         let mut lines = BufReader::new(stderr).lines();
         while let Ok(Some(line)) = lines.next_line().await {
             with(&|progress| {
-                if progress.lines.len() < LINES && !line.trim().is_empty() {
+                if !line.trim().is_empty() {
                     progress.lines.push(line.trim().to_owned());
                 }
+                // The last ones say how it ended.
+                let more = progress.lines.len().saturating_sub(LINES);
+                progress.lines.drain(..more);
             });
         }
     }
     let is_well = child.wait().await.is_ok_and(|status| status.success());
     with(&|progress| progress.ended = Some(is_well));
+    tracing::info!(connection = name, is_well, "a set-up ended");
+    running.send_modify(|running| *running -= 1);
 }
 
 #[cfg(test)]
@@ -220,6 +268,7 @@ mod tests {
             pair("site.admin_service", "https://cm01.contoso.com/AdminService"),
             pair("site.authentication", "{ kerberos = { principal = \"a@B\" } }"),
             pair("workspace.tenant_id", "x\" --plan"),
+            pair("description", "true"),
             pair("workspace.managed_identity", "true"),
             pair("setup.rules", "2"),
             pair("workspace.client_secret_file", ""),
@@ -233,6 +282,7 @@ mod tests {
                 "site.admin_service=[\"https://cm01.contoso.com/AdminService\"]",
                 "site.authentication={ kerberos = { principal = \"a@B\" } }",
                 "workspace.tenant_id='x\" --plan'",
+                "description=\"true\"",
                 "workspace.managed_identity=true",
                 "setup.rules=2",
                 "workspace.client_secret_file=",

@@ -115,9 +115,13 @@ impl Supervisor {
         is_same
     }
 
-    /// Whether this process finds the keys that the sites of a configuration are signed in to with.
-    pub(crate) fn has_keys(&self, config: &Config) -> bool {
-        kerberos::is_entered(config, self.has(StageName::Producer)).unwrap_or(true)
+    /// Whether this process finds the keys that the sites of a configuration are signed in to with; `None`
+    /// where no process could.
+    pub(crate) fn has_keys(&self, config: &Config) -> Option<bool> {
+        let found = kerberos::is_entered(config, self.has(StageName::Producer));
+        found
+            .inspect_err(|error| tracing::error!(%error, "the changed configuration is not used"))
+            .ok()
     }
 
     /// Makes what runs what the configuration says.

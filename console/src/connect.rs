@@ -1,5 +1,7 @@
 //! Pages that set a connection up.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
@@ -16,6 +18,7 @@ use crate::error::Error;
 use crate::pages::choose;
 use crate::pages::connect::{At, Doing, Form, Identity, Site, Start, Summary, Workspace};
 use crate::routes::note;
+use crate::settings::to_its_end;
 
 pub(crate) fn router() -> Router<Shared> {
     Router::new().route("/", get(start).post(begin)).route("/{name}/{page}", get(page).post(answer))
@@ -60,8 +63,15 @@ async fn begin(
     let fields = Fields::read(&form);
     let name = fields.first("name").to_owned();
     note(&frame, "connect", &name, "");
-    match shared.connect.step(&name, Step::Answers, &[]).await {
-        Ok(_) => Ok(Redirect::to(&At::Site.address(&name).to_string()).into_response()),
+    let begun = shared.connect.step(&name, Step::Answers, &[]).await;
+    // Mostly a folder that the service may not write.
+    let hint = |wrong: String| {
+        let text =
+            format!("{wrong}. See docs/console.md, or use `cmsync connect {name}` on the machine");
+        cmsync_control::SettingsError::Refused(text)
+    };
+    match begun.and_then(|view| view.wrong.map_or(Ok(()), |wrong| Err(hint(wrong)))) {
+        Ok(()) => Ok(Redirect::to(&At::Site.address(&name).to_string()).into_response()),
         Err(error) => {
             let shown = (name, error.to_string());
             started(&shared, frame, shown, StatusCode::UNPROCESSABLE_ENTITY).await
@@ -95,12 +105,16 @@ async fn page(
             collections(frame, &name, view, (&asked, wrong), StatusCode::OK)
         }
         At::Summary => {
-            let view = shared.connect.step(&name, Step::Collections, &[]).await?;
+            let mut view = shared.connect.step(&name, Step::Answers, &[]).await?;
             let plan = shared.connect.plan(&name).await.map_err(|error| error.to_string());
+            let plan = plan.map(|plan| {
+                view.said = plan.said;
+                plan.steps
+            });
             html(StatusCode::OK, &Summary { frame, of: Form::new(&name, at, view), plan })
         }
         At::Progress => {
-            let progress = shared.connect.progress(&name).await.unwrap_or_default();
+            let progress = shared.connect.progress(&name).await;
             let of = Form::new(&name, at, StepView::default());
             html(StatusCode::OK, &Doing { frame, of, progress })
         }
@@ -221,15 +235,25 @@ async fn answer(
         }
     };
     let answers = answers(at, &fields);
-    let secret = fields.first("client_secret");
-    if at == At::Identity && !secret.is_empty() {
-        // The rest first: the file of the secret is an answer of its own.
-        shared.connect.step(&name, Step::Answers, &answers).await?;
-        shared.connect.keep_secret(&name, secret.to_owned().into()).await?;
-    }
-    let view = shared.connect.step(&name, step, &answers).await?;
+    let goes_on = fields.first("then") != "verify";
+    // Tokens of the identity: who that is, the next page asks.
+    let is_later = at == At::Site && fields.first("way") == "entra" && goes_on;
+    let step = if is_later { Step::Answers } else { step };
+    let typed = fields.first("client_secret").to_owned();
+    let secret = Some(typed).filter(|s| at == At::Identity && !s.is_empty());
+    let secret = secret.filter(|_| fields.first("way") == "secret");
+    let (connect, own) = (Arc::clone(&shared.connect), name.clone());
+    let taken = to_its_end(async move {
+        if let Some(secret) = secret {
+            // The rest first: the file of the secret is an answer of its own.
+            connect.step(&own, Step::Answers, &answers).await?;
+            connect.keep_secret(&own, secret.into()).await?;
+        }
+        connect.step(&own, step, &answers).await
+    });
+    let view = taken.await??;
     let is_fine = view.wrong.is_none();
-    if is_fine && fields.first("then") != "verify" {
+    if is_fine && goes_on {
         return Ok(Redirect::to(&at.next().address(&name).to_string()).into_response());
     }
     let status = if is_fine { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };

@@ -49,7 +49,7 @@ fn back(admission: &Admission, to: &Link, said: String) -> Response {
 }
 
 /// Does something to its end, whether or not somebody waits for it still.
-async fn to_its_end<T: Send + 'static>(
+pub(crate) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::spawn(work).await.map_err(|_| Error::Unexpected)

@@ -33,8 +33,8 @@ pub use lists::{Asked, ComputerSort, Computers, GroupSort, Groups};
 pub use portal::{Portal, log_search};
 pub use question::Question;
 pub use settings::{
-    Change, Connect, IdentityView, Progress, Properties, Settings, SettingsError, Step, StepView,
-    VisibleView, WorkspaceView,
+    Change, Connect, IdentityView, Plan, Progress, Properties, Settings, SettingsError, Step,
+    StepView, VisibleView, WorkspaceView,
 };
 pub use tickets::Tickets;
 pub use truth::{About, Need, Truth, Verdict, judge};

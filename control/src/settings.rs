@@ -150,6 +150,15 @@ pub enum Step {
     Collections,
 }
 
+/// What a set-up would do.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What was looked at and found, line by line.
+    pub said: Vec<String>,
+    /// Each step with how it stands.
+    pub steps: Vec<String>,
+}
+
 /// How far a set-up is that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -186,7 +195,7 @@ pub trait Connect: Send + Sync {
     ///
     /// # Errors
     /// When answers are missing, or Azure does not answer.
-    async fn plan(&self, name: &str) -> Result<Vec<String>, SettingsError>;
+    async fn plan(&self, name: &str) -> Result<Plan, SettingsError>;
 
     /// Begins to do it; a set-up that runs goes on.
     ///

@@ -241,13 +241,14 @@ impl Answers {
     }
 
     /// Keeps the answers beside the configuration, so that an interrupted set-up goes on with them.
-    pub(crate) fn keep(&self, config: &Path) -> std::io::Result<()> {
+    pub(crate) fn keep(&self, config: &Path) -> anyhow::Result<()> {
         if self.name.is_empty() {
             return Ok(());
         }
         let head =
             "# Answers of a set-up that is not complete: `cmsync connect` goes on with them.\n";
-        std::fs::write(draft_path(config, &self.name), format!("{head}{}", self.text()))
+        // Whole or not at all, and for nobody else to read: URLs in it may hold an account.
+        super::write_secret(&draft_path(config, &self.name), &format!("{head}{}", self.text()))
     }
 
     /// Forgets them.

@@ -256,6 +256,7 @@ async fn apply(page: &Page<'_>, setup: &Setup) -> anyhow::Result<cmsync_control:
 /// Whether a text may name a connection.
 pub(crate) fn is_name(text: &str) -> Result<(), String> {
     let is_fine = (1..=32).contains(&text.len())
+        && !text.starts_with('-')
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     let message = "a connection's name has up to 32 small letters, digits and hyphens";
     is_fine.then_some(()).ok_or_else(|| message.to_owned())

@@ -88,8 +88,12 @@ await ask('no-letters');
 
 // The process starts anew: the page finds it again by itself, and says so.
 await page.goto('/');
-await ask('restart');
 await page.getByText('everything that changed was taken').waitFor();
+await ask('stop');
+await page.getByRole('alert').filter({ hasText: 'may be old' }).waitFor();
+await judge(page, 'work-lost');
+await ask('start');
+await page.getByRole('alert').waitFor({ state: 'hidden' });
 await ask('pause');
 await page.locator('.card').getByText('Paused', { exact: true }).waitFor();
 await ask('resume');

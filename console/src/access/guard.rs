@@ -290,7 +290,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     }
     let path = request.uri().path().to_owned();
     // An open page is no use of a session: one that is left alone ends.
-    let uses = path != "/events";
+    let uses = path != "/events" && !(path.starts_with("/connect/") && path.ends_with("/progress"));
     let token = gate.token(request.headers()).map(ToOwned::to_owned);
     let person = token.as_ref().and_then(|token| gate.person(token, uses));
     if !is_for_all(&path) {

@@ -182,5 +182,6 @@ pub(crate) struct Summary {
 pub(crate) struct Doing {
     pub(crate) frame: Frame,
     pub(crate) of: Form,
-    pub(crate) progress: Progress,
+    /// `None` where nothing was begun here.
+    pub(crate) progress: Option<Progress>,
 }

@@ -174,10 +174,8 @@ async fn act(rig: &mut Rig, asked: &str) -> String {
         }
         "mended" => rig.lab.faults().bad_rows = None,
         "no-letters" => until_letters(rig, 0).await,
-        "restart" => {
-            assert!(rig.terminate().await.success());
-            rig.start();
-        }
+        "stop" => assert!(rig.terminate().await.success()),
+        "start" => rig.start(),
         "link" => return link(rig).await,
         other => panic!("the scenario asks for `{other}`"),
     }

@@ -112,7 +112,7 @@ async fn a_connection_is_set_up_page_by_page_until_its_groups_are_true() {
     let (_, ticket) = link.split_once("?ticket=").unwrap();
     browser.sign_in(&format!("ticket={ticket}"));
     assert!(browser.get("/connect").body.contains("href=\"/connect/lab/site\""), "it is resumed");
-    for name in ["", "Not+a+name", "..%2f..%2fx", &"x".repeat(33)] {
+    for name in ["", "--yes", "Not+a+name", "..%2f..%2fx", &"x".repeat(33)] {
         let refused = browser.order("/connect", "/connect", &format!("name={name}"));
         assert_eq!(refused.status, 422, "{name}");
     }
@@ -122,16 +122,27 @@ async fn a_connection_is_set_up_page_by_page_until_its_groups_are_true() {
     assert_eq!(doing.header("location"), Some("/connect/lab/progress"), "{doing:?}");
     begun.until_equal().await;
     let own = browser.clone();
+    let started = std::time::Instant::now();
     let complete = move || loop {
         let page = own.get("/connect/lab/progress").body;
         if !page.contains("hx-trigger") {
             return page;
         }
+        assert!(started.elapsed() < PATIENCE, "{page}");
     };
     let page = tokio::task::spawn_blocking(complete).await.unwrap();
     assert!(page.contains("Complete."), "{page}");
     assert!(browser.get("/").body.contains("href=\"/connections/lab\""));
+    // From now on nobody sets it up again by chance, nor replaces its secret by trying one.
+    for (page, form) in
+        [("site", "way=bearer"), ("identity", "way=secret&client_secret=wr0ng"), ("summary", "")]
+    {
+        let refused = send(&browser, page, form);
+        assert!(refused.body.contains("is in the configuration already"), "{page}: {refused:?}");
+    }
+    let file = begun.desk.config.with_file_name("lab.client-secret");
     let secret = &begun.desk.lab.options.client_secret;
+    assert_eq!(&std::fs::read_to_string(file).unwrap(), secret);
     assert!(!begun.log().contains(secret.as_str()) && !page.contains(secret.as_str()));
     let file = std::fs::read_to_string(&begun.desk.config).unwrap();
     assert!(file.contains("[connections.lab") && !file.contains(secret.as_str()), "{file}");
@@ -178,4 +189,8 @@ fn answer_what_is_kept(begun: &Begun, browser: &Browser) {
         assert!(summary.contains(part), "`{part}` is missing: {summary}");
     }
     assert_eq!(begun.desk.writes(), 0, "looking makes nothing");
+    let draft = begun.desk.config.with_file_name("cmsync-connect-lab.toml");
+    let draft = std::fs::read_to_string(draft).unwrap();
+    assert!(draft.contains("Servers") || draft.contains("name = \"*\""), "{draft}");
+    assert!(!draft.contains(begun.desk.lab.options.client_secret.as_str()), "{draft}");
 }
