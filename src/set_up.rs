@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{config, connect};
+use crate::connect;
 
 /// Pages that are looked at, at a time.
 const AT_ONCE: usize = 4;
@@ -55,14 +55,14 @@ impl SetUp {
     /// A connection that is kept already is changed on its own pages: here, its secret and its lists would
     /// be replaced by what somebody tries.
     fn must_be_new(&self, name: &str) -> Result<(), SettingsError> {
-        let kept = config::load(&self.path, &[]).is_ok_and(|c| c.connections.contains_key(name));
-        let text = || {
-            format!(
+        match connect::write::holds(&self.path, name) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(refused(format!(
                 "`{name}` is in the configuration already: change it on its properties, or go over it \
                  again with `cmsync connect {name}`"
-            )
-        };
-        if kept { Err(SettingsError::Refused(text())) } else { Ok(()) }
+            ))),
+            Err(error) => Err(refused(format!("{error:#}"))),
+        }
     }
 
     /// `cmsync connect` of a name, which asks nobody.
@@ -96,17 +96,6 @@ fn said(stderr: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(stderr);
     let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
     lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
-}
-
-fn name_of(step: Step) -> &'static str {
-    match step {
-        Step::Answers => "answers",
-        Step::Site => "site",
-        Step::Visible => "visible",
-        Step::Identity => "identity",
-        Step::Workspace => "workspace",
-        Step::Collections => "collections",
-    }
 }
 
 /// Answers as options: one of several values is a list. What is set on a command line, others on the
@@ -156,7 +145,7 @@ impl Connect for SetUp {
     ) -> Result<StepView, SettingsError> {
         self.must_be_new(name)?;
         let options = options(answers);
-        let mut arguments = vec!["--step", name_of(step)];
+        let mut arguments = vec!["--step", step.text()];
         arguments.extend(options.iter().map(String::as_str));
         let output = self.output(name, &arguments).await?;
         let view = serde_json::from_slice::<StepView>(&output.stdout);

@@ -75,9 +75,13 @@ fn selector(entry: &str) -> String {
 
 #[async_trait]
 impl Settings for File {
+    fn seen(&self) -> Result<String, SettingsError> {
+        write::print(&self.path).map_err(told)
+    }
+
     async fn properties(&self, name: &str) -> Result<Properties, SettingsError> {
         // Before the file is read: what changes meanwhile makes the page stale.
-        let seen = write::print(&self.path).map_err(told)?;
+        let seen = self.seen()?;
         let config = self.config()?;
         let connection = config.connection(name).map_err(told)?;
         Ok(Properties { seen, ..connection::properties(name, connection).await })

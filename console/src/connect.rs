@@ -2,21 +2,20 @@
 
 use std::sync::Arc;
 
-use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
 use cmsync_control::{Step, StepView};
 use url::form_urlencoded;
 
 use crate::Shared;
-use crate::access::{Fields, Frame, Role};
+use crate::access::{Fields, Frame};
 use crate::error::Error;
-use crate::pages::choose;
 use crate::pages::connect::{At, Doing, Form, Identity, Site, Start, Summary, Workspace};
+use crate::pages::{choose, written};
 use crate::routes::note;
 use crate::settings::to_its_end;
 
@@ -27,18 +26,9 @@ pub(crate) fn router() -> Router<Shared> {
 type Answer = Result<Response, Error>;
 type Answers = Vec<(String, String)>;
 
-/// Set-up looks at sites and directories with what was typed: it is for operators, also to look at.
-fn operator(frame: &Frame) -> Result<(), Error> {
-    let is_one = frame.person.as_ref().is_some_and(|person| person.role == Role::Operator);
-    is_one.then_some(()).ok_or(Error::Operators)
-}
-
-fn html(status: StatusCode, page: &impl Template) -> Answer {
-    Ok((status, Html(page.render()?)).into_response())
-}
-
 async fn start(State(shared): State<Shared>, Extension(frame): Extension<Frame>) -> Answer {
-    operator(&frame)?;
+    // Set-up looks at sites and directories with what was typed: it is for operators, also to look at.
+    frame.must_act()?;
     started(&shared, frame, (String::new(), String::new()), StatusCode::OK).await
 }
 
@@ -51,7 +41,7 @@ async fn started(
     let drafts = shared.connect.drafts().await.into_iter();
     let drafts = drafts.map(|name| (At::Site.address(&name).to_string(), name));
     let drafts = drafts.map(|(link, name)| (name, link)).collect();
-    html(status, &Start { frame, drafts, name, wrong })
+    written(status, &Start { frame, drafts, name, wrong })
 }
 
 /// A set-up begins with its name.
@@ -85,7 +75,7 @@ async fn page(
     Path((name, at)): Path<(String, At)>,
     Query(asked): Query<choose::Asked>,
 ) -> Answer {
-    operator(&frame)?;
+    frame.must_act()?;
     match at {
         At::Site | At::Identity => {
             let view = shared.connect.step(&name, Step::Answers, &[]).await?;
@@ -111,12 +101,12 @@ async fn page(
                 view.said = plan.said;
                 plan.steps
             });
-            html(StatusCode::OK, &Summary { frame, of: Form::new(&name, at, view), plan })
+            written(StatusCode::OK, &Summary { frame, of: Form::new(&name, at, view), plan })
         }
         At::Progress => {
             let progress = shared.connect.progress(&name).await;
             let of = Form::new(&name, at, StepView::default());
-            html(StatusCode::OK, &Doing { frame, of, progress })
+            written(StatusCode::OK, &Doing { frame, of, progress })
         }
     }
 }
@@ -124,9 +114,9 @@ async fn page(
 fn shown(frame: Frame, (name, at): (&str, At), view: StepView, status: StatusCode) -> Answer {
     let of = Form::new(name, at, view);
     match at {
-        At::Site => html(status, &Site { frame, of }),
-        At::Identity => html(status, &Identity { frame, of }),
-        _ => html(status, &Workspace { frame, of }),
+        At::Site => written(status, &Site { frame, of }),
+        At::Identity => written(status, &Identity { frame, of }),
+        _ => written(status, &Workspace { frame, of }),
     }
 }
 
@@ -139,7 +129,7 @@ fn collections(
 ) -> Answer {
     let visible = view.visible.clone();
     let of = Form::new(name, At::Collections, view);
-    html(status, &choose::Chosen::new(frame, of, (visible, asked), wrong))
+    written(status, &choose::Chosen::new(frame, of, (visible, asked), wrong))
 }
 
 /// The answers of a form: each of the page's keys, an empty one for none.
@@ -266,9 +256,7 @@ async fn keep(shared: &Shared, frame: Frame, name: &str, fields: &Fields) -> Ans
     let own = before.into_iter().filter(|(key, _)| key == "collections").map(|(_, value)| value);
     let gone: Vec<&str> = fields.all("remove").collect();
     let mut all: Vec<String> = own.filter(|entry| !gone.contains(&entry.as_str())).collect();
-    let more = ["entry", "folder", "pattern"].into_iter().flat_map(|field| fields.all(field));
-    let more = more.map(str::trim).filter(|text| !text.is_empty()).map(ToOwned::to_owned);
-    for entry in more {
+    for entry in choose::entries(fields) {
         if !all.contains(&entry) {
             all.push(entry);
         }

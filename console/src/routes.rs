@@ -10,9 +10,8 @@ use cmsync_control::{Answer, Computers, Question};
 
 use crate::access::{self, Frame, Gate, MAX_BODY};
 use crate::error::Error;
-use crate::pages::{
-    computer, computers, connection, groups, letters, link::Link, overview, removals,
-};
+use crate::pages::link::{Link, Pages};
+use crate::pages::{computer, computers, connection, groups, letters, overview, removals};
 use crate::{Shared, api, assets, connect, csv, live, settings};
 
 type Page = Result<Html<String>, Error>;
@@ -235,7 +234,7 @@ async fn removals(
     Extension(frame): Extension<Frame>,
     Query(asked): Query<Done<removals::Decision>>,
 ) -> Page {
-    let first = asked.page.saturating_sub(1).saturating_mul(removals::PAGE);
+    let first = Pages::before_page(removals::PAGE, asked.page);
     let (all, views) = shared.desk.list_removals(first, removals::PAGE).await?;
     let page = (views, removals::pages(all, asked.page));
     html(&removals::Page::new(frame, page, asked.done, shared.now()))
@@ -262,7 +261,7 @@ async fn dead_letters(
     Extension(frame): Extension<Frame>,
     Query(asked): Query<Done<letters::Decision>>,
 ) -> Page {
-    let first = asked.page.saturating_sub(1).saturating_mul(letters::PAGE);
+    let first = Pages::before_page(letters::PAGE, asked.page);
     let (all, views) = shared.desk.list_letters(first, letters::PAGE).await?;
     let page = (views, letters::pages(all, asked.page));
     html(&letters::Page::new(frame, page, asked.done, shared.now()))

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use askama::Template as _;
+use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
 use cmsync_control::{Change, Properties, SettingsError};
@@ -14,9 +14,8 @@ use cmsync_control::{Change, Properties, SettingsError};
 use crate::Shared;
 use crate::access::{Admission, Fields, Frame};
 use crate::error::Error;
-use crate::pages::choose;
-use crate::pages::link::Link;
 use crate::pages::properties::{Identity, NotWritten, Tab, Workspace};
+use crate::pages::{choose, written};
 use crate::routes::note;
 
 pub(crate) fn router() -> Router<Shared> {
@@ -32,6 +31,9 @@ pub(crate) fn router() -> Router<Shared> {
 
 type Answer = Result<Response, Error>;
 
+/// What is said where nothing was chosen.
+const NOTHING: &str = "Nothing is marked.";
+
 impl From<SettingsError> for Error {
     fn from(error: SettingsError) -> Self {
         Self::Refused(error.to_string())
@@ -42,12 +44,6 @@ async fn properties(shared: &Shared, name: &str) -> Result<Properties, Error> {
     Ok(shared.settings.properties(name).await?)
 }
 
-/// Back to a page, which says what was done.
-fn back(admission: &Admission, to: &Link, said: String) -> Response {
-    admission.say(said);
-    Redirect::to(&to.to_string()).into_response()
-}
-
 /// Does something to its end, whether or not somebody waits for it still.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
@@ -55,22 +51,41 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
     tokio::spawn(work).await.map_err(|_| Error::Unexpected)
 }
 
-/// Says why something was not done: on its page, or with the text that the file would hold.
-fn refused(
+/// Who asked for something, of which connection.
+struct Asked {
     frame: Frame,
-    (error, command): (SettingsError, String),
-    back: &Link,
-    page: impl FnOnce(Frame, String) -> Result<String, askama::Error>,
-) -> Answer {
-    let (status, text) = match error {
-        SettingsError::Unwritable { file, detail, text } => {
-            let page = NotWritten { frame, file, detail, text, command, back: back.to_string() };
-            (StatusCode::CONFLICT, page.render()?)
-        }
-        SettingsError::Stale => (StatusCode::CONFLICT, page(frame, error.to_string())?),
-        SettingsError::Refused(why) => (StatusCode::UNPROCESSABLE_ENTITY, page(frame, why)?),
-    };
-    Ok((status, Html(text)).into_response())
+    admission: Admission,
+    name: String,
+}
+
+impl Asked {
+    /// Back to a page that says what was done; what was not is said there with the reason, or with the text
+    /// that the file would hold and the command that does it.
+    async fn told<P: Template>(
+        self,
+        shared: &Shared,
+        (done, command): (Result<String, SettingsError>, String),
+        (tab, page): (Tab, impl FnOnce(Frame, Properties, String) -> P),
+    ) -> Answer {
+        let Self { frame, admission, name } = self;
+        let to = tab.address(&name).to_string();
+        let error = match done {
+            Ok(said) => {
+                admission.say(said);
+                return Ok(Redirect::to(&to).into_response());
+            }
+            Err(error) => error,
+        };
+        let (status, why) = match error {
+            SettingsError::Unwritable { file, detail, text } => {
+                let page = NotWritten { frame, file, detail, text, command, back: to };
+                return written(StatusCode::CONFLICT, &page);
+            }
+            SettingsError::Stale => (StatusCode::CONFLICT, error.to_string()),
+            SettingsError::Refused(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
+        };
+        written(status, &page(frame, properties(shared, &name).await?, why))
+    }
 }
 
 async fn identity(
@@ -79,8 +94,7 @@ async fn identity(
     Path(name): Path<String>,
 ) -> Answer {
     let of = properties(&shared, &name).await?;
-    let page = Identity::new(frame, of, String::new());
-    Ok(Html(page.render()?).into_response())
+    written(StatusCode::OK, &Identity::new(frame, of, String::new()))
 }
 
 async fn verify(
@@ -89,16 +103,11 @@ async fn verify(
     Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
 ) -> Answer {
-    let to = Tab::Identity.address(&name);
     note(&frame, "verify the identity", &name, "");
-    match shared.settings.verify_identity(&name).await {
-        Ok(said) => Ok(back(&admission, &to, format!("Azure signs it in: {said}."))),
-        Err(error) => {
-            let of = properties(&shared, &name).await?;
-            let page = |frame, wrong| Identity::new(frame, of, wrong).render();
-            refused(frame, (error, String::new()), &to, page)
-        }
-    }
+    let done = shared.settings.verify_identity(&name).await;
+    let done = done.map(|said| format!("Azure signs it in: {said}."));
+    let asked = Asked { frame, admission, name };
+    asked.told(&shared, (done, String::new()), (Tab::Identity, Identity::new)).await
 }
 
 async fn renew(
@@ -108,7 +117,7 @@ async fn renew(
     Path(name): Path<String>,
     form: Bytes,
 ) -> Answer {
-    let (fields, to) = (Fields::read(&form), Tab::Identity.address(&name));
+    let fields = Fields::read(&form);
     note(&frame, "renew the secret", &name, "");
     let expires = fields.first("expires").to_owned();
     let secret = fields.first("client_secret").to_owned().into();
@@ -117,14 +126,9 @@ async fn renew(
         let day = Some(&*day).filter(|day| !day.is_empty());
         settings.renew_secret(&own, secret, day).await
     });
-    match renewed.await? {
-        Ok(said) => Ok(back(&admission, &to, said)),
-        Err(error) => {
-            let of = properties(&shared, &name).await?;
-            let page = |frame, wrong| Identity::new(frame, of, wrong).typed(expires).render();
-            refused(frame, (error, String::new()), &to, page)
-        }
-    }
+    let done = (renewed.await?, String::new());
+    let page = |frame, of, wrong| Identity::new(frame, of, wrong).typed(expires);
+    Asked { frame, admission, name }.told(&shared, done, (Tab::Identity, page)).await
 }
 
 async fn workspace(
@@ -133,30 +137,17 @@ async fn workspace(
     Path(name): Path<String>,
 ) -> Answer {
     let of = properties(&shared, &name).await?;
-    let page = Workspace::new(frame, of, String::new());
-    Ok(Html(page.render()?).into_response())
+    written(StatusCode::OK, &Workspace::new(frame, of, String::new()))
 }
 
 /// Changes a connection; what cannot be is said on the page of its workspace.
-async fn change(
-    shared: &Shared,
-    (frame, admission): (Frame, Admission),
-    name: &str,
-    (change, seen): (Change, &str),
-) -> Answer {
-    let to = Tab::Workspace.address(name);
-    let command = command(name, &change);
-    note(&frame, &command, name, "");
-    let (settings, own, seen) = (Arc::clone(&shared.settings), name.to_owned(), seen.to_owned());
+async fn change(shared: &Shared, asked: Asked, (change, seen): (Change, &str)) -> Answer {
+    let command = command(&asked.name, &change);
+    note(&asked.frame, &command, &asked.name, "");
+    let (settings, own) = (Arc::clone(&shared.settings), asked.name.clone());
+    let seen = seen.to_owned();
     let changed = to_its_end(async move { settings.change(&own, change, &seen).await });
-    match changed.await? {
-        Ok(said) => Ok(back(&admission, &to, said)),
-        Err(error) => {
-            let of = properties(shared, name).await?;
-            let page = |frame, wrong| Workspace::new(frame, of, wrong).render();
-            refused(frame, (error, command), &to, page)
-        }
-    }
+    asked.told(shared, (changed.await?, command), (Tab::Workspace, Workspace::new)).await
 }
 
 /// The command that does the same.
@@ -189,7 +180,7 @@ async fn import(
         _ => return Err(Error::Refused("import is turned on or off".into())),
     };
     let import = Change::Import { on, remove_groups };
-    change(&shared, (frame, admission), &name, (import, fields.first("seen"))).await
+    change(&shared, Asked { frame, admission, name }, (import, fields.first("seen"))).await
 }
 
 async fn remove(
@@ -203,12 +194,11 @@ async fn remove(
     let entries: Vec<String> = fields.all("entry").map(ToOwned::to_owned).collect();
     if entries.is_empty() {
         let of = properties(&shared, &name).await?;
-        let page = Workspace::new(frame, of, "Nothing is marked.".into());
-        let text = Html(page.render()?);
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, text).into_response());
+        let page = Workspace::new(frame, of, NOTHING.into());
+        return written(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
-    change(&shared, (frame, admission), &name, (Change::Remove(entries), fields.first("seen")))
-        .await
+    let (asked, removed) = (Asked { frame, admission, name }, Change::Remove(entries));
+    change(&shared, asked, (removed, fields.first("seen"))).await
 }
 
 async fn choose(
@@ -218,11 +208,9 @@ async fn choose(
     Query(asked): Query<choose::Asked>,
 ) -> Answer {
     // The site is asked each time: that is for those who may change the list.
-    if !frame.may_act() {
-        return Err(Error::Operators);
-    }
+    frame.must_act()?;
     let page = chosen(&shared, frame, &name, (&asked, String::new())).await?;
-    Ok(Html(page.render()?).into_response())
+    written(StatusCode::OK, &page)
 }
 
 async fn chosen(
@@ -231,7 +219,8 @@ async fn chosen(
     name: &str,
     (asked, wrong): (&choose::Asked, String),
 ) -> Result<choose::Page, Error> {
-    let seen = properties(shared, name).await?.seen;
+    // Before the site is asked: what changes meanwhile makes the page stale.
+    let seen = shared.settings.seen()?;
     let visible = shared.settings.visible(name).await?;
     Ok(choose::Page::new(frame, (name.to_owned(), seen), (visible, asked), wrong))
 }
@@ -244,13 +233,12 @@ async fn add(
     form: Bytes,
 ) -> Answer {
     let fields = Fields::read(&form);
-    let names = ["entry", "folder", "pattern"].into_iter().flat_map(|field| fields.all(field));
-    let entries: Vec<String> =
-        names.map(str::trim).filter(|text| !text.is_empty()).map(ToOwned::to_owned).collect();
+    let entries = choose::entries(&fields);
     if entries.is_empty() {
-        let wrong = "Nothing is marked.".to_owned();
-        let page = chosen(&shared, frame, &name, (&choose::Asked::default(), wrong)).await?;
-        return Ok((StatusCode::UNPROCESSABLE_ENTITY, Html(page.render()?)).into_response());
+        let shown = (&choose::Asked::default(), NOTHING.to_owned());
+        let page = chosen(&shared, frame, &name, shown).await?;
+        return written(StatusCode::UNPROCESSABLE_ENTITY, &page);
     }
-    change(&shared, (frame, admission), &name, (Change::Add(entries), fields.first("seen"))).await
+    let (asked, added) = (Asked { frame, admission, name }, Change::Add(entries));
+    change(&shared, asked, (added, fields.first("seen"))).await
 }

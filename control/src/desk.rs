@@ -143,7 +143,7 @@ impl Desk {
                 self.order(&connection, subject, &action, "larger bodies are sent").await
             }
             Question::RawLimit { connection, bytes: None } => {
-                self.write(&topics::control_key(&connection, Subject::RawLimit, ""), None).await?;
+                self.take_back(&connection, (Subject::RawLimit, "")).await?;
                 Ok(Answer::Taken("smaller bodies are sent".into()))
             }
             Question::Hold { connection, until } => {
@@ -164,11 +164,12 @@ impl Desk {
 
     async fn status(&self) -> Result<Answer, Error> {
         let mut stages: BTreeMap<String, Vec<Status>> = BTreeMap::new();
-        for entry in self.queue.scan(topics::STATUS).await? {
-            if let Ok(status) = STATUS.decode(&entry?.1) {
+        state::each(&*self.queue, (topics::STATUS, ""), |_, value| {
+            if let Ok(status) = STATUS.decode(value) {
                 stages.entry(status.connection.clone()).or_default().push(status);
             }
-        }
+        })
+        .await?;
         let paused = self.orders(Subject::Pause).await?;
         let mut views = Vec::new();
         for name in self.connections().await? {
@@ -258,6 +259,12 @@ impl Desk {
         if !self.has(connection).await? {
             return Ok(refused_connection(connection));
         }
+        self.write(self.control(connection, (subject, item), action)).await?;
+        Ok(Answer::Taken(then.to_owned()))
+    }
+
+    /// An order as the control topic has it.
+    fn control(&self, connection: &str, (subject, item): (Subject, &str), action: &str) -> Output {
         let control = Control {
             connection: connection.to_owned(),
             subject,
@@ -265,25 +272,27 @@ impl Desk {
             action: action.to_owned(),
             asked_at: (self.clock)(),
         };
-        self.write(&topics::control_key(connection, subject, item), Some(&control)).await?;
-        Ok(Answer::Taken(then.to_owned()))
+        output(topics::control_key(connection, subject, item), Some(&control))
     }
 
-    async fn write(&self, key: &str, control: Option<&Control>) -> Result<(), Error> {
-        let output = Output {
-            topic: topics::CONTROL.to_owned(),
-            partition: 0,
-            key: key.to_owned().into(),
-            value: control.map(|c| CONTROL.encode(c)),
-        };
+    async fn write(&self, output: Output) -> Result<(), Error> {
         self.queue.publish(vec![output]).await.map(drop)
+    }
+
+    /// Takes an order back, or says that it is done.
+    async fn take_back(
+        &self,
+        connection: &str,
+        (subject, item): (Subject, &str),
+    ) -> Result<(), Error> {
+        self.write(output(topics::control_key(connection, subject, item), None)).await
     }
 
     async fn resume(&self, connection: &str) -> Result<Answer, Error> {
         if !self.has(connection).await? {
             return Ok(refused_connection(connection));
         }
-        self.write(&topics::control_key(connection, Subject::Pause, ""), None).await?;
+        self.take_back(connection, (Subject::Pause, "")).await?;
         Ok(Answer::Taken("the site is read again".into()))
     }
 
@@ -307,19 +316,8 @@ impl Desk {
         if !self.has(connection).await? {
             return Ok(refused_connection(connection));
         }
-        let order = |id: &String| {
-            let subject = Subject::RemovedCollection;
-            let (connection, item) = (connection.to_owned(), id.clone());
-            let (action, asked_at) = ("remove".to_owned(), (self.clock)());
-            let key = topics::control_key(&connection, subject, id);
-            let control = Control { connection, subject, item, action, asked_at };
-            Output {
-                topic: topics::CONTROL.to_owned(),
-                partition: 0,
-                key: key.into(),
-                value: Some(CONTROL.encode(&control)),
-            }
-        };
+        let order =
+            |id: &String| self.control(connection, (Subject::RemovedCollection, id), "remove");
         for some in collections.chunks(AT_ONCE) {
             self.queue.publish(some.iter().map(order).collect()).await?;
         }
@@ -328,8 +326,7 @@ impl Desk {
 
     async fn disconnected(&self, connection: &str) -> Result<Answer, Error> {
         for control in self.controls().await?.iter().filter(|c| c.connection == connection) {
-            let key = topics::control_key(connection, control.subject, &control.item);
-            self.write(&key, None).await?;
+            self.take_back(connection, (control.subject, &control.item)).await?;
         }
         Ok(Answer::Taken("it is taken back".into()))
     }
@@ -339,7 +336,7 @@ impl Desk {
         if !keep {
             return self.order(connection, subject, "off", "its groups go").await;
         }
-        self.write(&topics::control_key(connection, subject.0, subject.1), None).await?;
+        self.take_back(connection, subject).await?;
         Ok(Answer::Taken("its groups are kept".into()))
     }
 
@@ -357,6 +354,12 @@ impl Desk {
         };
         Ok(Answer::Members(devices.into_iter().map(view).collect()))
     }
+}
+
+/// An entry of the control topic; without a value it goes.
+fn output(key: String, control: Option<&Control>) -> Output {
+    let value = control.map(|control| CONTROL.encode(control));
+    Output { topic: topics::CONTROL.to_owned(), partition: 0, key: key.into(), value }
 }
 
 fn refused_connection(connection: &str) -> Answer {

@@ -26,6 +26,7 @@ pub mod verify;
 mod views;
 
 pub use cmsync_queue::Error;
+pub use cmsync_schemas::print_of;
 
 pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};
@@ -36,7 +37,7 @@ pub use settings::{
     Change, Connect, IdentityView, Plan, Progress, Properties, Settings, SettingsError, Step,
     StepView, VisibleView, WorkspaceView,
 };
-pub use tickets::Tickets;
+pub use tickets::{Tickets, token};
 pub use truth::{About, Need, Truth, Verdict, judge};
 pub use views::{
     Answer, ConnectionView, DeadLetterView, ExpectedGroup, ExpectedView, GroupView, GroupsView,

@@ -1,6 +1,8 @@
 //! What a person may change of the configuration, and what it says of a connection: the same for the
 //! command line and the page. Whoever owns the file implements [`Settings`].
 
+use std::str::FromStr;
+
 use async_trait::async_trait;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
@@ -159,6 +161,38 @@ pub struct Plan {
     pub steps: Vec<String>,
 }
 
+impl Step {
+    /// As it is named on a command line.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Answers => "answers",
+            Self::Site => "site",
+            Self::Visible => "visible",
+            Self::Identity => "identity",
+            Self::Workspace => "workspace",
+            Self::Collections => "collections",
+        }
+    }
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [
+            Self::Answers,
+            Self::Site,
+            Self::Visible,
+            Self::Identity,
+            Self::Workspace,
+            Self::Collections,
+        ];
+        let found = all.into_iter().find(|step| step.text() == text);
+        found.ok_or_else(|| format!("there is no page `{text}`"))
+    }
+}
+
 /// How far a set-up is that was begun.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Progress {
@@ -210,6 +244,12 @@ pub trait Connect: Send + Sync {
 /// Reads and changes the configuration.
 #[async_trait]
 pub trait Settings: Send + Sync {
+    /// The file in short, as [`Properties::seen`] has it, without looking at anything else.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    fn seen(&self) -> Result<String, SettingsError>;
+
     /// A connection's properties, as the file has them now.
     ///
     /// # Errors

@@ -25,13 +25,19 @@ struct Ticket {
     until: Instant,
 }
 
+/// 256 bits that nobody can guess, as text.
+#[must_use]
+pub fn token() -> String {
+    let mut bytes = [0; 32];
+    rand::rng().fill_bytes(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 impl Tickets {
     /// A new one for somebody.
     #[must_use]
     pub fn issue(&self, who: &str) -> String {
-        let mut bytes = [0; 32];
-        rand::rng().fill_bytes(&mut bytes);
-        let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = token();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() == MOST {
             open.pop_front();

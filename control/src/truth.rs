@@ -176,8 +176,8 @@ pub fn judge(view: &ConnectionView, now: i64, poll: Duration) -> Truth {
     };
     // What tries by itself is left to it for a while.
     let tries = works.iter().copied().filter(is_trying).filter(|stage| now - stage.since > LATE);
-    let is_old = read_at > 0 && now - read_at > stale && find(needs_person).is_none();
-    let unread = (is_old && find(is_at_rest).is_none() && find(is_trying).is_none())
+    let is_held_up = works.iter().any(|s| ["Paused", "Stopped"].contains(&s.state.as_str()));
+    let unread = (read_at > 0 && now - read_at > stale && !is_held_up)
         .then(|| "the site was not read for a while: is the producer running?".to_owned());
     let blocked = works.iter().copied().filter(needs_person).map(said);
     let blocked = blocked.chain(tries.map(said)).chain(stuck).chain(unread);

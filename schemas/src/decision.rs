@@ -55,9 +55,15 @@ impl CollectionState {
     pub fn hold_print(&self) -> String {
         let mut held = vec![u8::from(self.held_vanished)];
         held.extend_from_slice(&self.held_devices);
-        let hash = digest(&SHA256, &held);
-        hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        print_of(&held)
     }
+}
+
+/// Bytes in short: 16 digits that differ where the bytes do.
+#[must_use]
+pub fn print_of(bytes: &[u8]) -> String {
+    let hash = digest(&SHA256, bytes);
+    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod versions;
 
 use std::sync::LazyLock;
 
-pub use decision::Decision;
+pub use decision::{Decision, print_of};
 pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;
 pub use status::{Cause, Health, Status};

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cmsync_configmgr::is_collection_id;
+use cmsync_control::Step;
 use toml::{Table, Value};
 
 /// Set up a connection: by questions on the terminal, or without any by answers given here.
@@ -93,25 +94,8 @@ pub(crate) struct ConnectArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// Take one page of the set-up alone, and say as JSON what came of it: the console does
-    #[arg(long, value_enum, hide = true)]
+    #[arg(long, hide = true)]
     pub(crate) step: Option<Step>,
-}
-
-/// A page of the set-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Step {
-    /// What was answered so far.
-    Answers,
-    /// The site.
-    Site,
-    /// The device collections that the site shows.
-    Visible,
-    /// Who it is in Azure.
-    Identity,
-    /// The workspace.
-    Workspace,
-    /// Which collections are kept, and what they cost.
-    Collections,
 }
 
 /// A selector as the file has it.

@@ -5,11 +5,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use cmsync_control::{StepView, VisibleView};
+use cmsync_control::{Step, StepView, VisibleView};
 
 use super::answers::Answers;
 use super::ask::{Ask, Missing};
-use super::flags::Step;
 use super::{ConnectArgs, Page, collections, identity, is_name, place, site};
 use crate::config::Mistakes;
 use crate::connections;

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
+use cmsync_schemas::print_of;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
 /// The file was changed by somebody else since it was shown.
@@ -33,12 +34,7 @@ fn text_of(path: &Path) -> anyhow::Result<String> {
 
 /// A file in short: it differs when anything of it changed.
 pub(crate) fn print(path: &Path) -> anyhow::Result<String> {
-    Ok(print_of(&text_of(path)?))
-}
-
-fn print_of(text: &str) -> String {
-    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    Ok(print_of(text_of(path)?.as_bytes()))
 }
 
 /// Changes a file: `change` gets the document, and the file is replaced as a whole, so that a reader
@@ -60,7 +56,7 @@ pub(crate) fn change_seen(
     change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let text = text_of(path)?;
-    if seen.is_some_and(|seen| seen != print_of(&text)) {
+    if seen.is_some_and(|seen| seen != print_of(text.as_bytes())) {
         return Err(Stale.into());
     }
     let shown = path.display();
@@ -127,13 +123,23 @@ pub(crate) fn connection<'a>(
     own.as_table_mut().with_context(|| format!("`connections.{name}` is not a table"))
 }
 
+fn has(document: &DocumentMut, name: &str) -> bool {
+    document.get("connections").and_then(|connections| connections.get(name)).is_some()
+}
+
+/// Whether a file holds a connection, whatever else is right or wrong in it.
+pub(crate) fn holds(path: &Path, name: &str) -> anyhow::Result<bool> {
+    let document: DocumentMut =
+        text_of(path)?.parse().with_context(|| format!("`{}` cannot be read", path.display()))?;
+    Ok(has(&document, name))
+}
+
 /// The table of a connection that is there.
 pub(crate) fn existing<'a>(
     document: &'a mut DocumentMut,
     name: &str,
 ) -> anyhow::Result<&'a mut Table> {
-    let is_there = document.get("connections").and_then(|c| c.get(name)).is_some();
-    anyhow::ensure!(is_there, "the file holds no `[connections.{name}]`");
+    anyhow::ensure!(has(document, name), "the file holds no `[connections.{name}]`");
     connection(document, name)
 }
 
@@ -252,5 +258,16 @@ mod tests {
         assert_eq!(new, format!("{text}{end}"));
         let file: toml::Table = new.parse().unwrap();
         assert_eq!(file["connections"]["c"]["site"]["account"].as_str(), Some("a"), "{new}");
+    }
+
+    #[test]
+    fn a_connection_is_in_a_file_whatever_else_is_wrong_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cmsync.toml");
+        assert!(!holds(&path, "contoso").unwrap());
+        std::fs::write(&path, "nonsense = 1\n[connections.contoso]\nimport = 7\n").unwrap();
+        assert!(holds(&path, "contoso").unwrap() && !holds(&path, "fabrikam").unwrap());
+        std::fs::write(&path, "[connections").unwrap();
+        assert!(holds(&path, "contoso").is_err());
     }
 }

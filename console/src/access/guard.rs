@@ -89,7 +89,7 @@ impl Gate {
     /// The name of the cookie that holds a session: browsers keep one with this prefix from being set by
     /// anybody else, and it needs TLS. On the machine itself several may run, and cookies know no port.
     fn cookie(&self, headers: &HeaderMap) -> String {
-        if matches!(self.entrance, Entrance::Beyond(_)) {
+        if self.is_secure() {
             return "__Host-cmsync".to_owned();
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -99,7 +99,7 @@ impl Gate {
 
     /// What makes a browser keep a session, or with none forget it.
     pub(crate) fn set_cookie(&self, headers: &HeaderMap, token: Option<&str>) -> String {
-        let secure = if matches!(self.entrance, Entrance::Beyond(_)) { "; Secure" } else { "" };
+        let secure = if self.is_secure() { "; Secure" } else { "" };
         let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
         format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie(headers))
     }
@@ -139,6 +139,11 @@ impl Gate {
             Entrance::Loopback(_) => here(headers, peer, host),
             Entrance::Beyond(beyond) => beyond_here(beyond, headers, peer, host),
         }
+    }
+
+    /// Whether browsers speak TLS, here or to a proxy.
+    fn is_secure(&self) -> bool {
+        matches!(self.entrance, Entrance::Beyond(_))
     }
 
     /// Whether pages are shown to whoever has not signed in.
@@ -325,7 +330,6 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
-    let is_secure = matches!(gate.entrance, Entrance::Beyond(_));
     let mut response =
         match tokio::time::timeout(PATIENCE, answer(&gate, peer, request, next)).await {
             Ok(response) => response,
@@ -344,7 +348,7 @@ pub(crate) async fn admit(
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if is_secure {
+    if gate.is_secure() {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }

@@ -58,8 +58,7 @@ impl User {
 
     /// The password in short: another one's differs.
     pub(crate) fn print(&self) -> String {
-        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.hash.as_bytes());
-        hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        cmsync_control::print_of(self.hash.as_bytes())
     }
 
     fn of_line(line: &str) -> Option<Self> {

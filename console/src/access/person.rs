@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::pages::link::Link;
 
 /// What somebody may do.
@@ -59,6 +60,12 @@ impl Frame {
     /// Whether orders are taken.
     pub(crate) fn may_act(&self) -> bool {
         self.person.as_ref().is_some_and(|person| person.role == Role::Operator)
+    }
+
+    /// # Errors
+    /// Where no order is taken.
+    pub(crate) fn must_act(&self) -> Result<(), Error> {
+        if self.may_act() { Ok(()) } else { Err(Error::Operators) }
     }
 
     pub(crate) fn csrf(&self) -> &str {

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rand::RngCore as _;
 use tokio::time::Instant;
 
 use super::person::{By, Person, Role};
@@ -37,13 +36,6 @@ impl Session {
     }
 }
 
-/// 256 bits that nobody can guess, as text.
-fn random() -> String {
-    let mut bytes = [0; 32];
-    rand::rng().fill_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn key(token: &str) -> [u8; 32] {
     let mut key = [0; 32];
     key.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
@@ -53,8 +45,8 @@ fn key(token: &str) -> [u8; 32] {
 impl Sessions {
     /// A new one; gives what the browser holds.
     pub(crate) fn begin(&self, (name, by): (String, By), role: Role) -> String {
-        let (token, now) = (random(), Instant::now());
-        let person = Person { name, by, role, csrf: random() };
+        let (token, now) = (cmsync_control::token(), Instant::now());
+        let person = Person { name, by, role, csrf: cmsync_control::token() };
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|_, session| !session.is_over(now));
         if open.len() >= MOST

@@ -3,7 +3,7 @@
 use askama::Template;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Form, Router};
 use serde::Deserialize;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::form::Fields;
 use super::guard::{From, Gate};
 use super::person::{By, Frame, Person, Role};
-use crate::error::Error;
+use crate::pages;
 
 /// Where one signs in.
 pub(crate) const PATH: &str = "/sign-in";
@@ -79,10 +79,7 @@ fn within(next: &str) -> &str {
 }
 
 fn written(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => Error::Page(error).into_response(),
-    }
+    pages::written(status, page).unwrap_or_else(IntoResponse::into_response)
 }
 
 /// The page in the place of a form that was sent without a session: nothing that was typed is lost.

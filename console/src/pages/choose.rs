@@ -10,7 +10,7 @@ use super::connect::{At, Form};
 use super::link::{Link, Pages};
 use super::words::number;
 use super::{connection, properties::Tab};
-use crate::access::Frame;
+use crate::access::{Fields, Frame};
 
 /// Collections on a page.
 const PAGE: usize = 100;
@@ -67,6 +67,12 @@ pub(crate) struct Chosen {
     of: Form,
     tree: Tree,
     wrong: String,
+}
+
+/// What was marked or typed to be kept.
+pub(crate) fn entries(fields: &Fields) -> Vec<String> {
+    let all = ["entry", "folder", "pattern"].into_iter().flat_map(|field| fields.all(field));
+    all.map(str::trim).filter(|text| !text.is_empty()).map(ToOwned::to_owned).collect()
 }
 
 /// Whether a folder is another or lies below it.

@@ -72,6 +72,11 @@ impl Pages {
         Self { all, size, page: asked.clamp(1, last), link: link.clone() }
     }
 
+    /// How many stand before a page that is asked for, as long as nobody knows how many there are.
+    pub(crate) fn before_page(size: usize, asked: usize) -> usize {
+        asked.saturating_sub(1).saturating_mul(size)
+    }
+
     pub(crate) fn all(&self) -> usize {
         self.all
     }

@@ -12,3 +12,14 @@ pub(crate) mod overview;
 pub(crate) mod properties;
 pub(crate) mod removals;
 pub(crate) mod words;
+
+use askama::Template;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+
+use crate::error::Error;
+
+/// A page as an answer.
+pub(crate) fn written(status: StatusCode, page: &impl Template) -> Result<Response, Error> {
+    Ok((status, Html(page.render()?)).into_response())
+}

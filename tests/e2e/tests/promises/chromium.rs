@@ -146,22 +146,10 @@ async fn act(rig: &mut Rig, asked: &str) -> String {
             rig.until_equal(&kept).await;
         }
         "secret" => {
-            let client = rig.lab.options.client_id.clone();
-            let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 200);
-            let key_id = "5ec5e700-0000-4000-8000-000000000002".into();
-            let secret = cmsync_lab::directory::Secret { key_id, value: "renewed~Q".into(), end };
-            rig.lab.directory().application(&client).unwrap().secrets.push(secret);
+            rig.give_secret("renewed~Q");
             return "renewed~Q".into();
         }
-        "hold" => {
-            rig.two_polls().await;
-            rig.lab.faults().role = "Nothing much".into();
-            let members = rig.lab.world().computers("PS100003");
-            let going: Vec<u32> = members.keys().copied().take(4).collect();
-            rig.lab.world().change_members("PS100003", &[], &going);
-            rig.two_polls().await;
-            rig.two_polls().await;
-        }
+        "hold" => drop(rig.hold_removal("PS100003").await),
         "letter" => {
             let (members, others) =
                 ["PS100003", "PS100000"].map(|id| rig.lab.world().computers(id)).into();

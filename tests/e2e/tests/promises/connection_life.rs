@@ -102,10 +102,7 @@ async fn an_expired_secret_pauses_and_a_renewed_one_goes_on_without_a_restart() 
     let renew = ["secret", "renew", "lab", "--from-file", file.to_str().unwrap()];
     let refused = rig.run(&renew).await;
     assert!(stderr(&refused).contains("the old one stays"), "{}", stderr(&refused));
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 200);
-    let key_id = "5ec5e700-0000-4000-8000-000000000002".into();
-    let secret = cmsync_lab::directory::Secret { key_id, value: "renewed~Q".into(), end };
-    rig.lab.directory().application(&client).unwrap().secrets.push(secret);
+    let end = rig.give_secret("renewed~Q");
     rig.lab.directory().permissions.insert("Application.Read.All".into());
     std::fs::write(&file, "renewed~Q").unwrap();
     assert_done(&rig.run(&renew).await);

@@ -133,13 +133,8 @@ async fn lists_are_saved_whole_as_csv() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_removal_is_decided_as_it_was_shown_and_not_otherwise() {
     let (mut rig, browser) = shown().await;
-    rig.two_polls().await;
-    rig.lab.faults().role = "Nothing much".into();
     let members = rig.lab.world().computers("PS100003");
-    let going: Vec<u32> = members.keys().copied().take(4).collect();
-    rig.lab.world().change_members("PS100003", &[], &going);
-    rig.two_polls().await;
-    rig.two_polls().await;
+    let going = rig.hold_removal("PS100003").await;
     let need = "href=\"/removals\">1 removal waits for a decision</a>";
     assert!(browser.get("/").body.contains(need));
     let browser = signed_in(&rig, &browser).await;

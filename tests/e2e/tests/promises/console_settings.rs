@@ -141,11 +141,7 @@ async fn a_secret_is_verified_and_renewed_and_shown_nowhere() {
     // What was typed is there still, but for the secret.
     assert_eq!(wrong.field("expires").as_deref(), Some("2031-05-06"));
     assert!(!wrong.body.contains("wr0ng-s3cret") && !rig.log().contains("wr0ng-s3cret"));
-    let client = rig.lab.options.client_id.clone();
-    let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 200);
-    let key_id = "5ec5e700-0000-4000-8000-000000000002".into();
-    let secret = cmsync_lab::directory::Secret { key_id, value: "n3w-s3cret".into(), end };
-    rig.lab.directory().application(&client).unwrap().secrets.push(secret);
+    rig.give_secret("n3w-s3cret");
     let renewed = browser.order(IDENTITY, &path, "client_secret=n3w-s3cret&expires=2031-05-06");
     assert!(said(&browser, &renewed).contains("accepted and written"), "{renewed:?}");
     let page = browser.get(IDENTITY).body;

@@ -273,6 +273,29 @@ impl Rig {
         }
     }
 
+    /// Has the site lose four members of a collection and the account's rights: their removal is held. Gives
+    /// who they are.
+    pub(crate) async fn hold_removal(&mut self, collection: &str) -> Vec<u32> {
+        self.two_polls().await;
+        self.lab.faults().role = "Nothing much".into();
+        let members = self.lab.world().computers(collection);
+        let going: Vec<u32> = members.keys().copied().take(4).collect();
+        self.lab.world().change_members(collection, &[], &going);
+        self.two_polls().await;
+        self.two_polls().await;
+        going
+    }
+
+    /// Gives the lab's application one more secret; when it ends.
+    pub(crate) fn give_secret(&self, value: &str) -> jiff::Timestamp {
+        let client = self.lab.options.client_id.clone();
+        let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 200);
+        let key_id = "5ec5e700-0000-4000-8000-000000000002".into();
+        let secret = cmsync_lab::directory::Secret { key_id, value: value.into(), end };
+        self.lab.directory().application(&client).unwrap().secrets.push(secret);
+        end
+    }
+
     /// Whether another body was taken within a moment.
     async fn is_busy(&self, taken: &mut tokio::sync::watch::Receiver<u64>) -> bool {
         tokio::time::timeout(Duration::from_millis(60), taken.changed()).await.is_ok()
