@@ -39,6 +39,15 @@ pub(crate) async fn run(
         let detail = outcome.unwrap_or_else(|error| format!("{error:#}"));
         findings.push(Finding { connection: "-".into(), what: "queue", is_fine, detail });
     }
+    if let Some(provider) = crate::console::openid(config)? {
+        let outcome = provider.check().await;
+        let is_fine = outcome.is_ok();
+        let detail = outcome.map_or_else(
+            |error| error.to_string(),
+            |()| format!("people sign in at {}", provider.host()),
+        );
+        findings.push(Finding { connection: "-".into(), what: "console", is_fine, detail });
+    }
     for (name, connection) in &config.connections {
         let mut note = |what, outcome: Result<String, String>| {
             let (is_fine, detail) = match outcome {

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use cmsync_console::{AllConfigured, Configured, Elsewhere, Role, User};
 use cmsync_control::{Answer, Question, local_api};
+use cmsync_openid::{OpenId, Secret};
 use secrecy::ExposeSecret as _;
 
 use crate::cli::{ConsoleCommand, ConsoleRole};
@@ -44,6 +46,15 @@ pub(crate) async fn elsewhere(config: &Config) -> anyhow::Result<Option<Elsewher
         None => None,
     };
     Ok(Some(Elsewhere { listener, beyond: elsewhere.beyond.clone(), tls }))
+}
+
+/// Where people who are elsewhere sign in, if anywhere.
+pub(crate) fn openid(config: &Config) -> anyhow::Result<Option<Arc<OpenId>>> {
+    let Some(written) = config.console.openid.clone() else { return Ok(None) };
+    let crate::config::OpenId { issuer, client_id, secret_file, http } = written;
+    let secret = secret_file.map(Secret::File);
+    let provider = OpenId::new(cmsync_openid::Settings { issuer, client_id, secret, http });
+    Ok(Some(Arc::new(provider.context("failed to prepare `console.openid`")?)))
 }
 
 /// Prints a link that signs in, or keeps the file of users.

@@ -253,6 +253,7 @@ async fn serve(
         settings,
         connect,
         passwords: config.console.passwords.clone(),
+        openid: console::openid(config)?,
         loopback: config.console.loopback,
     };
     let elsewhere = console::elsewhere(config).await?;

@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use cmsync_control::{Answer, Connect, ConnectionView, Desk, Question, Settings, Truth, judge};
+use cmsync_openid::OpenId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -61,6 +62,8 @@ pub struct Console {
     pub connect: Arc<dyn Connect>,
     /// The file of those who have a password.
     pub passwords: Option<PathBuf>,
+    /// Where people who are elsewhere sign in.
+    pub openid: Option<Arc<OpenId>>,
     /// What the machine's own users see.
     pub loopback: Loopback,
 }
@@ -137,17 +140,16 @@ pub async fn serve(
     console: Console,
     shutdown: CancellationToken,
 ) {
-    let Console { probes, desk, clock, configured, settings, connect, passwords, loopback } =
-        console;
+    let Console { probes, desk, clock, configured, settings, connect, .. } = console;
     let (writer, cards) = watch::channel("".into());
-    let access = Access::new(passwords, desk.tickets().clone());
+    let access = Access::new(console.passwords, console.openid, desk.tickets().clone());
     let shared =
         Shared { desk, clock, live: live::Live::new(cards), configured, settings, connect };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
     let pages = |entrance| routes::all(shared.clone(), Gate { entrance, access: access.clone() });
     let own = async {
         if let Some(listener) = listener {
-            let router = pages(Entrance::Loopback(loopback)).merge(probes::router(probes));
+            let router = pages(Entrance::Loopback(console.loopback)).merge(probes::router(probes));
             server::run(listener, (None, &[]), router, shutdown.clone()).await;
         }
     };

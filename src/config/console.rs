@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use cmsync_console::{Beyond, Loopback};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use super::checker::Checker;
 
@@ -26,6 +28,21 @@ pub(crate) struct Written {
     pub(crate) proxies: Vec<IpAddr>,
     /// Users with their roles and passwords, as `cmsync console password` keeps it.
     pub(crate) passwords_file: Option<PathBuf>,
+    /// Where people who are elsewhere sign in, in the place of a password or beside it.
+    pub(crate) openid: Option<WrittenOpenId>,
+}
+
+/// An identity provider, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct WrittenOpenId {
+    /// As it calls itself.
+    pub(crate) issuer: String,
+    /// This application's id there.
+    pub(crate) client_id: String,
+    pub(crate) client_secret_file: Option<PathBuf>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) proxy: Option<String>,
 }
 
 /// What the machine's own users see.
@@ -48,6 +65,17 @@ pub(crate) struct Console {
     /// Where people who are elsewhere come in, if anywhere.
     pub(crate) elsewhere: Option<Elsewhere>,
     pub(crate) passwords: Option<PathBuf>,
+    /// Where people who are elsewhere sign in.
+    pub(crate) openid: Option<OpenId>,
+}
+
+/// An identity provider.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpenId {
+    pub(crate) issuer: Url,
+    pub(crate) client_id: String,
+    pub(crate) secret_file: Option<PathBuf>,
+    pub(crate) http: cmsync_http::Settings,
 }
 
 /// Where people who are elsewhere come in.
@@ -70,7 +98,41 @@ pub(super) fn check(checker: &mut Checker, written: &Written) -> Console {
         },
         elsewhere: elsewhere(checker, written),
         passwords: written.passwords_file.clone(),
+        openid: written.openid.as_ref().and_then(|provider| openid(checker, provider)),
     }
+}
+
+/// Seconds that a provider has to take a connection, and to say something: somebody waits.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(10));
+
+fn openid(checker: &mut Checker, written: &WrittenOpenId) -> Option<OpenId> {
+    let path = "console.openid";
+    let issuer = match written.issuer.as_str() {
+        "" => {
+            let text = "is missing: the identity provider as it calls itself, for example \
+                        https://login.microsoftonline.com/<tenant id>/v2.0";
+            checker.wrong("console.openid.issuer", text);
+            None
+        }
+        text => checker.url("console.openid.issuer", text, false),
+    };
+    // Everybody's accounts: whoever made a directory of their own could give themselves roles there.
+    let shared = ["/common/", "/organizations/", "/consumers/"];
+    if let Some(issuer) = &issuer
+        && shared.iter().any(|tenants| issuer.path().starts_with(tenants))
+    {
+        let text = "must name one directory by its tenant id";
+        checker.wrong("console.openid.issuer", text);
+    }
+    let text = "is missing: the application (client) id";
+    checker.require(!written.client_id.is_empty(), "console.openid.client_id", text);
+    let secret_file = written.client_secret_file.clone();
+    if let Some(file) = &secret_file {
+        checker.secret("console.openid.client_secret_file", file);
+    }
+    let http = checker.http(path, written.ca_file.as_ref(), written.proxy.as_ref(), PATIENCE);
+    let client_id = written.client_id.clone();
+    Some(OpenId { issuer: issuer?, client_id, secret_file, http })
 }
 
 fn elsewhere(checker: &mut Checker, written: &Written) -> Option<Elsewhere> {
@@ -79,9 +141,9 @@ fn elsewhere(checker: &mut Checker, written: &Written) -> Option<Elsewhere> {
     }
     let listen = checker.address("console.listen", &written.listen, "0.0.0.0:9465");
     checker.require(
-        written.passwords_file.is_some(),
+        written.passwords_file.is_some() || written.openid.is_some(),
         "console.passwords_file",
-        "is needed where `console.listen` is set: nobody could sign in",
+        "or `console.openid` is needed where `console.listen` is set: nobody could sign in",
     );
     let url = match written.url.as_str() {
         "" => {
@@ -92,7 +154,7 @@ fn elsewhere(checker: &mut Checker, written: &Written) -> Option<Elsewhere> {
         }
         text => checker.url("console.url", text, false),
     };
-    let is_bare = |url: &url::Url| url.path() == "/" && url.query().is_none();
+    let is_bare = |url: &Url| url.path() == "/" && url.query().is_none();
     if url.as_ref().is_some_and(|url| !is_bare(url)) {
         checker
             .wrong("console.url", "must end with the host or the port: the console has no folder");

@@ -29,7 +29,7 @@ use cmsync_producer::{ConnectionConfig, Neighbours};
 use cmsync_uploader::groups::GroupOptions;
 
 pub(crate) use check::selection;
-pub(crate) use console::Console;
+pub(crate) use console::{Console, OpenId};
 pub(crate) use draft::{
     check_connection, check_endpoints, check_site, parse_connection, value_of, written,
 };

@@ -23,12 +23,15 @@ export async function launch() {
 
 // What a browser says of answers that are refusals, and htmx of a stream that broke, is no error of ours.
 /** A page of somebody with a window of this width; requests to other hosts and errors of scripts fail the test. */
-export async function person(browser, base, { scheme = 'light', width = 1440, state, javaScriptEnabled = true } = {}) {
-  const context = await browser.newContext({ colorScheme: scheme, viewport: { width, height: 900 }, storageState: state, javaScriptEnabled, baseURL: base });
+export async function person(browser, base, { scheme = 'light', width = 1440, state, javaScriptEnabled = true, ignoreHTTPSErrors = false, also = [] } = {}) {
+  const context = await browser.newContext({ colorScheme: scheme, viewport: { width, height: 900 }, storageState: state, javaScriptEnabled, ignoreHTTPSErrors, baseURL: base });
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   const wrong = [];
-  page.on('request', (request) => { if (!request.url().startsWith(base)) wrong.push(`asks ${request.url()}`); });
+  // The provider's page would have its letters from elsewhere.
+  await page.route('https://fonts.googleapis.com/**', (route) => route.abort());
+  also = [...also, ...(also.length ? ['https://fonts.googleapis.com/'] : [])];
+  page.on('request', (request) => { if (![base, ...also].some((own) => request.url().startsWith(own))) wrong.push(`asks ${request.url()}`); });
   page.on('pageerror', (error) => wrong.push(`script: ${error}`));
   page.on('console', (message) => { if (message.type() === 'error' && !/Failed to load resource|ERR_|^\[object Event\]$/.test(message.text())) wrong.push(`console: ${message.text()}`); });
   await page.addInitScript(() => {

@@ -5,7 +5,7 @@ import json
 import subprocess
 import sys
 
-CLIENTS = {"cmsync-configmgr", "cmsync-azure", "cmsync-registry"}
+CLIENTS = {"cmsync-configmgr", "cmsync-azure", "cmsync-openid", "cmsync-registry"}
 BELOW_STAGES = {"cmsync-telemetry", "cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
 STAGES = {"cmsync-producer", "cmsync-transformer", "cmsync-uploader"}
 ALLOWED = {
@@ -16,7 +16,7 @@ ALLOWED = {
     **{client: {"cmsync-http", "cmsync-telemetry"} for client in CLIENTS},
     **{stage: BELOW_STAGES for stage in STAGES},
     "cmsync-control": BELOW_STAGES,
-    "cmsync-console": {"cmsync-control"},
+    "cmsync-console": {"cmsync-control", "cmsync-openid"},
     "cmsync": None,  # sees all
     "cmsync-lab": None,
     "cmsync-e2e": None,

@@ -63,7 +63,8 @@ impl Attempts {
         let (network, name) = (network(address), counted(name));
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known.contains(&(network, name.clone()));
-        let by_name = (!is_known).then_some(Whose::Name(name));
+        // Whoever signs in elsewhere has no name before.
+        let by_name = (!is_known && !name.is_empty()).then_some(Whose::Name(name));
         std::iter::once(Whose::Address(network)).chain(by_name).collect()
     }
 

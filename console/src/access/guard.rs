@@ -1,6 +1,5 @@
 //! What every request of a person passes: from where, by which name, from whose page, and signed in as
-//! whom. A browser on this machine that follows another site's name here (DNS rebinding) is not this
-//! machine's user; neither is whoever comes through a proxy that is not named.
+//! whom.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -13,23 +12,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::form::Fields;
 use super::person::{By, Frame, Person, Role};
-use super::{Access, Beyond, Entrance, Loopback, sign_in};
+use super::{Access, Entrance, openid, sign_in};
 use crate::pages::link::Link;
 
 /// Bytes of a form, at most.
 pub(crate) const MAX_BODY: usize = 64 * 1024;
-
-/// What a proxy adds. One that adds none of it and speaks HTTP/1.1 cannot be told from a browser.
-const OF_PROXIES: [&str; 8] = [
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-port",
-    "x-forwarded-proto",
-    "x-forwarded-server",
-    "x-real-ip",
-];
 
 /// Everything comes from here, nothing is run that stands in a page, nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -37,21 +24,6 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// How long a request may take to come, and to be answered; a stream of events is answered at once.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The host of an authority, without its port.
-fn host_of(authority: &str) -> &str {
-    match authority.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
-    }
-}
-
-/// Whether an authority names this machine to itself.
-fn is_loopback(authority: &str) -> bool {
-    let host = host_of(authority);
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
-}
 
 /// A way in, with who is known.
 #[derive(Clone)]
@@ -77,7 +49,7 @@ impl Admission {
 
     pub(crate) fn lasts(&self) -> bool {
         let session = || self.token.as_ref().and_then(|token| self.gate.person(token, false));
-        self.gate.is_open() || session().is_some()
+        self.gate.entrance.is_open() || session().is_some()
     }
 }
 
@@ -85,11 +57,18 @@ impl Admission {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct From(pub(crate) IpAddr);
 
+/// The value of a cookie.
+pub(crate) fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = cookies.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
+    pairs.find(|(name, _)| name.trim() == wanted).map(|(_, value)| value.trim())
+}
+
 impl Gate {
     /// The name of the cookie that holds a session: browsers keep one with this prefix from being set by
     /// anybody else, and it needs TLS. On the machine itself several may run, and cookies know no port.
     fn cookie(&self, headers: &HeaderMap) -> String {
-        if self.is_secure() {
+        if self.entrance.is_secure() {
             return "__Host-cmsync".to_owned();
         }
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
@@ -99,19 +78,14 @@ impl Gate {
 
     /// What makes a browser keep a session, or with none forget it.
     pub(crate) fn set_cookie(&self, headers: &HeaderMap, token: Option<&str>) -> String {
-        let secure = if self.is_secure() { "; Secure" } else { "" };
+        let secure = if self.entrance.is_secure() { "; Secure" } else { "" };
         let (value, age) = token.map_or(("", "; Max-Age=0"), |token| (token, ""));
         format!("{}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{age}", self.cookie(headers))
     }
 
     /// What the browser holds of a session.
     pub(crate) fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
-        let own = self.cookie(headers);
-        let cookies =
-            headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs =
-            cookies.flat_map(|text| text.split(';')).filter_map(|one| one.split_once('='));
-        pairs.find(|(name, _)| name.trim() == own).map(|(_, token)| token.trim())
+        cookie(headers, &self.cookie(headers))
     }
 
     /// Whose session it is: of a user with a password, as long as the file has that user
@@ -119,7 +93,7 @@ impl Gate {
     fn person(&self, token: &str, uses: bool) -> Option<Person> {
         let person = self.access.sessions.find(token, uses)?;
         let is_known = match &person.by {
-            By::Ticket => true,
+            By::Ticket | By::OpenId(_) => true,
             By::Password(print) => {
                 let now = self.access.passwords.find(&person.name);
                 now.is_some_and(|user| user.print() == *print && user.role == person.role)
@@ -127,78 +101,6 @@ impl Gate {
         };
         is_known.then_some(person)
     }
-
-    /// From where a request comes, or why it sees no page.
-    fn visitor(&self, headers: &HeaderMap, peer: IpAddr) -> Result<IpAddr, &'static str> {
-        let host =
-            headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        match &self.entrance {
-            Entrance::Loopback(Loopback::Off) => {
-                Err("there are no pages here (`console.loopback`)")
-            }
-            Entrance::Loopback(_) => here(headers, peer, host),
-            Entrance::Beyond(beyond) => beyond_here(beyond, headers, peer, host),
-        }
-    }
-
-    /// Whether browsers speak TLS, here or to a proxy.
-    fn is_secure(&self) -> bool {
-        matches!(self.entrance, Entrance::Beyond(_))
-    }
-
-    /// Whether pages are shown to whoever has not signed in.
-    fn is_open(&self) -> bool {
-        matches!(self.entrance, Entrance::Loopback(Loopback::Read))
-    }
-}
-
-/// On the machine itself.
-fn here(headers: &HeaderMap, peer: IpAddr, host: &str) -> Result<IpAddr, &'static str> {
-    if OF_PROXIES.iter().any(|name| headers.contains_key(*name)) {
-        return Err("this address does not answer through a proxy; see `console.listen`");
-    }
-    if !peer.is_loopback() {
-        return Err("this address shows pages on its own machine alone; see `console.listen`");
-    }
-    if !is_loopback(host) {
-        return Err("the console is asked for as localhost here, by no other name");
-    }
-    Ok(peer)
-}
-
-/// An address as proxies write it, some with its port.
-fn address(text: &str) -> Option<IpAddr> {
-    let with_port = || text.parse::<SocketAddr>().ok().map(|both| both.ip());
-    text.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
-}
-
-/// From elsewhere: by the console's own name, and over TLS as far as the machine or its proxy.
-fn beyond_here(
-    beyond: &Beyond,
-    headers: &HeaderMap,
-    peer: IpAddr,
-    host: &str,
-) -> Result<IpAddr, &'static str> {
-    if !host.eq_ignore_ascii_case(beyond.url.authority()) {
-        return Err("the console is not asked for by this name (`console.url`)");
-    }
-    if beyond.proxies.is_empty() {
-        return Ok(peer);
-    }
-    if !beyond.proxies.contains(&peer) {
-        return Err("the console answers its proxies alone (`console.proxies`)");
-    }
-    let texts = |name: &str| -> Vec<String> {
-        let lines = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?"));
-        lines.flat_map(|line| line.split(',')).map(|one| one.trim().to_owned()).collect()
-    };
-    if texts("x-forwarded-proto") != ["https"] {
-        return Err("the proxy does not say that the browser speaks https to it");
-    }
-    // The last that is no proxy of ours: what stands before it, anybody may have written.
-    let chain = texts("x-forwarded-for").into_iter().map(|one| address(&one));
-    let client = chain.rev().find(|one| one.is_none_or(|one| !beyond.proxies.contains(&one)));
-    client.flatten().ok_or("the proxy does not say from where the browser asks")
 }
 
 /// Whether a page of another site asks for a part of it, an image or a script: each costs something.
@@ -223,7 +125,7 @@ fn forgery(headers: &HeaderMap) -> Option<&'static str> {
 
 /// What needs no sign-in.
 fn is_for_all(path: &str) -> bool {
-    path == sign_in::PATH || path.starts_with("/assets/")
+    path == sign_in::PATH || path.starts_with(openid::PATH) || path.starts_with("/assets/")
 }
 
 /// Answers whoever must sign in first.
@@ -276,7 +178,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     let refused =
         |reason: &'static str| (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
     let is_order = !request.method().is_safe();
-    let client = match gate.visitor(request.headers(), peer.ip().to_canonical()) {
+    let client = match gate.entrance.visitor(request.headers(), peer.ip().to_canonical()) {
         Ok(client) => client,
         Err(reason) => return refused(reason),
     };
@@ -309,7 +211,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
                     return response;
                 }
             };
-        } else if person.is_none() && !gate.is_open() {
+        } else if person.is_none() && !gate.entrance.is_open() {
             return sign_in_first(&request);
         }
     }
@@ -348,7 +250,7 @@ pub(crate) async fn admit(
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    if gate.is_secure() {
+    if gate.entrance.is_secure() {
         let year = HeaderValue::from_static("max-age=31536000");
         headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
     }
@@ -359,25 +261,6 @@ pub(crate) async fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn asked(host: &'static str, peer: &str, more: Option<&'static str>) -> Option<&'static str> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::HOST, HeaderValue::from_static(host));
-        if let Some(name) = more {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static("x"));
-        }
-        let access = Access::new(None, cmsync_control::Tickets::default());
-        let gate = Gate { entrance: Entrance::Loopback(Loopback::Read), access };
-        gate.visitor(&headers, peer.parse().unwrap()).err()
-    }
-
-    #[test]
-    fn this_machine_sees_pages_by_each_of_its_own_names() {
-        for host in ["localhost:9464", "LOCALHOST", "127.0.0.1:9464", "[::1]:9464", "127.8.8.8"] {
-            assert_eq!(asked(host, "127.0.0.1", None), None, "{host}");
-        }
-        assert_eq!(asked("localhost", "::1", None), None);
-    }
 
     #[test]
     fn another_sites_page_may_lead_here_and_embed_nothing() {
@@ -415,64 +298,5 @@ mod tests {
         assert_eq!(from("sec-fetch-site", "same-origin"), None);
         // Scripts say neither.
         assert_eq!(forgery(&HeaderMap::new()), None);
-    }
-
-    #[test]
-    fn other_machines_other_names_and_proxies_see_none() {
-        for host in ["evil.example", "evil.example:9464", "localhost.evil.example", "", "10.0.0.1"]
-        {
-            assert!(asked(host, "127.0.0.1", None).is_some(), "{host}");
-        }
-        assert!(asked("localhost", "10.0.0.7", None).is_some());
-        for name in OF_PROXIES {
-            assert!(asked("localhost", "127.0.0.1", Some(name)).is_some(), "{name}");
-        }
-    }
-
-    fn beyond(proxies: &[&str], headers: &[(&'static str, &str)], peer: &str) -> Option<IpAddr> {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        let url = "https://cmsync.contoso.com".parse().unwrap();
-        let proxies = proxies.iter().map(|proxy| proxy.parse().unwrap()).collect();
-        let access = Access::new(None, cmsync_control::Tickets::default());
-        let gate = Gate { entrance: Entrance::Beyond(Beyond { url, proxies }), access };
-        gate.visitor(&map, peer.parse().unwrap()).ok()
-    }
-
-    #[test]
-    fn from_elsewhere_the_console_has_one_name() {
-        let from = |host| beyond(&[], &[("host", host)], "10.0.0.7");
-        assert_eq!(from("CMSYNC.contoso.com"), "10.0.0.7".parse().ok());
-        for host in
-            ["cmsync.contoso.com:8443", "localhost", "10.0.0.1", "cmsync.contoso.com.evil.example"]
-        {
-            assert_eq!(from(host), None, "{host}");
-        }
-    }
-
-    #[test]
-    fn a_named_proxy_says_who_asks_and_nobody_else_does() {
-        let host = ("host", "cmsync.contoso.com");
-        let https = ("x-forwarded-proto", "https");
-        let chain = ("x-forwarded-for", "9.9.9.9, 10.1.1.1, 10.0.0.6");
-        let proxies = ["10.0.0.5", "10.0.0.6"];
-        let asks = |headers: &[_], peer| beyond(&proxies, headers, peer);
-        assert_eq!(asks(&[host, https, chain], "10.0.0.5"), "10.1.1.1".parse().ok());
-        assert_eq!(asks(&[host, https, chain], "10.0.0.7"), None);
-        assert_eq!(asks(&[host, chain], "10.0.0.5"), None);
-        assert_eq!(asks(&[host, ("x-forwarded-proto", "http"), chain], "10.0.0.5"), None);
-        // In several lines, as some proxies add it; with a port; and as another writing of one address.
-        let lines =
-            [host, https, ("x-forwarded-for", "9.9.9.9"), ("x-forwarded-for", "10.1.1.1:51234")];
-        assert_eq!(asks(&lines, "10.0.0.5"), "10.1.1.1".parse().ok());
-        let mapped = [host, https, ("x-forwarded-for", "::ffff:10.1.1.1, [::ffff:10.0.0.6]:9")];
-        assert_eq!(asks(&mapped, "10.0.0.5"), "10.1.1.1".parse().ok());
-        let forged = [host, https, ("x-forwarded-proto", "http"), chain];
-        assert_eq!(asks(&forged, "10.0.0.5"), None);
-        for text in ["", "unknown", "10.1.1.1, nonsense", "10.0.0.6"] {
-            assert_eq!(asks(&[host, https, ("x-forwarded-for", text)], "10.0.0.5"), None, "{text}");
-        }
     }
 }

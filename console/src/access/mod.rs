@@ -6,21 +6,24 @@
 //! without a sign-in, by a name that the configuration gives, over TLS or through a proxy that it names.
 
 mod attempts;
+mod entrance;
 mod form;
 mod guard;
+mod openid;
 mod passwords;
 mod person;
 mod sessions;
 mod sign_in;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use cmsync_control::Tickets;
-use url::Url;
+use cmsync_openid::OpenId;
 
 pub(crate) use attempts::network;
+pub(crate) use entrance::Entrance;
+pub use entrance::{Beyond, Loopback};
 pub(crate) use form::Fields;
 pub(crate) use guard::{Admission, Gate, MAX_BODY, admit};
 pub use passwords::{User, users};
@@ -34,36 +37,6 @@ use attempts::Attempts;
 use passwords::Passwords;
 use sessions::Sessions;
 
-/// What the machine's own users see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Loopback {
-    /// No page at all.
-    Off,
-    /// Everything, to read.
-    #[default]
-    Read,
-    /// What those who signed in see.
-    SignIn,
-}
-
-/// A way from elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beyond {
-    /// What browsers call the console: scheme, host and port.
-    pub url: Url,
-    /// Proxies that end TLS before it; none where it ends here.
-    pub proxies: Vec<IpAddr>,
-}
-
-/// A way in.
-#[derive(Debug, Clone)]
-pub(crate) enum Entrance {
-    /// The machine's own.
-    Loopback(Loopback),
-    /// From elsewhere.
-    Beyond(Beyond),
-}
-
 /// Who is known, and who is here.
 #[derive(Clone)]
 pub(crate) struct Access {
@@ -71,15 +44,21 @@ pub(crate) struct Access {
     passwords: Arc<Passwords>,
     attempts: Arc<Attempts>,
     tickets: Tickets,
+    openid: Option<Arc<openid::Elsewhere>>,
 }
 
 impl Access {
-    pub(crate) fn new(passwords: Option<PathBuf>, tickets: Tickets) -> Self {
+    pub(crate) fn new(
+        passwords: Option<PathBuf>,
+        openid: Option<Arc<OpenId>>,
+        tickets: Tickets,
+    ) -> Self {
         Self {
             sessions: Sessions::default(),
             passwords: Arc::new(Passwords::new(passwords)),
             attempts: Arc::default(),
             tickets,
+            openid: openid.map(|provider| Arc::new(openid::Elsewhere::new(provider))),
         }
     }
 }

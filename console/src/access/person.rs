@@ -33,6 +33,18 @@ pub(crate) enum By {
     Ticket,
     /// A password, in short: it lasts as long as the file has it.
     Password(String),
+    /// An identity provider, with its own name of whoever it is.
+    OpenId(String),
+}
+
+impl By {
+    pub(crate) fn text(&self) -> &str {
+        match self {
+            Self::Ticket => "ticket",
+            Self::Password(_) => "password",
+            Self::OpenId(subject) => subject,
+        }
+    }
 }
 
 /// Somebody who signed in.

@@ -13,6 +13,8 @@ use super::person::{By, Person, Role};
 const IDLE: Duration = Duration::from_secs(3_600);
 /// Every session ends after this.
 const LONGEST: Duration = Duration::from_secs(12 * 3_600);
+/// One by an identity provider, whose roles are known from the sign-in alone.
+const LONGEST_ELSEWHERE: Duration = Duration::from_secs(3_600);
 /// Sessions at a time; one more ends the one that was used least lately.
 const MOST: usize = 1_000;
 
@@ -32,7 +34,11 @@ struct Session {
 
 impl Session {
     fn is_over(&self, now: Instant) -> bool {
-        now - self.used >= IDLE || now - self.begun >= LONGEST
+        let longest = match self.person.by {
+            By::OpenId(_) => LONGEST_ELSEWHERE,
+            By::Ticket | By::Password(_) => LONGEST,
+        };
+        now - self.used >= IDLE || now - self.begun >= longest
     }
 }
 
@@ -114,6 +120,18 @@ mod tests {
         }
         tokio::time::advance(Duration::from_secs(1_800)).await;
         assert!(sessions.find(&one, true).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn roles_that_a_provider_gave_last_an_hour() {
+        let sessions = Sessions::default();
+        let token = sessions.begin(("alice".into(), By::OpenId("s-1".into())), Role::Reader);
+        for _ in 0..59 {
+            tokio::time::advance(Duration::from_secs(60)).await;
+            assert!(sessions.find(&token, true).is_some());
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(sessions.find(&token, true).is_none());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,5 +1,8 @@
 //! Signing in, by a ticket of this machine or a password, and out.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -10,6 +13,7 @@ use serde::Deserialize;
 
 use super::form::Fields;
 use super::guard::{From, Gate};
+use super::openid::{self, Way};
 use super::person::{By, Frame, Person, Role};
 use crate::pages;
 
@@ -19,7 +23,11 @@ pub(crate) const PATH: &str = "/sign-in";
 pub(crate) const OUT: &str = "/sign-out";
 
 pub(crate) fn router(gate: Gate) -> Router {
-    Router::new().route(PATH, get(page).post(sign_in)).route(OUT, post(sign_out)).with_state(gate)
+    Router::new()
+        .route(PATH, get(page).post(sign_in))
+        .route(OUT, post(sign_out))
+        .merge(openid::router())
+        .with_state(gate)
 }
 
 /// What is known when somebody comes to sign in.
@@ -56,6 +64,8 @@ struct Page<'a> {
     kept: Vec<(String, String)>,
     /// Whether there are users with passwords.
     has_users: bool,
+    /// Where else people sign in.
+    elsewhere: Option<Way>,
     /// What went wrong.
     wrong: &'a str,
 }
@@ -72,7 +82,7 @@ struct Again<'a> {
 const NOBODY: Frame = Frame { person: None, client: None, said: None };
 
 /// An address of this console, from its root on; anything else leads to the first page.
-fn within(next: &str) -> &str {
+pub(crate) fn within(next: &str) -> &str {
     let is_path = next.starts_with('/') && !next.starts_with("//") && !next.starts_with("/\\");
     let is_plain = !next.contains(|c: char| c.is_control() || c == '\\');
     if is_path && is_plain { next } else { "/" }
@@ -93,6 +103,7 @@ pub(crate) fn page_with(gate: &Gate, path: &str, sent: &Fields) -> Response {
         fields: &sent.text(),
         kept,
         has_users: gate.access.passwords.are_used(),
+        elsewhere: openid::way(gate, path),
         wrong: "You are not signed in, or not any longer. What you sent is kept.",
     };
     written(StatusCode::UNAUTHORIZED, &page)
@@ -112,7 +123,9 @@ async fn page(
     let has_users = gate.access.passwords.are_used();
     let (ticket, next) = (&*asked.ticket, within(&asked.next));
     let kept = Vec::new();
-    let page = Page { frame, ticket, name: "", next, fields: "", kept, has_users, wrong: "" };
+    let elsewhere = openid::way(&gate, next);
+    let page =
+        Page { frame, ticket, name: "", next, fields: "", kept, has_users, elsewhere, wrong: "" };
     written(StatusCode::OK, &page)
 }
 
@@ -134,18 +147,13 @@ async fn sign_in(
                 fields: &tried.fields,
                 kept: Vec::new(),
                 has_users: gate.access.passwords.are_used(),
+                elsewhere: openid::way(&gate, &tried.next),
                 wrong: &wrong,
             };
             return written(status, &page);
         }
     };
-    let ((name, by), role) = who;
-    tracing::info!(target: "audit", %from, who = name, role = role.text(), "signed in");
-    // What the browser held before is worth nothing any longer.
-    if let Some(before) = gate.token(&headers) {
-        gate.access.sessions.end(before);
-    }
-    let token = gate.access.sessions.begin((name, by), role);
+    let token = begin(&gate, from, &headers, who);
     let cookie = [(header::SET_COOKIE, gate.set_cookie(&headers, Some(&token)))];
     let next = within(&tried.next);
     let fields = Fields::of_text(&tried.fields);
@@ -157,10 +165,52 @@ async fn sign_in(
     }
 }
 
+/// Begins a session; gives what the browser is to hold.
+pub(crate) fn begin(
+    gate: &Gate,
+    from: IpAddr,
+    headers: &HeaderMap,
+    ((name, by), role): ((String, By), Role),
+) -> String {
+    let way = by.text();
+    tracing::info!(target: "audit", %from, who = name, way, role = role.text(), "signed in");
+    // What the browser held before is worth nothing any longer.
+    if let Some(before) = gate.token(headers) {
+        gate.access.sessions.end(before);
+    }
+    gate.access.sessions.begin((name, by), role)
+}
+
+/// Says that nobody signed in elsewhere, and why.
+pub(crate) fn refused(gate: &Gate, status: StatusCode, wrong: &str) -> Response {
+    let page = Page {
+        frame: NOBODY,
+        ticket: "",
+        name: "",
+        next: "/",
+        fields: "",
+        kept: Vec::new(),
+        has_users: gate.access.passwords.are_used(),
+        elsewhere: openid::way(gate, "/"),
+        wrong,
+    };
+    written(status, &page)
+}
+
+fn later(wait: Duration) -> String {
+    let minutes = wait.as_secs().div_ceil(60);
+    format!("Too many attempts failed: try again in {minutes} minutes.")
+}
+
+/// The same to somebody who comes back from elsewhere.
+pub(crate) fn too_many(gate: &Gate, wait: Duration) -> Response {
+    refused(gate, StatusCode::TOO_MANY_REQUESTS, &later(wait))
+}
+
 /// Who signs in, or why nobody does.
 async fn who(
     gate: &Gate,
-    from: std::net::IpAddr,
+    from: IpAddr,
     tried: &Tried,
 ) -> Result<((String, By), Role), (StatusCode, String)> {
     let access = &gate.access;
@@ -173,9 +223,7 @@ async fn who(
     }
     let name = tried.name.trim();
     if let Err(wait) = access.attempts.try_again(from, name) {
-        let minutes = wait.as_secs().div_ceil(60);
-        let text = format!("Too many attempts failed: try again in {minutes} minutes.");
-        return Err((StatusCode::TOO_MANY_REQUESTS, text));
+        return Err((StatusCode::TOO_MANY_REQUESTS, later(wait)));
     }
     match access.passwords.check(name, tried.password.clone()).await {
         Ok(Some(user)) => {

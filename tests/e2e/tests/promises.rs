@@ -33,6 +33,8 @@ mod console;
 mod console_access;
 #[path = "promises/console_connect.rs"]
 mod console_connect;
+#[path = "promises/console_openid.rs"]
+mod console_openid;
 #[path = "promises/console_settings.rs"]
 mod console_settings;
 #[path = "promises/crashes.rs"]

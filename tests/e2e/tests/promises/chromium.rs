@@ -10,8 +10,11 @@ use crate::console::shown;
 use crate::console_connect::Begun;
 use crate::rig::{Rig, listening, options, small};
 
+/// What scenarios are made with.
+pub(crate) const MODULES: &str = ".tools/browser/node_modules";
+
 /// A scenario that runs.
-struct Scenario {
+pub(crate) struct Scenario {
     child: std::process::Child,
     lines: BufReader<std::process::ChildStdout>,
 }
@@ -27,9 +30,9 @@ impl Scenario {
         )
     }
 
-    fn spawn(name: &str, about: serde_json::Value) -> Self {
+    pub(crate) fn spawn(name: &str, about: serde_json::Value) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let modules = root.join(".tools/browser/node_modules");
+        let modules = root.join(MODULES);
         assert!(modules.exists(), "{} is missing: run `make e2e`", modules.display());
         let mut child = Command::new("node")
             .arg(root.join("tests/browser").join(name))
@@ -46,7 +49,7 @@ impl Scenario {
     }
 
     /// What it asks for next; `None` once it ended well.
-    fn next(&mut self) -> Option<String> {
+    pub(crate) fn next(&mut self) -> Option<String> {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
         if line.is_empty() {

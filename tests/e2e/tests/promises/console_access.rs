@@ -34,7 +34,7 @@ async fn proxied(loopback: &str) -> (Rig, Browser, u16) {
 }
 
 /// Runs a command with something on its standard input.
-async fn piped(rig: &Rig, arguments: &[&str], text: &str) -> std::process::Output {
+pub(crate) async fn piped(rig: &Rig, arguments: &[&str], text: &str) -> std::process::Output {
     use std::io::Write as _;
     let mut command = rig.command(arguments);
     let text = text.to_owned();
