@@ -44,7 +44,7 @@ pub(crate) async fn run(
         let is_fine = outcome.is_ok();
         let detail = outcome.map_or_else(
             |error| error.to_string(),
-            |()| format!("people sign in at {}", provider.host()),
+            |()| format!("people can sign in at {}", provider.host()),
         );
         findings.push(Finding { connection: "-".into(), what: "console", is_fine, detail });
     }

@@ -98,7 +98,11 @@ pub(super) fn check(checker: &mut Checker, written: &Written) -> Console {
         },
         elsewhere: elsewhere(checker, written),
         passwords: written.passwords_file.clone(),
-        openid: written.openid.as_ref().and_then(|provider| openid(checker, provider)),
+        openid: written.openid.as_ref().and_then(|provider| {
+            let text = "needs `console.listen`: on the machine itself nobody signs in so";
+            checker.require(!written.listen.is_empty(), "console.openid", text);
+            openid(checker, provider)
+        }),
     }
 }
 
@@ -116,6 +120,18 @@ fn openid(checker: &mut Checker, written: &WrittenOpenId) -> Option<OpenId> {
         }
         text => checker.url("console.openid.issuer", text, false),
     };
+    let is_microsoft = |issuer: &Url| {
+        issuer.host_str().is_some_and(|h| h.starts_with("login."))
+            && issuer.host_str().is_some_and(|h| h.contains("microsoftonline."))
+    };
+    if let Some(issuer) = &issuer
+        && (issuer.host_str() == Some("sts.windows.net")
+            || is_microsoft(issuer) && !issuer.path().trim_end_matches('/').ends_with("/v2.0"))
+    {
+        let text =
+            "must be the issuer of version 2: https://login.microsoftonline.com/<tenant id>/v2.0";
+        checker.wrong("console.openid.issuer", text);
+    }
     // Everybody's accounts: whoever made a directory of their own could give themselves roles there.
     let shared = ["/common/", "/organizations/", "/consumers/"];
     if let Some(issuer) = &issuer

@@ -260,7 +260,7 @@ pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes
         (true, true) => &[],
         (true, false) => &[".workspace."],
         (false, true) => &[".site."],
-        (false, false) => &[".site.", ".workspace."],
+        (false, false) => &[".site.", ".workspace.", "console."],
     };
     check::check(&file, mistakes, unread)
 }

@@ -11,7 +11,10 @@ pub enum Error {
         /// Why.
         detail: String,
     },
-    /// The provider refuses.
+    /// The provider sent the browser back without a sign-in: somebody gave up, or may not.
+    #[error("the identity provider says: {0}")]
+    Declined(String),
+    /// The provider does not take the code.
     #[error("the identity provider refuses: {0}")]
     Refused(String),
     /// What the provider says of who signed in is not to be believed.

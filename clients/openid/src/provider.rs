@@ -6,8 +6,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use crate::Error;
-
 /// A provider's metadata, as far as sign-in needs it (Discovery 1.0, section 3).
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Metadata {
@@ -47,16 +45,15 @@ impl Metadata {
 }
 
 /// Asks a provider for what it says of itself.
-pub(crate) async fn discover(http: &Client, issuer: &Url) -> Result<Provider, Error> {
-    let fail = |detail| Error::Provider { issuer: issuer.to_string(), detail };
+pub(crate) async fn discover(http: &Client, issuer: &Url) -> Result<Provider, String> {
     let base = issuer.as_str().trim_end_matches('/');
     let address = format!("{base}/.well-known/openid-configuration");
-    let address = Url::parse(&address).map_err(|error| fail(error.to_string()))?;
-    let metadata: Metadata = read(http, address).await.map_err(fail)?;
+    let address = Url::parse(&address).map_err(|error| error.to_string())?;
+    let metadata: Metadata = read(http, address).await?;
     // Another one's metadata would have its tokens believed (Discovery 1.0, section 4.3).
     if metadata.issuer.trim_end_matches('/') != base {
         let theirs = &metadata.issuer;
-        return Err(fail(format!("it calls itself `{theirs}`: `issuer` must be exactly that")));
+        return Err(format!("it calls itself `{theirs}`: `issuer` must be exactly that"));
     }
     for (name, endpoint) in [
         ("authorization_endpoint", &metadata.authorization_endpoint),
@@ -64,11 +61,15 @@ pub(crate) async fn discover(http: &Client, issuer: &Url) -> Result<Provider, Er
         ("jwks_uri", &metadata.jwks_uri),
     ] {
         if endpoint.scheme() != "https" {
-            return Err(fail(format!("its `{name}` is not https")));
+            return Err(format!("its `{name}` is not https"));
         }
     }
-    let keys: Keys = read(http, metadata.jwks_uri.clone()).await.map_err(fail)?;
-    let keys = keys.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
+    let keys: Keys = read(http, metadata.jwks_uri.clone()).await?;
+    let keys: Vec<Jwk> =
+        keys.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect();
+    if keys.is_empty() {
+        return Err("it shows no key that can be used".into());
+    }
     Ok(Provider { metadata, keys })
 }
 

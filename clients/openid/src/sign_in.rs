@@ -20,8 +20,14 @@ use crate::token::{self, Claims, Unread, Wanted};
 
 /// What a provider says of itself is asked for again after this.
 const GOOD_FOR: Duration = Duration::from_secs(3_600);
-/// For the sake of a key that is not known, after this.
+/// For the sake of a key that is not known, and after a failure, after this.
 const AT_LEAST: Duration = Duration::from_secs(60);
+/// What is known is used for as long, where the provider does not answer.
+const USABLE_FOR: Duration = Duration::from_secs(24 * 3_600);
+/// A provider of which nothing is known is asked again after this.
+const REST: Duration = Duration::from_secs(5);
+/// How long a provider may take to say what it is: somebody waits.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Characters of a provider's reason that are shown.
 const SHOWN: usize = 300;
 
@@ -42,7 +48,15 @@ pub struct Settings {
 pub struct OpenId {
     settings: Settings,
     http: Client,
-    known: Mutex<Option<(Arc<Provider>, Instant)>>,
+    known: Mutex<Known>,
+}
+
+/// What is known of the provider.
+#[derive(Default)]
+struct Known {
+    provider: Option<(Arc<Provider>, Instant)>,
+    /// The last failure, while nobody is to wait for another.
+    failure: Option<(String, Instant)>,
 }
 
 /// What a browser that went to the provider brings back besides the provider's answer. Each is a secret of
@@ -84,7 +98,8 @@ pub struct Returned {
 /// Who signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The provider's own name of whoever it is; it never changes.
+    /// The provider's own name of whoever it is, which never changes: in Entra ID the object's id, which
+    /// its administrators know, elsewhere the subject.
     pub subject: String,
     /// What people call them.
     pub name: String,
@@ -115,7 +130,7 @@ fn random() -> String {
 fn words(error: &str, description: &str) -> String {
     let text = format!("{error} {description}");
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(SHOWN).collect()
+    line.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
 impl OpenId {
@@ -125,7 +140,7 @@ impl OpenId {
     /// Where the provider cannot be asked as the settings say.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let http = Client::new("openid", &settings.http)?;
-        Ok(Self { settings, http, known: Mutex::new(None) })
+        Ok(Self { settings, http, known: Mutex::default() })
     }
 
     /// The provider's host, for people.
@@ -145,21 +160,48 @@ impl OpenId {
     /// The provider, asked again where what is known is older than `age`.
     async fn provider(&self, age: Duration) -> Result<Arc<Provider>, Error> {
         let mut known = self.known.lock().await;
-        if let Some((provider, at)) = &*known
+        if let Some((provider, at)) = &known.provider
             && at.elapsed() < age
         {
             return Ok(Arc::clone(provider));
         }
-        let found = Arc::new(discover(&self.http, &self.settings.issuer).await?);
-        *known = Some((Arc::clone(&found), Instant::now()));
-        Ok(found)
+        let rest = if known.provider.is_some() { AT_LEAST } else { REST };
+        let failure = match &known.failure {
+            Some((detail, at)) if at.elapsed() < rest && !age.is_zero() => detail.clone(),
+            _ => match self.discovered().await {
+                Ok(found) => {
+                    let found = Arc::new(found);
+                    *known = Known {
+                        provider: Some((Arc::clone(&found), Instant::now())),
+                        failure: None,
+                    };
+                    return Ok(found);
+                }
+                Err(detail) => detail,
+            },
+        };
+        if known.failure.as_ref().is_none_or(|(_, at)| at.elapsed() >= rest) {
+            known.failure = Some((failure.clone(), Instant::now()));
+        }
+        match &known.provider {
+            Some((provider, at)) if at.elapsed() < USABLE_FOR && !age.is_zero() => {
+                Ok(Arc::clone(provider))
+            }
+            _ => Err(self.unavailable(failure)),
+        }
     }
 
-    /// Begins a sign-in whose browser comes back to `redirect`.
+    async fn discovered(&self) -> Result<Provider, String> {
+        let found = tokio::time::timeout(PATIENCE, discover(&self.http, &self.settings.issuer));
+        found.await.unwrap_or_else(|_| Err("it does not answer in time".into()))
+    }
+
+    /// Begins a sign-in whose browser comes back to `redirect`; where somebody is to sign in as another,
+    /// the provider asks who, though it knows somebody.
     ///
     /// # Errors
     /// [`Error::Provider`].
-    pub async fn begin(&self, redirect: &Url) -> Result<Begun, Error> {
+    pub async fn begin(&self, redirect: &Url, as_another: bool) -> Result<Begun, Error> {
         let provider = self.provider(GOOD_FOR).await?;
         let pending = Pending { state: random(), nonce: random(), verifier: random() };
         let challenge =
@@ -168,13 +210,16 @@ impl OpenId {
         to.query_pairs_mut()
             .append_pair("response_type", "code")
             .append_pair("response_mode", "query")
-            .append_pair("scope", "openid profile email")
+            .append_pair("scope", "openid profile")
             .append_pair("client_id", &self.settings.client_id)
             .append_pair("redirect_uri", redirect.as_str())
             .append_pair("state", &pending.state)
             .append_pair("nonce", &pending.nonce)
             .append_pair("code_challenge", &challenge)
             .append_pair("code_challenge_method", "S256");
+        if as_another {
+            to.query_pairs_mut().append_pair("prompt", "login");
+        }
         Ok(Begun { to, pending })
     }
 
@@ -195,7 +240,7 @@ impl OpenId {
             return Err(Error::Foreign);
         }
         if !returned.error.is_empty() {
-            return Err(Error::Refused(words(&returned.error, &returned.error_description)));
+            return Err(Error::Declined(words(&returned.error, &returned.error_description)));
         }
         let provider = self.provider(GOOD_FOR).await?;
         let token = self.redeem(&provider, redirect, pending, &returned.code).await?;
@@ -274,7 +319,12 @@ impl OpenId {
         if denied.error.is_empty() {
             return Err(self.unavailable(format!("its token endpoint answers {}", answer.status)));
         }
-        Err(Error::Refused(words(&denied.error, &denied.error_description)))
+        let words = words(&denied.error, &denied.error_description);
+        match denied.error.as_str() {
+            // Of the code, which a browser brought.
+            "invalid_grant" => Err(Error::Refused(words)),
+            _ => Err(self.unavailable(format!("it refuses this application: {words}"))),
+        }
     }
 
     fn unavailable(&self, detail: String) -> Error {
@@ -283,8 +333,9 @@ impl OpenId {
 }
 
 fn identity(claims: Claims) -> Identity {
-    let Claims { sub, preferred_username, email, name, roles, .. } = claims;
-    let named = [preferred_username, email, name].into_iter().flatten().find(|n| !n.is_empty());
+    let Claims { sub, oid, preferred_username, name, roles, .. } = claims;
+    let named = [preferred_username, name].into_iter().flatten().find(|n| !n.is_empty());
     let roles = roles.all().to_vec();
-    Identity { name: named.unwrap_or_else(|| sub.clone()), subject: sub, roles }
+    let subject = oid.filter(|oid| !oid.is_empty()).unwrap_or(sub);
+    Identity { name: named.unwrap_or_else(|| subject.clone()), subject, roles }
 }

@@ -28,8 +28,9 @@ pub(crate) struct Claims {
     nonce: Option<String>,
     #[serde(default)]
     pub(crate) preferred_username: Option<String>,
+    /// The object's id in Entra ID; `sub` there is another for each application.
     #[serde(default)]
-    pub(crate) email: Option<String>,
+    pub(crate) oid: Option<String>,
     #[serde(default)]
     pub(crate) name: Option<String>,
     /// Roles of the application that somebody was given ("App roles" of Entra ID).
@@ -63,7 +64,7 @@ impl OneOrMany {
 /// Why a token was not read.
 #[derive(Debug)]
 pub(crate) enum Unread {
-    /// No key that is known signed it: there may be newer ones.
+    /// No key that is known signed it: there may be newer ones, also by the same name.
     UnknownKey,
     /// It is not to be believed.
     Refused(Error),
@@ -92,19 +93,16 @@ pub(crate) fn read(token: &str, keys: &[Jwk], wanted: &Wanted<'_>) -> Result<Cla
         .map_err(|_| refused("it has no header of a signed token".into()))?;
     let is_named = |key: &&Jwk| header.kid.is_none() || key.common.key_id == header.kid;
     let fitting = keys.iter().filter(is_named).filter(|key| signs(key, header.alg));
-    let mut last = Unread::UnknownKey;
     for key in fitting {
         let key = DecodingKey::from_jwk(key)
             .map_err(|_| refused("the key that signed it cannot be used".into()))?;
         match jsonwebtoken::decode::<Claims>(token, &key, &validation(header.alg, wanted)) {
             Ok(read) => return believed(read.claims, wanted).map_err(refused),
-            Err(error) if *error.kind() == ErrorKind::InvalidSignature => {
-                last = refused("its signature is wrong".into());
-            }
+            Err(error) if *error.kind() == ErrorKind::InvalidSignature => {}
             Err(error) => return Err(refused(reason(error.kind()))),
         }
     }
-    Err(last)
+    Err(Unread::UnknownKey)
 }
 
 fn validation(algorithm: Algorithm, wanted: &Wanted<'_>) -> Validation {

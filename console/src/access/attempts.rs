@@ -22,12 +22,27 @@ const REMEMBERED: usize = 10_000;
 enum Whose {
     Address(IpAddr),
     Name(String),
+    /// One that guesses what a provider gives: passwords still work there.
+    Code(IpAddr),
+    /// One that guesses tokens.
+    Token(IpAddr),
+}
+
+/// What somebody tries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Tried<'a> {
+    /// A password, with this name.
+    Password(&'a str),
+    /// A provider's code: whoever brings it has no name before.
+    Code,
+    /// A token.
+    Token,
 }
 
 impl Whose {
     fn most(&self) -> u32 {
         match self {
-            Self::Address(_) => BY_ADDRESS,
+            Self::Address(_) | Self::Code(_) | Self::Token(_) => BY_ADDRESS,
             Self::Name(_) => BY_NAME,
         }
     }
@@ -59,20 +74,24 @@ fn counted(name: &str) -> String {
 
 impl Attempts {
     /// Whose failure it would be.
-    fn whose(&self, address: IpAddr, name: &str) -> Vec<Whose> {
+    fn whose(&self, address: IpAddr, tried: Tried<'_>) -> Vec<Whose> {
+        let name = match tried {
+            Tried::Password(name) => name,
+            Tried::Code => return vec![Whose::Code(network(address))],
+            Tried::Token => return vec![Whose::Token(network(address))],
+        };
         let (network, name) = (network(address), counted(name));
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = known.contains(&(network, name.clone()));
-        // Whoever signs in elsewhere has no name before.
-        let by_name = (!is_known && !name.is_empty()).then_some(Whose::Name(name));
+        let by_name = (!is_known).then_some(Whose::Name(name));
         std::iter::once(Whose::Address(network)).chain(by_name).collect()
     }
 
     /// Takes an attempt in: it counts as a failure until it is taken back. How long to wait, where there
     /// were too many.
-    pub(crate) fn try_again(&self, address: IpAddr, name: &str) -> Result<(), Duration> {
+    pub(crate) fn try_again(&self, address: IpAddr, tried: Tried<'_>) -> Result<(), Duration> {
         let now = Instant::now();
-        let all = self.whose(address, name);
+        let all = self.whose(address, tried);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         for one in &all {
             if let Some((count, since)) = failures.get(one)
@@ -101,8 +120,8 @@ impl Attempts {
     }
 
     /// The last attempt was none.
-    pub(crate) fn take_back(&self, address: IpAddr, name: &str) {
-        let all = self.whose(address, name);
+    pub(crate) fn take_back(&self, address: IpAddr, tried: Tried<'_>) {
+        let all = self.whose(address, tried);
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         for one in all {
             if let Some((count, _)) = failures.get_mut(&one) {
@@ -113,7 +132,7 @@ impl Attempts {
 
     /// The last attempt was right.
     pub(crate) fn succeeded(&self, address: IpAddr, name: &str) {
-        self.take_back(address, name);
+        self.take_back(address, Tried::Password(name));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < REMEMBERED {
             known.insert((network(address), counted(name)));
@@ -133,14 +152,17 @@ mod tests {
     async fn an_address_has_ten_failures_in_a_quarter_of_an_hour() {
         let attempts = Attempts::default();
         for n in 0..BY_ADDRESS {
-            assert_eq!(attempts.try_again(address("10.0.0.1"), &format!("u{n}")), Ok(()));
+            assert_eq!(
+                attempts.try_again(address("10.0.0.1"), Tried::Password(&format!("u{n}"))),
+                Ok(())
+            );
         }
         tokio::time::advance(Duration::from_secs(300)).await;
-        let wait = attempts.try_again(address("::ffff:10.0.0.1"), "alice");
+        let wait = attempts.try_again(address("::ffff:10.0.0.1"), Tried::Password("alice"));
         assert_eq!(wait, Err(Duration::from_secs(600)));
-        assert_eq!(attempts.try_again(address("10.0.0.2"), "alice"), Ok(()));
+        assert_eq!(attempts.try_again(address("10.0.0.2"), Tried::Password("alice")), Ok(()));
         tokio::time::advance(Duration::from_secs(600)).await;
-        assert_eq!(attempts.try_again(address("10.0.0.1"), "alice"), Ok(()));
+        assert_eq!(attempts.try_again(address("10.0.0.1"), Tried::Password("alice")), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -148,45 +170,51 @@ mod tests {
         let attempts = Attempts::default();
         for n in 0..BY_NAME {
             let from = format!("2001:db8:0:{n:x}::1");
-            assert_eq!(attempts.try_again(address(&from), "Alice"), Ok(()));
+            assert_eq!(attempts.try_again(address(&from), Tried::Password("Alice")), Ok(()));
         }
-        assert!(attempts.try_again(address("10.0.0.9"), "alice").is_err());
-        assert_eq!(attempts.try_again(address("10.0.0.9"), "bob"), Ok(()));
+        assert!(attempts.try_again(address("10.0.0.9"), Tried::Password("alice")).is_err());
+        assert_eq!(attempts.try_again(address("10.0.0.9"), Tried::Password("bob")), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_signed_in_before_is_kept_out_by_no_guesser_elsewhere() {
         let attempts = Attempts::default();
-        attempts.try_again(address("10.0.0.9"), "alice").unwrap();
+        attempts.try_again(address("10.0.0.9"), Tried::Password("alice")).unwrap();
         attempts.succeeded(address("10.0.0.9"), "alice");
         for n in 0..100 {
-            attempts.try_again(address(&format!("2001:db8:0:{n:x}::1")), "alice").ok();
+            attempts
+                .try_again(address(&format!("2001:db8:0:{n:x}::1")), Tried::Password("alice"))
+                .ok();
         }
-        assert_eq!(attempts.try_again(address("10.0.0.9"), "Alice"), Ok(()));
-        assert!(attempts.try_again(address("10.0.0.8"), "alice").is_err());
+        assert_eq!(attempts.try_again(address("10.0.0.9"), Tried::Password("Alice")), Ok(()));
+        assert!(attempts.try_again(address("10.0.0.8"), Tried::Password("alice")).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_succeeds_is_no_failure_and_a_network_is_one_address() {
         let attempts = Attempts::default();
         for _ in 0..100 {
-            attempts.try_again(address("10.0.0.1"), "alice").unwrap();
+            attempts.try_again(address("10.0.0.1"), Tried::Password("alice")).unwrap();
             attempts.succeeded(address("10.0.0.1"), "alice");
         }
         for n in 0..BY_ADDRESS {
-            attempts.try_again(address(&format!("2001:db8::{n:x}")), &format!("u{n}")).unwrap();
+            attempts
+                .try_again(address(&format!("2001:db8::{n:x}")), Tried::Password(&format!("u{n}")))
+                .unwrap();
         }
-        assert!(attempts.try_again(address("2001:db8::ffff"), "x").is_err());
+        assert!(attempts.try_again(address("2001:db8::ffff"), Tried::Password("x")).is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_remembered_is_bounded() {
         let attempts = Attempts::default();
         for n in 0..20_000_u32 {
-            attempts.try_again(IpAddr::from(n.to_be_bytes()), &format!("u{n}")).ok();
+            attempts
+                .try_again(IpAddr::from(n.to_be_bytes()), Tried::Password(&format!("u{n}")))
+                .ok();
         }
         assert!(attempts.failures.lock().unwrap().len() <= REMEMBERED);
         // Nobody else is kept out for it.
-        assert_eq!(attempts.try_again(address("10.9.9.9"), "alice"), Ok(()));
+        assert_eq!(attempts.try_again(address("10.9.9.9"), Tried::Password("alice")), Ok(()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, Nonce, RandomizedNonceKey};
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
 
+use super::attempts::Tried;
 use super::guard::{From, Gate, cookie};
 use super::person::{By, Role};
 use super::{Entrance, sign_in};
@@ -26,8 +27,10 @@ use crate::pages::link::Link;
 /// Where one begins, and below it where one comes back to.
 pub(crate) const PATH: &str = "/sign-in/openid";
 const BACK: &str = "/sign-in/openid/done";
-/// The note.
-const COOKIE: &str = "__Host-cmsync-sign-in";
+/// The note, by the beginning of its state: several pages may be on their way.
+const COOKIE: &str = "__Host-cmsync-sign-in-";
+/// Characters of that beginning.
+const BEGINNING: usize = 8;
 /// How long one may take at the provider.
 const GOOD_FOR: Duration = Duration::from_secs(600);
 /// Characters of an address that one is led back to.
@@ -58,6 +61,8 @@ struct Note {
 pub(crate) struct Way {
     pub(crate) href: String,
     pub(crate) name: String,
+    /// The same for whoever wants to be somebody else there.
+    pub(crate) as_another: String,
 }
 
 pub(crate) fn router() -> Router<Gate> {
@@ -109,47 +114,85 @@ pub(crate) fn way(gate: &Gate, next: &str) -> Option<Way> {
         | "login.partner.microsoftonline.cn" => "with Microsoft Entra ID".to_owned(),
         host => format!("at {host}"),
     };
-    let href = Link::to(PATH).with("next", sign_in::within(next)).to_string();
-    Some(Way { href, name })
+    let href = || Link::to(PATH).with("next", sign_in::within(next));
+    let as_another = href().with("as_another", "true").to_string();
+    Some(Way { href: href().to_string(), name, as_another })
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Asked {
     next: String,
+    as_another: bool,
 }
 
-fn note_cookie(value: &str, seconds: u64) -> String {
-    format!("{COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age={seconds}")
+/// The cookie of a sign-in; none for a state that is not of this console's making.
+fn cookie_name(state: &str) -> Option<String> {
+    let beginning = state.get(..BEGINNING)?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    beginning.chars().all(is_plain).then(|| format!("{COOKIE}{beginning}"))
 }
 
-async fn begin(State(gate): State<Gate>, Query(asked): Query<Asked>) -> Response {
+fn note_cookie(name: &str, value: &str, seconds: u64) -> String {
+    format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age={seconds}")
+}
+
+async fn begin(
+    State(gate): State<Gate>,
+    Extension(From(from)): Extension<From>,
+    headers: HeaderMap,
+    Query(asked): Query<Asked>,
+) -> Response {
     let Some((elsewhere, back)) = reached(&gate) else {
         return (StatusCode::NOT_FOUND, "nobody signs in so here\n").into_response();
     };
-    let begun = match elsewhere.provider.begin(&back).await {
+    let next = sign_in::within(&asked.next);
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site == b"cross-site" || site == b"same-site") {
+        // Another site's link ends nobody's session: a person begins.
+        return Redirect::to(&Link::to(sign_in::PATH).with("next", next).to_string())
+            .into_response();
+    }
+    let begun = match elsewhere.provider.begin(&back, asked.as_another).await {
         Ok(begun) => begun,
-        Err(error) => return refused(&gate, None, &error),
+        Err(error) => return refused(&gate, from, &error, next),
     };
-    let Some(note) = elsewhere.sealed(begun.pending, sign_in::within(&asked.next)) else {
+    let name = cookie_name(&begun.pending.state);
+    let (Some(name), Some(note)) = (name, elsewhere.sealed(begun.pending, next)) else {
         let text = "This machine gives no random bytes: nobody signs in so.";
-        return sign_in::refused(&gate, StatusCode::INTERNAL_SERVER_ERROR, text);
+        return sign_in::refused(&gate, StatusCode::INTERNAL_SERVER_ERROR, text, next);
     };
-    let set = [(header::SET_COOKIE, note_cookie(&note, GOOD_FOR.as_secs()))];
+    let set = [(header::SET_COOKIE, note_cookie(&name, &note, GOOD_FOR.as_secs()))];
     (set, Redirect::to(begun.to.as_str())).into_response()
 }
 
-/// Says why nobody signed in, here and in the audit log.
-fn refused(gate: &Gate, from: Option<IpAddr>, error: &Error) -> Response {
-    let status = match error {
-        Error::Provider { .. } | Error::Settings(_) => StatusCode::BAD_GATEWAY,
-        Error::Refused(_) | Error::Token(_) => StatusCode::FORBIDDEN,
-        Error::Foreign => StatusCode::BAD_REQUEST,
+/// Says why nobody signed in: all of it in the log, and here what helps whoever sees it.
+fn refused(gate: &Gate, from: IpAddr, error: &Error, next: &str) -> Response {
+    let (status, text) = match error {
+        Error::Provider { issuer, .. } => {
+            let text = format!(
+                "Nobody signed in: the identity provider {issuer} cannot be used now. The log says why."
+            );
+            (StatusCode::BAD_GATEWAY, text)
+        }
+        Error::Settings(_) => {
+            let text = "Nobody signed in: a setting of this console is wrong. The log says which.";
+            (StatusCode::BAD_GATEWAY, text.to_owned())
+        }
+        Error::Declined(_) | Error::Refused(_) | Error::Token(_) => {
+            (StatusCode::FORBIDDEN, format!("Nobody signed in: {error}."))
+        }
+        Error::Foreign => (StatusCode::BAD_REQUEST, format!("Nobody signed in: {error}.")),
     };
-    let from = from.map(|from| from.to_string()).unwrap_or_default();
-    tracing::warn!(target: "audit", from, %error, "a sign-in at the identity provider failed");
-    let text = format!("Nobody signed in: {error}.");
-    sign_in::refused(gate, status, &text)
+    // As a text, which the log escapes.
+    let error_text = error.to_string();
+    if matches!(error, Error::Foreign) {
+        // Anybody may ask for this, as often as they like.
+        tracing::debug!(target: "audit", %from, error = error_text, "an answer of no sign-in");
+    } else {
+        tracing::warn!(target: "audit", %from, error = error_text, "a sign-in at the identity provider failed");
+    }
+    sign_in::refused(gate, status, &text, next)
 }
 
 async fn finish(
@@ -161,36 +204,51 @@ async fn finish(
     let Some((elsewhere, back)) = reached(&gate) else {
         return (StatusCode::NOT_FOUND, "nobody signs in so here\n").into_response();
     };
-    let Some(note) = cookie(&headers, COOKIE).and_then(|text| elsewhere.opened(text)) else {
-        return refused(&gate, Some(from), &Error::Foreign);
+    let name = cookie_name(&returned.state);
+    let note = name.as_ref().and_then(|name| elsewhere.opened(cookie(&headers, name)?));
+    let (Some(name), Some(note)) = (name, note) else {
+        return refused(&gate, from, &Error::Foreign, "/");
     };
     // Each asks the provider something: a guesser gets no further than with passwords.
-    if let Err(wait) = gate.access.attempts.try_again(from, "") {
-        return sign_in::too_many(&gate, wait);
+    if let Err(wait) = gate.access.attempts.try_again(from, Tried::Code) {
+        return sign_in::too_many(&gate, from, wait);
     }
-    let identity = match elsewhere.provider.finish(&back, &note.pending, &returned).await {
-        Ok(identity) => identity,
-        Err(error) => return refused(&gate, Some(from), &error),
+    let known = elsewhere.provider.finish(&back, &note.pending, &returned).await;
+    if !matches!(known, Err(Error::Refused(_) | Error::Token(_))) {
+        gate.access.attempts.take_back(from, Tried::Code);
+    }
+    let mut response = match known {
+        Ok(identity) => known_as(&gate, from, &headers, (identity, &note.next)),
+        Err(error) => refused(&gate, from, &error, &note.next),
     };
-    gate.access.attempts.succeeded(from, "");
-    let name = shown(&identity.name);
-    let Some(role) = role(&identity) else {
-        let subject = &identity.subject;
-        tracing::warn!(target: "audit", %from, who = name, subject, "signed in without a role");
-        let text = format!(
-            "{name} has neither of the roles `Reader` and `Operator` of this application: ask whoever \
-             keeps it for one (docs/console.md)."
-        );
-        return sign_in::refused(&gate, StatusCode::FORBIDDEN, &text);
-    };
-    let token = sign_in::begin(&gate, from, &headers, ((name, By::OpenId(identity.subject)), role));
-    // One header each: the session is begun, the note is used.
-    let session = [(header::SET_COOKIE, gate.set_cookie(&headers, Some(&token)))];
-    let mut response = (session, Redirect::to(&note.next)).into_response();
-    if let Ok(used) = note_cookie("", 0).parse() {
+    // The note is used, whatever came of it.
+    if let Ok(used) = note_cookie(&name, "", 0).parse() {
         response.headers_mut().append(header::SET_COOKIE, used);
     }
     response
+}
+
+/// Begins the session of somebody whom the provider knows, if they have a role.
+fn known_as(
+    gate: &Gate,
+    from: IpAddr,
+    headers: &HeaderMap,
+    (identity, next): (Identity, &str),
+) -> Response {
+    let (name, role) = (shown(&identity.name), role(&identity));
+    let by = By::OpenId(identity.subject);
+    let Some(role) = role else {
+        let subject = by.subject();
+        tracing::warn!(target: "audit", %from, who = name, subject, "signed in without a role");
+        let text = format!(
+            "{name} has neither of the roles Reader and Operator of this application: ask whoever keeps it \
+             for one, or sign in with another account."
+        );
+        return sign_in::refused(gate, StatusCode::FORBIDDEN, &text, next);
+    };
+    let token = sign_in::begin(gate, from, headers, ((name, by), role));
+    let session = [(header::SET_COOKIE, gate.set_cookie(headers, Some(&token)))];
+    (session, Redirect::to(next)).into_response()
 }
 
 /// The highest role that somebody was given.
@@ -272,6 +330,14 @@ mod tests {
         assert_eq!(of(&["x", "Reader", "Operator"]), Some(Role::Operator));
         for none in [&[][..], &["operator"], &["Administrator"], &["Operator "]] {
             assert_eq!(of(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_named_by_a_state_of_this_consoles_making() {
+        assert_eq!(cookie_name("Ab-_1234xyz").as_deref(), Some("__Host-cmsync-sign-in-Ab-_1234"));
+        for other in ["", "short", "a;b=c;de", "üüüüüüüü", "12345678=".get(1..).unwrap()] {
+            assert_eq!(cookie_name(other), None, "{other}");
         }
     }
 

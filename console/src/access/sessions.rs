@@ -36,7 +36,7 @@ impl Session {
     fn is_over(&self, now: Instant) -> bool {
         let longest = match self.person.by {
             By::OpenId(_) => LONGEST_ELSEWHERE,
-            By::Ticket | By::Password(_) => LONGEST,
+            By::Ticket | By::Password(_) | By::Token(_) => LONGEST,
         };
         now - self.used >= IDLE || now - self.begun >= longest
     }

@@ -11,6 +11,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Form, Router};
 use serde::Deserialize;
 
+use super::attempts::Tried;
 use super::form::Fields;
 use super::guard::{From, Gate};
 use super::openid::{self, Way};
@@ -42,7 +43,7 @@ struct Asked {
 #[derive(Deserialize)]
 #[serde(default)]
 #[derive(Default)]
-struct Tried {
+struct Sent {
     ticket: String,
     name: String,
     password: String,
@@ -103,7 +104,8 @@ pub(crate) fn page_with(gate: &Gate, path: &str, sent: &Fields) -> Response {
         fields: &sent.text(),
         kept,
         has_users: gate.access.passwords.are_used(),
-        elsewhere: openid::way(gate, path),
+        // Beside this page, which is sent again from here.
+        elsewhere: openid::way(gate, PATH),
         wrong: "You are not signed in, or not any longer. What you sent is kept.",
     };
     written(StatusCode::UNAUTHORIZED, &page)
@@ -133,21 +135,25 @@ async fn sign_in(
     State(gate): State<Gate>,
     Extension(From(from)): Extension<From>,
     headers: HeaderMap,
-    Form(tried): Form<Tried>,
+    Form(tried): Form<Sent>,
 ) -> Response {
     let who = match who(&gate, from, &tried).await {
         Ok(who) => who,
         Err((status, wrong)) => {
             tracing::warn!(target: "audit", %from, name = tried.name, wrong, "a sign-in failed");
+            let kept = Fields::of_text(&tried.fields).kept();
             let page = Page {
                 frame: NOBODY,
                 ticket: "",
                 name: &tried.name,
                 next: within(&tried.next),
                 fields: &tried.fields,
-                kept: Vec::new(),
+                kept,
                 has_users: gate.access.passwords.are_used(),
-                elsewhere: openid::way(&gate, &tried.next),
+                elsewhere: openid::way(
+                    &gate,
+                    if tried.fields.is_empty() { &tried.next } else { PATH },
+                ),
                 wrong: &wrong,
             };
             return written(status, &page);
@@ -172,8 +178,8 @@ pub(crate) fn begin(
     headers: &HeaderMap,
     ((name, by), role): ((String, By), Role),
 ) -> String {
-    let way = by.text();
-    tracing::info!(target: "audit", %from, who = name, way, role = role.text(), "signed in");
+    let (way, subject, role_text) = (by.text(), by.subject(), role.text());
+    tracing::info!(target: "audit", %from, who = name, subject, way, role = role_text, "signed in");
     // What the browser held before is worth nothing any longer.
     if let Some(before) = gate.token(headers) {
         gate.access.sessions.end(before);
@@ -181,17 +187,17 @@ pub(crate) fn begin(
     gate.access.sessions.begin((name, by), role)
 }
 
-/// Says that nobody signed in elsewhere, and why.
-pub(crate) fn refused(gate: &Gate, status: StatusCode, wrong: &str) -> Response {
+/// Says that nobody signed in elsewhere, and why; another try leads to the page that was wanted.
+pub(crate) fn refused(gate: &Gate, status: StatusCode, wrong: &str, next: &str) -> Response {
     let page = Page {
         frame: NOBODY,
         ticket: "",
         name: "",
-        next: "/",
+        next: within(next),
         fields: "",
         kept: Vec::new(),
         has_users: gate.access.passwords.are_used(),
-        elsewhere: openid::way(gate, "/"),
+        elsewhere: openid::way(gate, next),
         wrong,
     };
     written(status, &page)
@@ -203,15 +209,16 @@ fn later(wait: Duration) -> String {
 }
 
 /// The same to somebody who comes back from elsewhere.
-pub(crate) fn too_many(gate: &Gate, wait: Duration) -> Response {
-    refused(gate, StatusCode::TOO_MANY_REQUESTS, &later(wait))
+pub(crate) fn too_many(gate: &Gate, from: IpAddr, wait: Duration) -> Response {
+    tracing::warn!(target: "audit", %from, "too many sign-ins at the identity provider failed");
+    refused(gate, StatusCode::TOO_MANY_REQUESTS, &later(wait), "/")
 }
 
 /// Who signs in, or why nobody does.
 async fn who(
     gate: &Gate,
     from: IpAddr,
-    tried: &Tried,
+    tried: &Sent,
 ) -> Result<((String, By), Role), (StatusCode, String)> {
     let access = &gate.access;
     if !tried.ticket.is_empty() {
@@ -222,7 +229,7 @@ async fn who(
         return Ok(((who, By::Ticket), Role::Operator));
     }
     let name = tried.name.trim();
-    if let Err(wait) = access.attempts.try_again(from, name) {
+    if let Err(wait) = access.attempts.try_again(from, Tried::Password(name)) {
         return Err((StatusCode::TOO_MANY_REQUESTS, later(wait)));
     }
     match access.passwords.check(name, tried.password.clone()).await {
@@ -233,7 +240,7 @@ async fn who(
         }
         Ok(None) => Err((StatusCode::UNAUTHORIZED, "Name or password is wrong.".to_owned())),
         Err(()) => {
-            access.attempts.take_back(from, name);
+            access.attempts.take_back(from, Tried::Password(name));
             let text = "Many sign in at once: try again in a moment.".to_owned();
             Err((StatusCode::TOO_MANY_REQUESTS, text))
         }
@@ -248,8 +255,8 @@ async fn sign_out(
     if let Some(token) = gate.token(request.headers()) {
         gate.access.sessions.end(token);
     }
-    let who = frame.person.map(|person| person.name).unwrap_or_default();
-    tracing::info!(target: "audit", who, "signed out");
+    let (who, subject) = frame.who();
+    tracing::info!(target: "audit", who, subject, "signed out");
     ([(header::SET_COOKIE, gate.set_cookie(request.headers(), None))], Redirect::to(PATH))
         .into_response()
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::chromium::{MODULES, Scenario};
 use crate::console_access::piped;
-use crate::rig::{Rig, listening, small, stderr};
+use crate::rig::{PATIENCE, Rig, listening, small, stderr};
 
 /// A port that nobody listens at.
 fn free_port() -> u16 {
@@ -121,6 +121,10 @@ async fn people_sign_in_at_an_identity_provider_by_their_roles() {
         assert!(log.contains(line), "`{line}` is missing: {log}");
     }
     assert!(!log.contains("s3cret") && !log.contains("code="), "{log}");
+    // What anybody can have a provider say is one line, and no more than a text.
+    let said = log.lines().find(|line| line.contains("forged")).unwrap();
+    assert!(said.contains("error=\"") && !said.contains('\u{1b}'), "{said}");
+    assert!(said.contains("\\\"operator\\\""), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,12 +159,15 @@ async fn a_provider_that_does_not_answer_is_named() {
     let check = elsewhere.rig.run(&["check"]).await;
     assert!(!check.status.success());
     assert!(text(&check).contains("console: the identity provider"), "{}", text(&check));
-    // From now on it answers, without a restart.
+    // From now on it answers, without a restart; a failure is remembered for some seconds.
+    let started = std::time::Instant::now();
     let provider = elsewhere.provider("client_secret_basic");
-    let (status, _) = get("/sign-in/openid").await;
-    assert_eq!(status, 303);
+    while get("/sign-in/openid").await.0 != 303 {
+        assert!(started.elapsed() < PATIENCE, "the provider is never found");
+        tokio::task::yield_now().await;
+    }
     let check = elsewhere.rig.run(&["check"]).await;
-    assert!(text(&check).contains("people sign in at localhost"), "{}", text(&check));
+    assert!(text(&check).contains("people can sign in at localhost"), "{}", text(&check));
     drop(provider);
 }
 
@@ -177,6 +184,14 @@ async fn an_identity_provider_that_could_let_anybody_in_is_refused() {
             "one directory by its tenant id",
         ),
         (
+            "issuer = \"https://sts.windows.net/0/\"\nclient_id = \"x\"",
+            "must be the issuer of version 2",
+        ),
+        (
+            "issuer = \"https://login.microsoftonline.com/0\"\nclient_id = \"x\"",
+            "must be the issuer of version 2",
+        ),
+        (
             "issuer = \"https://login.example\"\nclient_id = \"x\"\nclient_secret_file = \"/no\"",
             "console.openid.client_secret_file",
         ),
@@ -185,7 +200,10 @@ async fn an_identity_provider_that_could_let_anybody_in_is_refused() {
             "console.openid.ca_file",
         ),
     ] {
-        std::fs::write(&rig.config, format!("{config}\n[console.openid]\n{table}\n")).unwrap();
+        let elsewhere =
+            "listen = \"127.0.0.1:1\"\nurl = \"https://x.example\"\nproxies = [\"127.0.0.1\"]";
+        let text = format!("{config}\n[console]\n{elsewhere}\n[console.openid]\n{table}\n");
+        std::fs::write(&rig.config, text).unwrap();
         let refused = rig.run(&["check", "--offline"]).await;
         let text = stderr(&refused);
         assert_eq!(refused.status.code(), Some(2), "{table}: {text}");
