@@ -67,6 +67,51 @@ pub fn collection_errors() -> String {
         .to_owned()
 }
 
+/// Rows of an answer about what was; there may be older ones where there are as many.
+pub const MOST: usize = 200;
+
+/// What the workspace has of one group's snapshots, new names and removal, newest first: `StartSeq`, `Seq`,
+/// `MemberCount`, `Status`, `Group` and `Came`, when the marker was there. A seq is microseconds since 1970.
+#[must_use]
+pub fn group_snapshots(site_code: &str, group_id: &str, days: u32) -> String {
+    let (site, group) = (kql_string(site_code), kql_string(group_id));
+    format!(
+        "// cmsync: snapshots of {group} of {site} over {days}d\nConfigMgrCollection_CL\n\
+         | where TimeGenerated > ago({days}d) and SiteCode == {site} and GroupId == {group} and Status != 'Test'\n\
+         | summarize MemberCount = max(MemberCount), Came = min(ingestion_time()) by StartSeq, Seq, Status, Group\n\
+         | top {MOST} by Seq desc | project StartSeq, Seq, MemberCount, Status, Group, Came"
+    )
+}
+
+/// Members that came to one group or went, newest first: `Seq`, `ResourceId`, `Computer` and `Action`. Whoever
+/// has a new name comes with it.
+#[must_use]
+pub fn group_changes(site_code: &str, group_id: &str, days: u32) -> String {
+    let (site, group) = (kql_string(site_code), kql_string(group_id));
+    format!(
+        "// cmsync: changes of {group} of {site} over {days}d\nConfigMgrCollectionMember_CL\n\
+         | where TimeGenerated > ago({days}d) and SiteCode == {site} and GroupId == {group} and Action != 'Present'\n\
+         | summarize Computer = max(Computer) by Seq, ResourceId, Action\n\
+         | top {MOST} by Seq desc | project Seq, ResourceId, Computer, Action"
+    )
+}
+
+/// Groups that a computer came to or went from, newest first: `Seq`, `GroupId`, `Group`, `Action`. It is known
+/// by its FQDN or NetBIOS name.
+#[must_use]
+pub fn computer_changes(site_code: &str, computer: &str, days: u32) -> String {
+    let (site, computer) = (kql_string(site_code), kql_string(computer));
+    format!(
+        "// cmsync: computer {computer} of {site} over {days}d\n\
+         let names = ConfigMgrCollection_CL | where TimeGenerated > ago({days}d) and SiteCode == {site} and Status == 'Complete'\n \
+         | summarize arg_max(Seq, Group) by GroupId | project GroupId, Group;\n\
+         ConfigMgrCollectionMember_CL\n\
+         | where TimeGenerated > ago({days}d) and SiteCode == {site} and Action != 'Present' and (Computer =~ {computer} or NetbiosName =~ {computer})\n\
+         | distinct Seq, GroupId, Action | lookup kind=leftouter names on GroupId\n\
+         | top {MOST} by Seq desc | project Seq, GroupId, Group = coalesce(Group, ''), Action"
+    )
+}
+
 /// How many rows of the large test body are there: `Count`.
 #[must_use]
 pub fn large_body_rows(run_id: &str) -> String {

@@ -97,6 +97,27 @@ class World:
         digests = (hashlib.sha256("|".join(map(str, row)).encode()).hexdigest() for row in rows)
         return self.names[site, group], len(rows), sum(int(d[:10], 16) for d in digests)
 
+    def snapshots(self, site, group):
+        """What was said of a group: begun, said, members, how, and its name then."""
+        said = {}
+        for m in self.markers:
+            if m[:2] == (site, group):
+                key = (m[6], m[7], m[9], m[2])
+                said[key] = max(said.get(key, 0), m[4])
+        return {(start, seq, count, status, name) for (start, seq, status, name), count in said.items()}
+
+    def changes(self, site, group):
+        return {(m[7], m[2], m[3], m[6]) for m in self.members if m[:2] == (site, group) and m[6] != "Present"}
+
+    def changes_of(self, site, name):
+        """Groups that a computer came to and went from, by their last names."""
+        rows = [m for m in self.members if m[0] == site and m[6] != "Present" and name.lower() in (m[3].lower(), m[4].lower())]
+        last = {}
+        for m in sorted(self.markers, key=lambda m: m[7]):
+            if m[0] == site and m[9] == "Complete":
+                last[m[1]] = m[2]
+        return {(m[7], m[1], last.get(m[1], ""), m[6]) for m in rows}
+
     def computers(self, site, group):
         members = self.truth[site, group] or {}
         rows = [self.row(site, group, d, "Present", 0) for d in members.items()]
@@ -120,6 +141,21 @@ def fill(con, world):
             con.executemany(f"insert into {table} ({names}) values ({places})", rows)
 
 
+def history(con, texts, world, of):
+    """What was, of a group and of a computer; the engine knows no time of arrival."""
+
+    def asked(name):
+        text = texts[name].replace("'CAS'", f"'{of[0]}'").replace("'PS100014'", f"'{of[1]}'")
+        rows = duckdb_kql.query(con, text.replace("ingestion_time()", "TimeGenerated")).fetchall()
+        return [tuple(row) for row in rows]
+
+    snapshots = asked("snapshots")
+    assert {row[:5] for row in snapshots} == world.snapshots(*of), f"{of}: {snapshots}"
+    assert [row[1] for row in snapshots] == sorted((row[1] for row in snapshots), reverse=True)
+    assert set(asked("changes")) == world.changes(*of), of
+    assert set(asked("computer")) == world.changes_of(of[0], "DEV3"), of
+
+
 def main():
     texts = json.load(open(sys.argv[1]))["texts"]
     con = connect()
@@ -134,6 +170,8 @@ def main():
                 wanted = world.computers(site, group)
                 assert found == wanted, f"world {seed}, {site} {group}: {sorted(found ^ wanted)}"
                 checked, members = checked + 1, members + len(wanted)
+                if seed % 4 == 0:
+                    history(con, texts, world, (site, group))
         every = duckdb_kql.query(con, texts["all_both"]).fetchall()
         found = {(row[5], row[3], row[0]) for row in every}
         wanted = {(s, g, c) for s in SITES for g in GROUPS for c in world.computers(s, g)}

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::arm;
 use crate::ingestion::{Reply, bearer, failure};
 use crate::routes::Request;
+use crate::rows::MarkerRow;
 use crate::server::Lab;
 use crate::workspace::Seen;
 
@@ -160,6 +161,86 @@ fn run_rows(lab: &Lab, run: &str) -> Rows {
     (vec![("Count", "long")], vec![vec![json!(seqs.len())]])
 }
 
+/// When a body was there, as the service writes times.
+fn arrival(arrived: std::time::Instant) -> String {
+    let age = jiff::SignedDuration::try_from(arrived.elapsed()).unwrap_or_default();
+    (jiff::Timestamp::now() - age).to_string()
+}
+
+/// Rows from the newest on, each once.
+fn newest_first(mut rows: Vec<(i64, Vec<Value>)>) -> Vec<Vec<Value>> {
+    rows.sort_by_key(|(seq, row)| (std::cmp::Reverse(*seq), json!(row).to_string()));
+    rows.dedup_by(|a, b| a.1 == b.1);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+fn snapshots(lab: &Lab, group: &str, site: &str) -> Rows {
+    let mut found = Vec::new();
+    lab.workspace.rows(
+        0,
+        |_, _| {},
+        |arrived, row| {
+            if row.site_code == site && row.group_id == group && row.status != "Test" {
+                let MarkerRow { start_seq, seq, member_count, status, group, .. } = row;
+                let came = arrival(arrived);
+                let row = json!([start_seq, seq, member_count, status, group, came]);
+                found.extend(row.as_array().cloned().map(|row| (seq, row)));
+            }
+        },
+    );
+    let columns = vec![
+        ("StartSeq", "long"),
+        ("Seq", "long"),
+        ("MemberCount", "long"),
+        ("Status", "string"),
+        ("Group", "string"),
+        ("Came", "datetime"),
+    ];
+    (columns, newest_first(found))
+}
+
+fn changes(lab: &Lab, group: &str, site: &str) -> Rows {
+    let mut found = Vec::new();
+    lab.workspace.rows(
+        0,
+        |_, row| {
+            if row.site_code == site && row.group_id == group && row.action != "Present" {
+                let (seq, action) = (row.seq, row.action);
+                found.push((
+                    seq,
+                    vec![json!(seq), json!(row.resource_id), json!(row.computer), json!(action)],
+                ));
+            }
+        },
+        |_, _| {},
+    );
+    let columns =
+        vec![("Seq", "long"), ("ResourceId", "long"), ("Computer", "string"), ("Action", "string")];
+    (columns, newest_first(found))
+}
+
+fn computer_changes(lab: &Lab, computer: &str, site: &str) -> Rows {
+    let names = lab.workspace.view(site, 0).names;
+    let mut found = Vec::new();
+    lab.workspace.rows(
+        0,
+        |_, row| {
+            let is_called =
+                [&row.computer, &row.netbios_name].iter().any(|n| n.eq_ignore_ascii_case(computer));
+            if row.site_code == site && is_called && row.action != "Present" {
+                let (seq, action) = (row.seq, row.action);
+                let name = names.get(&*row.group_id).cloned().unwrap_or_default();
+                found
+                    .push((seq, vec![json!(seq), json!(row.group_id), json!(name), json!(action)]));
+            }
+        },
+        |_, _| {},
+    );
+    let columns =
+        vec![("Seq", "long"), ("GroupId", "string"), ("Group", "string"), ("Action", "string")];
+    (columns, newest_first(found))
+}
+
 fn rows(lab: &Lab, workspace: &str, text: &str) -> Result<Rows, String> {
     resolve(lab, workspace, text)?;
     let first = text.lines().next().unwrap_or_default();
@@ -175,6 +256,9 @@ fn rows(lab: &Lab, workspace: &str, text: &str) -> Result<Rows, String> {
         "members" => {
             Ok(group_members(lab, (name(0), name(1)), (number(first, "from"), number(first, "to"))))
         }
+        "snapshots" => Ok(snapshots(lab, name(0), name(1))),
+        "changes" => Ok(changes(lab, name(0), name(1))),
+        "computer" => Ok(computer_changes(lab, name(0), name(1))),
         "instances" => Ok(instances(lab, name(0))),
         "collection" => {
             let errors = lab.faults().rule_errors.clone();
