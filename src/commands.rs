@@ -1,9 +1,11 @@
 //! What each command does.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use cmsync_control::{Answer, Desk, Question, local_api};
+use cmsync_control::{Answer, Desk, Note, Question, activity, local_api};
+use cmsync_queue::Queue;
 
 use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
@@ -113,13 +115,38 @@ pub(crate) async fn ask(config: &Config, question: Question) -> anyhow::Result<A
         }
         if let Some(queue) = queue::open_if_free(config).await? {
             topics::declare_shared(config, &*queue).await?;
-            return Ok(Desk::new(queue, pipeline::clock()).answer(question).await?);
+            return Ok(answer_alone(queue, question).await?);
         }
         if started.elapsed() > queue::LOCK_PATIENCE {
             return Err(cmsync_queue::Error::Locked(config.queue_directory.clone()).into());
         }
         tokio::time::sleep(queue::LOOK_AGAIN).await;
     }
+}
+
+/// Answers where no process runs, and writes down what was ordered.
+async fn answer_alone(
+    queue: Arc<dyn Queue>,
+    question: Question,
+) -> Result<Answer, cmsync_queue::Error> {
+    let noted = Arc::new(Mutex::new(Vec::new()));
+    let own = Arc::clone(&noted);
+    let note: Note =
+        Arc::new(move |entry| own.lock().unwrap_or_else(PoisonError::into_inner).push(entry));
+    let desk = Desk::new(Arc::clone(&queue), pipeline::clock()).with_note(note);
+    let answer = desk.answer_as(&this_user(), question).await?;
+    let entries = std::mem::take(&mut *noted.lock().unwrap_or_else(PoisonError::into_inner));
+    // It is done, whether or not it is written down.
+    if let Err(error) = activity::write(&*queue, entries).await {
+        eprintln!("what was ordered is not written down: {error}");
+    }
+    Ok(answer)
+}
+
+/// Whoever runs this, as the running process would name them.
+fn this_user() -> String {
+    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    name.map_or_else(|_| "a command on this machine".to_owned(), |n| format!("{n} on this machine"))
 }
 
 async fn show_dead_letter(config: &Config, id: String, as_json: bool) -> anyhow::Result<bool> {

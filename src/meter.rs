@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_control::Backlog;
+use cmsync_control::{Backlog, Desk, Kind};
 use cmsync_queue::{Error, Queue};
 use cmsync_schemas::{Clock, topics};
 use tokio::sync::watch;
@@ -28,18 +28,22 @@ pub(crate) struct Meter {
     connection: String,
     metrics: Metrics,
     backlog: Backlog,
+    /// Told of what was set aside, by the one process that uploads it.
+    desk: Option<Desk>,
 }
 
 impl Meter {
-    pub(crate) fn new(queue: Arc<dyn Queue>, clock: Clock, connection: &str) -> Self {
+    pub(crate) fn new(desk: &Desk, clock: Clock, connection: &str, is_told: bool) -> Self {
+        let queue = desk.queue();
         let (metrics, backlog) = (Metrics::new(connection), Backlog::new(Arc::clone(&queue)));
-        Self { queue, clock, connection: connection.to_owned(), metrics, backlog }
+        let desk = is_told.then(|| desk.clone());
+        Self { queue, clock, connection: connection.to_owned(), metrics, backlog, desk }
     }
 
     /// Measures until `stop`.
     pub(crate) async fn keep(self, stop: CancellationToken) {
         let letters = topics::dead_letters(&self.connection);
-        let mut aside = None;
+        let (mut aside, mut before) = (None, None);
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -49,7 +53,7 @@ impl Meter {
             }
             let looked = async {
                 self.look().await?;
-                self.count_letters(&letters, &mut aside).await
+                self.count_letters(&letters, (&mut aside, &mut before)).await
             };
             // What is not known now is asked for again.
             if let Err(error) = looked.await {
@@ -62,7 +66,7 @@ impl Meter {
     async fn count_letters(
         &self,
         topic: &str,
-        watched: &mut Option<watch::Receiver<u64>>,
+        (watched, before): (&mut Option<watch::Receiver<u64>>, &mut Option<usize>),
     ) -> Result<(), Error> {
         let changes = match watched {
             Some(changes) if !changes.has_changed().unwrap_or(false) => return Ok(()),
@@ -74,6 +78,12 @@ impl Meter {
         let counting = tokio::task::spawn_blocking(move || entries.filter(Result::is_ok).count());
         if let Ok(count) = counting.await {
             self.metrics.dead_letters.set(count as f64);
+            let more = before.replace(count).map_or(0, |before| count.saturating_sub(before));
+            if let (1.., Some(desk)) = (more, &self.desk) {
+                let records = if more == 1 { "record was" } else { "records were" };
+                let text = format!("{more} {records} set aside; {count} wait for a decision");
+                desk.note(&self.connection, Kind::DeadLetters, ("", text), "");
+            }
         }
         Ok(())
     }

@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use cmsync_queue::{Output, Queue};
-use cmsync_schemas::{Clock, Health, STATUS, Status, topics};
+use cmsync_schemas::{Activity, Clock, Health, Kind, Note, STATUS, Status, topics};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -21,17 +23,19 @@ pub(crate) struct StatusBoard {
     hold: Arc<Mutex<Option<String>>>,
     /// Whether other copies say how the same stages are: one that does nothing yet says nothing.
     is_shared: bool,
+    /// Told of stages that pause, stop and work again.
+    note: Note,
     shutdown: CancellationToken,
 }
 
 impl StatusBoard {
     pub(crate) fn new(
-        queue: Arc<dyn Queue>,
+        (queue, note, shutdown): (Arc<dyn Queue>, Note, CancellationToken),
         clock: Clock,
         is_shared: bool,
-        shutdown: CancellationToken,
     ) -> Self {
-        Self { queue, clock, stages: Arc::default(), hold: Arc::default(), is_shared, shutdown }
+        let (stages, hold) = (Arc::default(), Arc::default());
+        Self { queue, clock, stages, hold, is_shared, note, shutdown }
     }
 
     /// The place where a stage says how it is; the same at every call.
@@ -47,6 +51,7 @@ impl StatusBoard {
         drop(stages);
         tokio::spawn(self.clone().measure(connection.to_owned(), receiver.clone()));
         let (queue, shutdown) = (Arc::clone(&self.queue), self.shutdown.clone());
+        tokio::spawn(tell(Arc::clone(&self.note), receiver.clone(), shutdown.clone()));
         tokio::spawn(publish(queue, (key, self.is_shared), receiver, shutdown));
         sender
     }
@@ -121,6 +126,51 @@ impl StatusBoard {
 fn output(key: String, status: Option<&Status>) -> Output {
     let value = status.map(|s| STATUS.encode(s));
     Output { topic: topics::STATUS.to_owned(), partition: 0, key: key.into(), value }
+}
+
+/// A stage that pauses and goes on more often is told of once in this time.
+const TOLD_ONCE_IN: Duration = Duration::from_secs(60);
+
+/// Tells when a stage waits or stopped, for another reason too, and when it works again after that.
+async fn tell(note: Note, mut status: watch::Receiver<Status>, shutdown: CancellationToken) {
+    // What was told last, and when: nothing to begin with.
+    let mut told: Option<(Health, String, Instant)> = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        let waits = matches!(now.state, Health::Paused | Health::Stopped);
+        let is_news = match &told {
+            None => waits,
+            Some((Health::Working, ..)) => waits,
+            Some((state, cause, _)) => {
+                now.state == Health::Working
+                    || (waits && (now.state != *state || now.cause != *cause))
+            }
+        };
+        // What stops is told at once; what comes and goes, at its next turn.
+        let due = told.as_ref().map(|(_, _, at)| *at + TOLD_ONCE_IN);
+        let due = due.filter(|due| now.state != Health::Stopped && *due > Instant::now());
+        if is_news && due.is_none() {
+            let text = match now.state {
+                Health::Working => "works again".to_owned(),
+                Health::Stopped => format!("stopped: {}", now.reason),
+                Health::Paused | Health::Starting => format!("waits: {}", now.reason),
+            };
+            let Status { connection, stage, since, .. } = &now;
+            note(Activity::new(connection, *since, Kind::Stage, stage, text));
+            told = Some((now.state, now.cause.clone(), Instant::now()));
+        }
+        let wake = async {
+            match due.filter(|_| is_news) {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = wake => {}
+            changed = status.changed() => if changed.is_err() { return },
+        }
+    }
 }
 
 async fn publish(

@@ -98,7 +98,25 @@ impl Supervisor {
             options,
             neighbours: self.neighbours.subscribe(),
             new_instance: Arc::new(|| format!("{:016x}", rand::random::<u64>())),
+            note: self.desk.noting(),
         }
+    }
+
+    /// Tells what this process does.
+    pub(crate) fn note_process(&self, what: &str) {
+        let (revision, count) = (self.config.revision, self.config.connections.len());
+        let text = format!(
+            "cmsync {} {what}: revision {revision}, {count} connections",
+            env!("CARGO_PKG_VERSION")
+        );
+        self.desk.note("", cmsync_control::Kind::Configuration, ("", text), "");
+    }
+
+    /// Tells that a configuration was taken.
+    pub(crate) fn note_configuration(&self) {
+        let (revision, count) = (self.config.revision, self.config.connections.len());
+        let text = format!("the configuration was read: revision {revision}, {count} connections");
+        self.desk.note("", cmsync_control::Kind::Configuration, ("", text), "");
     }
 
     /// Whether a configuration can be followed without a new start.
@@ -242,7 +260,7 @@ impl Supervisor {
 
     /// Watches what waits of a connection, and its ticket where nothing renews it.
     fn watch(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
-        let meter = Meter::new(Arc::clone(&self.queue), clock(), name);
+        let meter = Meter::new(&self.desk, clock(), name, self.has(StageName::Uploader));
         tokio::spawn(meter.keep(stop.clone()));
         #[cfg(feature = "kerberos")]
         if let Some(account) = connection.site.account().filter(|a| a.keytab.is_none())

@@ -172,7 +172,7 @@ pub(crate) async fn keep(
     (desk, status): (Desk, watch::Sender<Status>),
     stop: CancellationToken,
 ) {
-    let asks = Inside(desk);
+    let asks = Inside(desk.clone());
     let mut mender = Mender { resent: BTreeMap::new(), rest: RESEND_REST };
     let metrics = Metrics::new(&name);
     loop {
@@ -195,6 +195,12 @@ pub(crate) async fn keep(
             Ok((report, sent)) => {
                 note(&metrics, &report);
                 tell(&status, &report);
+                desk.note(
+                    &name,
+                    cmsync_control::Kind::Verification,
+                    ("", said(&report, &sent)),
+                    "",
+                );
                 for finding in &report.findings {
                     let collection = finding.collection.as_deref().unwrap_or_default();
                     tracing::warn!(collection, "verification: {}", finding.text);
@@ -206,10 +212,33 @@ pub(crate) async fn keep(
             Err(error) => {
                 ProcessMetrics::new().verifications.of(Verified::Failed).increment(1);
                 tracing::warn!(error, "the workspace could not be verified");
+                let text = format!("the workspace could not be verified: {error}");
+                desk.note(&name, cmsync_control::Kind::Verification, ("", text), "");
                 status.send_modify(|status| status.reason = error);
             }
         }
     }
+}
+
+/// What a verification found, in words.
+fn said(report: &Report, sent: &[String]) -> String {
+    let collections = report.collections;
+    let found: Vec<&str> = report.findings.iter().take(TOLD).map(|f| f.text.as_str()).collect();
+    let mut text = match report.findings.len() {
+        0 if report.is_unjudged() => {
+            format!("{collections} collections: they changed a moment ago and are not judged")
+        }
+        0 => format!("{collections} collections: the workspace shows what it should"),
+        count => {
+            let more = count.saturating_sub(TOLD);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            format!("{collections} collections, {count} findings: {}{more}", found.join("; "))
+        }
+    };
+    if !sent.is_empty() {
+        text = format!("{text}; sent again whole: {}", sent.join(", "));
+    }
+    text
 }
 
 fn note(metrics: &Metrics, report: &Report) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::{CONTROL, Clock, Control, Decision, STATUS, Status, Subject, topics};
+use cmsync_schemas::{CONTROL, Clock, Control, Decision, Note, STATUS, Status, Subject, topics};
 
 use crate::question::Question;
 use crate::shelf::{self, Shelf};
@@ -20,8 +20,9 @@ const AT_ONCE: usize = 64;
 pub struct Desk {
     pub(crate) queue: Arc<dyn Queue>,
     pub(crate) shelf: Arc<Shelf>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     log: Option<Log>,
+    pub(crate) note: Option<Note>,
     tickets: Tickets,
 }
 
@@ -33,13 +34,19 @@ impl Desk {
     #[must_use]
     pub fn new(queue: Arc<dyn Queue>, clock: Clock) -> Self {
         let shelf = Arc::new(Shelf::new(Arc::clone(&queue)));
-        Self { queue, shelf, clock, log: None, tickets: Tickets::default() }
+        Self { queue, shelf, clock, log: None, note: None, tickets: Tickets::default() }
     }
 
     /// The same, of a process that keeps its last lines.
     #[must_use]
     pub fn with_log(self, log: Log) -> Self {
         Self { log: Some(log), ..self }
+    }
+
+    /// The same, which tells what it was asked for.
+    #[must_use]
+    pub fn with_note(self, note: Note) -> Self {
+        Self { note: Some(note), ..self }
     }
 
     /// The queue that it is over.

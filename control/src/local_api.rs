@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
-use crate::question::Question;
+use crate::question::{Order, Question};
 use crate::views::Answer;
 
 /// Bytes of a question, at most.
@@ -59,7 +59,7 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
         Ok(Question::Ticket { .. }) => Answer::Ticket(desk.tickets().issue(&asks?)),
-        Ok(question) => match desk.answer(question).await {
+        Ok(question) => match answered(desk, &asks?, question).await {
             Ok(answer) => answer,
             Err(error) => Answer::Refused(error.to_string()),
         },
@@ -68,6 +68,14 @@ async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     write.write_all(&text).await
+}
+
+/// Answers, and says in the log what was ordered by whom.
+async fn answered(desk: &Desk, who: &str, question: Question) -> Result<Answer, crate::Error> {
+    if let Some(Order { connection, item, text }) = question.order() {
+        tracing::info!(target: "audit", who, order = text, connection, item, "ordered by a command");
+    }
+    desk.answer_as(who, question).await
 }
 
 /// Asks the running process; `None` when none is running, or it stopped before it answered: whoever

@@ -131,3 +131,97 @@ pub enum Question {
         collection: String,
     },
 }
+
+/// What somebody asks for, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// The connection; empty where the item says it.
+    pub connection: String,
+    /// A collection or a dead letter, where it is about one.
+    pub item: String,
+    /// What is asked for.
+    pub text: String,
+}
+
+impl Question {
+    /// The order that it is; `None` for what changes nothing, and for what cmsync asks of itself.
+    #[must_use]
+    pub fn order(&self) -> Option<Order> {
+        let (connection, item, text) = match self {
+            Self::Pause { connection } => (connection, "", "pause".to_owned()),
+            Self::Resume { connection } => (connection, "", "resume".to_owned()),
+            Self::Resend { connection, collection } => {
+                let item = collection.as_deref().unwrap_or_default();
+                let what = if item.is_empty() { "everything" } else { item };
+                (connection, item, format!("send {what} whole again"))
+            }
+            Self::DecideRemoval { connection, collection, approve, .. } => {
+                let word = if *approve { "approve" } else { "dismiss" };
+                let what = if collection == "*" { "all held removals" } else { collection };
+                (connection, collection.as_str(), format!("{word} {what}"))
+            }
+            Self::RemoveCollections { connection, collections } => {
+                let what = if collections.iter().any(|id| id == "*") {
+                    "take the connection back".to_owned()
+                } else {
+                    format!("remove collections {}", collections.join(", "))
+                };
+                (connection, "", what)
+            }
+            Self::KeepGroups { connection, keep } => {
+                let word = if *keep { "bring back" } else { "take away" };
+                (connection, "", format!("{word} the computer groups"))
+            }
+            Self::DecideDeadLetter { id, replay } => {
+                let word = if *replay { "replay" } else { "drop" };
+                let text = format!("{word} dead letter {id}");
+                return Some(Order { connection: letter_of(id), item: id.clone(), text });
+            }
+            Self::Status
+            | Self::Log
+            | Self::Ticket { .. }
+            | Self::Removals
+            | Self::Disconnected { .. }
+            | Self::LookAtGroups { .. }
+            | Self::Expected { .. }
+            | Self::Searches { .. }
+            | Self::Reporting { .. }
+            | Self::RawLimit { .. }
+            | Self::Hold { .. }
+            | Self::DeadLetters
+            | Self::Groups
+            | Self::GroupsOf { .. }
+            | Self::Members { .. } => return None,
+        };
+        Some(Order { connection: connection.clone(), item: item.to_owned(), text })
+    }
+}
+
+/// The connection of a dead letter's id: topic, partition, position and index.
+fn letter_of(id: &str) -> String {
+    let topic = id.split('/').next().unwrap_or_default();
+    topic.splitn(3, '.').nth(2).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_names_what_it_is_about() {
+        let order = |question: Question| {
+            let Order { connection, item, text } = question.order().unwrap();
+            (connection, item, text)
+        };
+        let id = "cmsync.records.contoso.x/3/41/0";
+        let letter = Question::DecideDeadLetter { id: id.into(), replay: false };
+        let text = format!("drop dead letter {id}");
+        assert_eq!(order(letter), ("contoso.x".into(), id.into(), text));
+        let connection = "contoso".to_owned();
+        let collection = Some("PS100014".to_owned());
+        let resend = Question::Resend { connection, collection };
+        let text = "send PS100014 whole again";
+        assert_eq!(order(resend), ("contoso".into(), "PS100014".into(), text.into()));
+        assert_eq!(Question::Status.order(), None);
+    }
+}

@@ -85,6 +85,7 @@ impl Connection {
         if let Err(error) = &outcome {
             self.say_failed(error);
         }
+        self.publisher.diary.tell();
         let is_held = |kept: &&Kept| kept.is_held() && !kept.state.dismissed;
         let held = self.memory.collections.values().filter(is_held).count();
         Stopped { held, outcome }
@@ -108,6 +109,7 @@ impl Connection {
                 break;
             }
         }
+        self.publisher.diary.tell();
         self.report();
         Ok(())
     }
@@ -195,6 +197,8 @@ impl Connection {
     }
 
     async fn poll_or_rest(&mut self) -> Result<(), Error> {
+        // What orders did meanwhile.
+        self.publisher.diary.tell();
         if self.is_resting() {
             let reason = if self.is_closing() {
                 "being taken back by `cmsync disconnect`"
@@ -207,6 +211,7 @@ impl Connection {
             return Ok(());
         }
         let polled = self.poll().await;
+        self.publisher.diary.tell();
         self.is_misplaced = polled.as_ref().is_err_and(Error::is_of_place);
         match polled {
             Ok(()) => self.report(),

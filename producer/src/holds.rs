@@ -54,6 +54,15 @@ impl Candidate {
     }
 }
 
+/// What would go, in words.
+fn going(name: &str, is_vanished: bool, members: u64) -> String {
+    match (is_vanished, members) {
+        (true, _) => format!("{name} itself"),
+        (false, 1) => format!("1 member of {name}"),
+        (false, members) => format!("{members} members of {name}"),
+    }
+}
+
 impl Connection {
     /// Lets go what may go, holds what may not, and remembers the account's rights while all is well.
     pub(crate) async fn judge(
@@ -143,8 +152,11 @@ impl Connection {
         let devices =
             if candidate.is_vanished { Vec::new() } else { encode_bitmap(&candidate.devices) };
         let continues = kept.is_held() && candidate.continues(kept);
+        let (members, is_vanished) = (candidate.devices.len(), candidate.is_vanished);
         let state = &mut kept.state;
         if !continues {
+            let what = going(&state.name, is_vanished, members);
+            self.publisher.diary.removal(&candidate.id, format!("held: {what} would go: {reason}"));
             tracing::error!(
                 collection = candidate.id,
                 reason,
@@ -170,9 +182,20 @@ impl Connection {
         let old = self.memory.collections.iter().filter(|(_, kept)| is_old(&kept.state));
         let ids: Vec<String> = old.map(|(id, _)| id.clone()).collect();
         for id in ids {
+            let told = self.words_of_held(&id, "goes after its time");
             self.release_held(&id).await?;
+            self.publisher.diary.removal(&id, told);
         }
         Ok(())
+    }
+
+    /// What became of something that was held, to be told once it is so.
+    fn words_of_held(&self, id: &str, fate: &str) -> String {
+        let kept = self.memory.collections.get(id);
+        let what = kept.map(|kept| {
+            going(&kept.state.name, kept.state.held_vanished, kept.held_devices().len())
+        });
+        format!("{} that waited {fate}", what.unwrap_or_default())
     }
 
     async fn release_held(&mut self, id: &str) -> Result<(), Error> {
@@ -208,12 +231,15 @@ impl Connection {
             return Ok(true);
         }
         for id in ids {
+            let fate = if decision.approve { "goes: approved" } else { "stays: dismissed" };
+            let told = self.words_of_held(&id, fate);
             if decision.approve {
                 self.release_held(&id).await?;
             } else if let Some(kept) = self.memory.collections.get_mut(&id) {
                 kept.state.dismissed = true;
                 self.publisher.commit_collection(&self.memory, &id).await?;
             }
+            self.publisher.diary.removal(&id, told);
         }
         let waits = |kept: &Kept| kept.is_held() && !kept.state.dismissed;
         if decision.approve && !self.memory.collections.values().any(waits) {

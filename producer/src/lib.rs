@@ -9,6 +9,7 @@ mod config;
 mod connection;
 mod cycle;
 mod devices;
+mod diary;
 mod error;
 mod guard;
 mod holds;

@@ -17,6 +17,7 @@ use roaring::RoaringBitmap;
 use crate::backlog::Backlog;
 use crate::config::StaticGroups;
 use crate::devices::DeviceTable;
+use crate::diary::Diary;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::state::{Entries, Kept, Memory};
@@ -45,6 +46,7 @@ pub(crate) struct Publisher {
     pub(crate) waiting: Mutex<Waiting>,
     /// Where collections' last snapshots end.
     pub(crate) ended: Mutex<BTreeMap<String, End>>,
+    pub(crate) diary: Diary,
 }
 
 /// What a collection's state becomes with the last message of a delta.
@@ -323,17 +325,20 @@ impl Publisher {
                 state.extend(entries.members(id, kept));
                 outputs.extend(rest.is_empty().then(|| self.group(memory, id, Some(kept))));
             }
-            let after = kept.members.len();
             self.add(outputs, state, None).await?;
             if rest.is_empty() {
-                self.note_kind(id, before, after);
+                self.note_change(memory, id, (before, adds.len(), removes.len()));
                 return Ok(());
             }
         }
     }
 
-    /// A function works in fewer alert rules than a static group: whoever looks for the reason finds it.
-    fn note_kind(&self, id: &str, before: u64, after: u64) {
+    /// Tells what changed. A function works in fewer alert rules than a static group: whoever looks for the
+    /// reason finds it.
+    fn note_change(&self, memory: &Memory, id: &str, (before, came, went): (u64, u64, u64)) {
+        let Some(kept) = memory.collections.get(id) else { return };
+        let after = kept.members.len();
+        self.diary.changed(id, &kept.state.name, came, went);
         let was_static = self.statics.are_kept && before > 0 && self.statics.are(id, before);
         if was_static && !self.statics.are(id, after) {
             tracing::warn!(
@@ -384,6 +389,7 @@ impl Publisher {
         state.push(self.entries().connection(memory));
         self.commit(outputs, state).await?;
         self.metrics.removed.increment(kept.members.len());
+        self.diary.gone(id, &kept.state.name);
         memory.collections.remove(id);
         self.ended().remove(id);
         Ok(())

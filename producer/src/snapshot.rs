@@ -56,6 +56,7 @@ impl Publisher {
         let state = vec![entries.collection(id, kept), entries.connection(memory)];
         if is_last {
             self.metrics.snapshots.increment(1);
+            self.diary.sent_whole(u64::try_from(kept.state.rows_sent).unwrap_or(0));
             let (run, rows) = (&kept.state.run_id, kept.state.rows_sent);
             tracing::debug!(collection = id, run, rows, "a snapshot is whole");
         }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use cmsync_configmgr::Site;
 use cmsync_queue::{Committer, Event, Queue, partition_for};
-use cmsync_schemas::{Clock, Status, topics};
+use cmsync_schemas::{Clock, Note, Status, topics};
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::backlog::Backlog;
 use crate::claim::{Claim, Neighbours};
 use crate::config::{ConnectionConfig, Options};
 use crate::connection::{Connection, Stopped};
+use crate::diary::Diary;
 use crate::error::Error;
 use crate::measured::Measured;
 use crate::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct Context {
     pub neighbours: watch::Receiver<Neighbours>,
     /// Gives each installation's state its random instance.
     pub new_instance: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Told of what happens.
+    pub note: Note,
 }
 
 /// A connection to run.
@@ -300,6 +303,11 @@ impl Stage {
             polled_at: AtomicI64::new(0),
             waiting: Mutex::default(),
             ended: Mutex::default(),
+            diary: Diary::new(
+                &job.config.name,
+                Arc::clone(&context.clock),
+                Arc::clone(&context.note),
+            ),
         };
         let is_old = !memory.collections.is_empty();
         Connection {

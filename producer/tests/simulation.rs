@@ -362,6 +362,7 @@ async fn simulate(seed: u64, way: Way, polls: u32) -> (Members, Members) {
         },
         neighbours: watch::channel(BTreeMap::new()).1,
         new_instance: Arc::new(|| "instance".into()),
+        note: Arc::new(drop),
     };
     let job = job(Arc::clone(&site) as Arc<dyn Site>);
     // It is stopped in the middle of whatever it does, and started again.

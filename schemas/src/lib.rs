@@ -2,6 +2,7 @@
 //!
 //! `avro/*.avsc` is the contract; the types here are its Rust form. No I/O happens in this crate.
 
+mod activity;
 mod decision;
 mod framing;
 pub mod kql;
@@ -15,6 +16,7 @@ mod versions;
 
 use std::sync::LazyLock;
 
+pub use activity::{Activity, Kind, Note};
 pub use decision::{Decision, print_of};
 pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;
@@ -54,6 +56,8 @@ codecs! {
     CONTROL: Control = "control.avsc";
     /// How a stage is.
     STATUS: Status = "status.avsc";
+    /// What happened.
+    ACTIVITY: Activity = "activity.avsc";
     /// What the producer remembers of a connection.
     CONNECTION_STATE: ConnectionState = "connection_state.avsc";
     /// What the producer remembers of a collection.

@@ -14,6 +14,9 @@ pub const CONTROL: &str = "cmsync.control";
 /// How the stages are.
 pub const STATUS: &str = "cmsync.status";
 
+/// What happened, for people.
+pub const ACTIVITY: &str = "cmsync.activity";
+
 /// The group that owns [`STATE`].
 pub const PRODUCER: &str = "cmsync-producer";
 /// The group that reads changes.

@@ -170,6 +170,11 @@ fn messages_are_read_back_as_they_were_written_and_written_alike() {
     };
     check("control", &CONTROL, &control);
     check("status", &STATUS, &status());
+    let activity = Activity {
+        who: "alice".into(),
+        ..Activity::new("contoso", 5, Kind::Order, "PS100014", "resend".into())
+    };
+    check("activity", &ACTIVITY, &activity);
     let connection = ConnectionState {
         site_code: "CAS".into(),
         instance: "i".into(),
@@ -201,14 +206,20 @@ fn todays_schemas_read_what_every_released_version_wrote() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures");
     let mut checked = 0;
     for version in std::fs::read_dir(fixtures).unwrap() {
+        let folder = version.unwrap().path();
         for (file, today) in SCHEMAS {
-            let before =
-                std::fs::read_to_string(version.as_ref().unwrap().path().join(file)).unwrap();
-            assert!(reads(&before, today), "{file} cannot read {version:?}");
+            let path = folder.join(file);
+            // Some messages came later.
+            if !path.exists() && !folder.ends_with(TODAY) {
+                continue;
+            }
+            let before = std::fs::read_to_string(path).unwrap();
+            assert!(reads(&before, today), "{file} cannot read {}", folder.display());
             checked += 1;
         }
     }
-    assert!(checked >= SCHEMAS.len());
+    // Nine of the first version, all of today's.
+    assert_eq!(checked, 9 + SCHEMAS.len());
 }
 
 #[test]
