@@ -137,6 +137,16 @@ impl Connect for SetUp {
         connect::drafts(&self.path)
     }
 
+    async fn discard(&self, name: &str) -> Result<(), SettingsError> {
+        connect::is_name(name).map_err(refused)?;
+        self.must_be_new(name)?;
+        if self.progress(name).await.is_some_and(|progress| progress.ended.is_none()) {
+            return Err(refused(format!("`{name}` is being set up: wait for its end")));
+        }
+        connect::discard(&self.path, name)
+            .map_err(|e| refused(format!("failed to discard it: {e}")))
+    }
+
     async fn step(
         &self,
         name: &str,

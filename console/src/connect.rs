@@ -6,13 +6,13 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Extension, Router};
-use cmsync_control::{Step, StepView};
+use cmsync_control::{Kind, Step, StepView};
 use url::form_urlencoded;
 
 use crate::Shared;
-use crate::access::{Fields, Frame};
+use crate::access::{Admission, Fields, Frame};
 use crate::error::Error;
 use crate::pages::connect::{At, Doing, Form, Identity, Site, Start, Summary, Workspace};
 use crate::pages::{choose, written};
@@ -20,7 +20,10 @@ use crate::routes::note;
 use crate::settings::to_its_end;
 
 pub(crate) fn router() -> Router<Shared> {
-    Router::new().route("/", get(start).post(begin)).route("/{name}/{page}", get(page).post(answer))
+    Router::new()
+        .route("/", get(start).post(begin))
+        .route("/{name}/discard", post(discard))
+        .route("/{name}/{page}", get(page).post(answer))
 }
 
 type Answer = Result<Response, Error>;
@@ -44,6 +47,26 @@ async fn started(
     written(status, &Start { frame, drafts, name, wrong })
 }
 
+/// A set-up that is not wanted is forgotten.
+async fn discard(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
+    Path(name): Path<String>,
+) -> Answer {
+    note(&frame, "discard the set-up", &name, "");
+    match shared.connect.discard(&name).await {
+        Ok(()) => {
+            admission.say(format!("The set-up of {name} is discarded."));
+            Ok(Redirect::to("/connect").into_response())
+        }
+        Err(error) => {
+            let shown = (String::new(), error.to_string());
+            started(&shared, frame, shown, StatusCode::CONFLICT).await
+        }
+    }
+}
+
 /// A set-up begins with its name.
 async fn begin(
     State(shared): State<Shared>,
@@ -53,7 +76,9 @@ async fn begin(
     let fields = Fields::read(&form);
     let name = fields.first("name").to_owned();
     note(&frame, "connect", &name, "");
-    let begun = shared.connect.step(&name, Step::Answers, &[]).await;
+    // An answer of nothing: kept, so that it is known whether answers can be.
+    let nothing = ("description".to_owned(), String::new());
+    let begun = shared.connect.step(&name, Step::Answers, &[nothing]).await;
     // Mostly a folder that the service may not write.
     let hint = |wrong: String| {
         let text =
@@ -221,6 +246,8 @@ async fn answer(
             let import = ("import".to_owned(), import.unwrap_or("true").to_owned());
             shared.connect.step(&name, Step::Answers, &[import]).await?;
             shared.connect.begin(&name).await?;
+            let text = "set the connection up".to_owned();
+            shared.desk.note(&name, Kind::Configuration, ("", text), &frame.told());
             return Ok(Redirect::to(&At::Progress.address(&name).to_string()).into_response());
         }
     };

@@ -208,6 +208,12 @@ pub trait Connect: Send + Sync {
     /// The names of set-ups that are not complete.
     async fn drafts(&self) -> Vec<String>;
 
+    /// Forgets a set-up that is not complete, with what was typed for it.
+    ///
+    /// # Errors
+    /// When it cannot be, or is being done.
+    async fn discard(&self, name: &str) -> Result<(), SettingsError>;
+
     /// Takes answers in, an empty one for none any longer, and looks at a page.
     ///
     /// # Errors

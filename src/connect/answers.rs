@@ -176,6 +176,21 @@ pub(crate) fn drafts(config: &Path) -> Vec<String> {
     names
 }
 
+/// Forgets a set-up that is not complete, with the secret that was typed for it; a set-up that was begun
+/// nowhere is forgotten already.
+///
+/// # Errors
+/// When a file cannot be removed.
+pub(crate) fn discard(config: &Path, name: &str) -> std::io::Result<()> {
+    for file in [draft_path(config, name), super::identity::secret_path(config, name)] {
+        match std::fs::remove_file(&file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 impl Answers {
     /// Everything that is known so far.
     pub(crate) fn gather(args: &ConnectArgs, config: &Path) -> Result<Self, Mistakes> {
@@ -197,7 +212,8 @@ impl Answers {
         }
         let draft = draft_path(config, &name);
         if args.answers.is_none() && !name.is_empty() && draft.exists() {
-            lay(&mut table, of_file(&draft, Some(&name))?.1);
+            // It holds everything that was known: what was taken back is not in it.
+            table = of_file(&draft, Some(&name))?.1;
         }
         lay(&mut table, answered);
         for (key, value) in args.given() {
@@ -249,6 +265,11 @@ impl Answers {
             "# Answers of a set-up that is not complete: `cmsync connect` goes on with them.\n";
         // Whole or not at all, and for nobody else to read: URLs in it may hold an account.
         super::write_secret(&draft_path(config, &self.name), &format!("{head}{}", self.text()))
+    }
+
+    /// Whether a set-up of this name was begun.
+    pub(crate) fn is_kept(&self, config: &Path) -> bool {
+        draft_path(config, &self.name).exists()
     }
 
     /// Forgets them.

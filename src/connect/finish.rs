@@ -19,6 +19,21 @@ const REST: Duration = Duration::from_secs(10);
 /// Shortest rest: what is there counts at once, new roles take minutes.
 const FIRST_REST: Duration = Duration::from_millis(500);
 
+/// Makes the file say what was answered, and leaves everything else in it.
+fn into_file(path: &std::path::Path, answers: &Answers) -> anyhow::Result<()> {
+    let written = config::written(&answers.connection);
+    write::change(path, |file| {
+        let table = write::connection(file, &answers.name)?;
+        write::merge(table, &written)?;
+        // What was taken back would say otherwise; what says no more than a default stays.
+        let said = config::parse_connection(&answers.name, write::plain_table(table)?);
+        if said.map_or(true, |said| config::written(&said) != written) {
+            write::keep_only(table, &written);
+        }
+        Ok(())
+    })
+}
+
 /// Writes the configuration, waits for the rules, and synchronises.
 pub(super) async fn run(
     page: &Page<'_>,
@@ -36,10 +51,7 @@ pub(super) async fn run(
         .collect();
     // Without this the file would be refused as a whole; with it, it says what is wrong with the rest.
     config::check_connection(&answers.name, &answers.connection)?;
-    let written = config::written(&answers.connection);
-    write::change(page.config, |file| {
-        write::merge(write::connection(file, &answers.name)?, &written)
-    })?;
+    into_file(page.config, answers)?;
     answers.forget(page.config);
     page.say(&format!("✓ connection {} in {}", answers.name, page.config.display()));
     for note in &made.notes {

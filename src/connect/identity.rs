@@ -157,10 +157,14 @@ pub(crate) fn keep_secret(
     name: &str,
     secret: &str,
 ) -> anyhow::Result<std::path::PathBuf> {
-    let directory = std::path::absolute(config)?;
-    let path = directory.with_file_name(format!("{name}.client-secret"));
+    let path = std::path::absolute(secret_path(config, name))?;
     write_secret(&path, secret)?;
     Ok(path)
+}
+
+/// Where a client secret that was typed is kept.
+pub(super) fn secret_path(config: &Path, name: &str) -> std::path::PathBuf {
+    config.with_file_name(format!("{name}.client-secret"))
 }
 
 /// Replaces a file that holds a secret; nobody else can read it at any time.

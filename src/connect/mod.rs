@@ -30,7 +30,7 @@ use site::SiteFound;
 
 use crate::connections;
 
-pub(crate) use answers::drafts;
+pub(crate) use answers::{discard, drafts};
 pub(crate) use flags::{ConnectArgs, selector};
 pub(crate) use identity::{keep_secret, write_secret};
 

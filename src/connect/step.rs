@@ -42,11 +42,14 @@ pub(super) async fn run(args: &ConnectArgs, config: &Path, step: Step) -> anyhow
 async fn take(page: &Page<'_>, step: Step, view: &mut StepView) -> anyhow::Result<()> {
     let mut answers = Answers::gather(page.args, page.config)?;
     is_name(&answers.name).map_err(anyhow::Error::msg)?;
-    // What is answered is kept whatever it leads to: whoever comes back finds it.
-    answers.keep(page.config)?;
+    // What is answered is kept whatever it leads to: whoever comes back finds it. Who only looks at a page
+    // begins nothing.
+    let is_begun = !page.args.given().is_empty() || answers.is_kept(page.config);
+    let keep = |answers: &Answers| if is_begun { answers.keep(page.config) } else { Ok(()) };
+    keep(&answers)?;
     let done = pages(page, step, &mut answers, view).await;
     if done.is_ok() {
-        answers.keep(page.config)?;
+        keep(&answers)?;
     }
     view.answers = answers.flat();
     done

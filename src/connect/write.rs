@@ -37,6 +37,15 @@ pub(crate) fn print(path: &Path) -> anyhow::Result<String> {
     Ok(print_of(text_of(path)?.as_bytes()))
 }
 
+/// One change in a folder at a time, whichever process makes it: the lock goes with its file handle. Where the
+/// system locks no folders, the print alone guards what was shown.
+fn turn(path: &Path) -> Option<std::fs::File> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = std::fs::File::open(folder.unwrap_or(Path::new("."))).ok()?;
+    folder.lock().ok()?;
+    Some(folder)
+}
+
 /// Changes a file: `change` gets the document, and the file is replaced as a whole, so that a reader
 /// sees the old one or the new one.
 pub(crate) fn change(
@@ -55,6 +64,7 @@ pub(crate) fn change_seen(
     seen: Option<&str>,
     change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    let _turn = turn(path);
     let text = text_of(path)?;
     if seen.is_some_and(|seen| seen != print_of(text.as_bytes())) {
         return Err(Stale.into());
@@ -159,6 +169,30 @@ pub(crate) fn merge(table: &mut Table, wanted: &toml::Table) -> anyhow::Result<(
     Ok(())
 }
 
+/// Takes out of `table` what `wanted` does not say.
+pub(crate) fn keep_only(table: &mut Table, wanted: &toml::Table) {
+    table.retain(|key, item| match (wanted.get(key), item) {
+        (None, _) => false,
+        (Some(toml::Value::Table(wanted)), Item::Table(inner)) => {
+            keep_only(inner, wanted);
+            true
+        }
+        (Some(toml::Value::Table(wanted)), Item::Value(Value::InlineTable(inner))) => {
+            inner.retain(|key, _| wanted.contains_key(key));
+            true
+        }
+        _ => true,
+    });
+}
+
+/// What a table says, however it is written.
+pub(crate) fn plain_table(table: &Table) -> anyhow::Result<toml::Table> {
+    let mut document = DocumentMut::new();
+    *document.as_table_mut() = table.clone();
+    settle(document.as_table_mut());
+    document.to_string().parse().context("failed to read the connection as it was written")
+}
+
 fn lay(table: &mut Table, wanted: &Table) {
     for (key, item) in wanted {
         match (table.get_mut(key), item) {
@@ -207,6 +241,36 @@ pub(crate) fn plain(value: &Value) -> Option<toml::Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_taken_back_goes_and_what_else_is_there_stays() {
+        let text = "# kept\na = 1\nb = 2 # goes\n[site]\nx = 1\ny = 2\n[site.sql]\nz = 3\n[w]\nv = { c = 1, d = 2 }\n";
+        let mut document: DocumentMut = text.parse().unwrap();
+        let wanted: toml::Table = "a = 1\n[site]\ny = 2\n[w]\nv = { d = 2 }".parse().unwrap();
+        keep_only(document.as_table_mut(), &wanted);
+        assert_eq!(plain_table(document.as_table()).unwrap(), wanted);
+        assert!(document.to_string().contains("# kept") && !document.to_string().contains("goes"));
+    }
+
+    #[test]
+    fn changes_of_several_at_once_are_all_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("cmsync.toml");
+        std::fs::write(&path, "[connections]\n").unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for n in 0..20 {
+                        let name = format!("c{writer}-{n}");
+                        change(path, |document| connection(document, &name).map(drop)).unwrap();
+                    }
+                });
+            }
+        });
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("[connections.c").count(), 160);
+    }
 
     fn changed(text: &str, wanted: &str) -> String {
         let directory = tempfile::tempdir().unwrap();

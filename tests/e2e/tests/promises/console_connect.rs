@@ -148,6 +148,42 @@ async fn a_connection_is_set_up_page_by_page_until_its_groups_are_true() {
     assert!(file.contains("[connections.lab") && !file.contains(secret.as_str()), "{file}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_is_not_wanted_is_forgotten_and_a_look_begins_none() {
+    let begun = Begun::new().await;
+    let mut browser = begun.browser();
+    let link = begun.link().await;
+    browser.sign_in(&format!("ticket={}", link.split_once("?ticket=").unwrap().1));
+    let beside = |name: &str| begun.desk.config.with_file_name(name).exists();
+    for page in ["site", "identity", "workspace", "collections"] {
+        browser.get(&format!("/connect/looked-at/{page}"));
+    }
+    assert!(!beside("cmsync-connect-looked-at.toml"));
+    let order = |path: &str, form: &str| browser.order("/connect", path, form);
+    assert_eq!(
+        order("/connect", "name=unwanted").header("location"),
+        Some("/connect/unwanted/site")
+    );
+    let fields =
+        form(&begun.typed(), &["workspace.tenant_id", "workspace.client_id", "client_secret"]);
+    let identity = format!("{fields}&workspace.cloud=public&way=secret&setup.login=azure-cli");
+    // Nobody is there to take it; it is kept for whoever tries again.
+    assert_eq!(order("/connect/unwanted/identity", &identity).status, 422);
+    assert!(beside("cmsync-connect-unwanted.toml") && beside("unwanted.client-secret"));
+    assert_eq!(order("/connect/unwanted/discard", "").header("location"), Some("/connect"));
+    assert!(!beside("cmsync-connect-unwanted.toml") && !beside("unwanted.client-secret"));
+    let page = browser.get("/connect").body;
+    assert!(
+        page.contains("unwanted is discarded") && !page.contains("/connect/unwanted/site"),
+        "{page}"
+    );
+    // Nothing of another name goes, and nobody who may only read discards.
+    assert!(beside("cmsync-connect-lab.toml"));
+    assert_eq!(order("/connect/..%2fx/discard", "").status, 409);
+    assert_eq!(begun.browser().post("/connect/lab/discard", "").status, 401);
+    assert!(beside("cmsync-connect-lab.toml"));
+}
+
 fn send(browser: &Browser, page: &str, form: &str) -> Answer {
     browser.order("/connect", &format!("/connect/lab/{page}"), form)
 }
