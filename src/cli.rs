@@ -102,9 +102,17 @@ pub(crate) enum ConsoleCommand {
         #[arg(long, value_enum, default_value_t = ConsoleRole::Reader)]
         role: ConsoleRole,
     },
-    /// Take a user's password away
+    /// Give a script a token for the API; it is printed once
+    Token {
+        /// The script
+        name: String,
+        /// What the script may do
+        #[arg(long, value_enum, default_value_t = ConsoleRole::Reader)]
+        role: ConsoleRole,
+    },
+    /// Take a user's password or a script's token away
     Forget {
-        /// The user
+        /// The user or script
         user: String,
     },
 }

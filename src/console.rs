@@ -68,14 +68,16 @@ pub(crate) async fn run(config: &Config, command: Option<ConsoleCommand>) -> any
         Some(ConsoleCommand::Password { user, role }) => {
             let file = passwords_file(config)?;
             let password = secret::asked("New password of the console")?;
-            let role = match role {
-                ConsoleRole::Reader => Role::Reader,
-                ConsoleRole::Operator => Role::Operator,
-            };
-            let new =
-                User::new(&user, role, password.expose_secret()).map_err(anyhow::Error::msg)?;
-            keep(file, &user, Some(new))?;
+            let new = User::new(&user, of(role), password.expose_secret());
+            keep(file, &user, Some(new.map_err(anyhow::Error::msg)?))?;
             eprintln!("kept in {}; it counts from now on", file.display());
+        }
+        Some(ConsoleCommand::Token { name, role }) => {
+            let file = passwords_file(config)?;
+            let (new, token) = User::with_token(&name, of(role)).map_err(anyhow::Error::msg)?;
+            keep(file, &name, Some(new))?;
+            println!("{}", token.expose_secret());
+            eprintln!("shown this once, and its hash kept in {}", file.display());
         }
         Some(ConsoleCommand::Forget { user }) => {
             let file = passwords_file(config)?;
@@ -84,6 +86,13 @@ pub(crate) async fn run(config: &Config, command: Option<ConsoleCommand>) -> any
         }
     }
     Ok(true)
+}
+
+fn of(role: ConsoleRole) -> Role {
+    match role {
+        ConsoleRole::Reader => Role::Reader,
+        ConsoleRole::Operator => Role::Operator,
+    }
 }
 
 fn passwords_file(config: &Config) -> anyhow::Result<&Path> {
@@ -97,11 +106,21 @@ fn keep(file: &Path, name: &str, new: Option<User>) -> anyhow::Result<()> {
         true => cmsync_console::users(file).map_err(anyhow::Error::msg)?,
         false => Vec::new(),
     };
+    let same = users.iter().find(|user| user.name.eq_ignore_ascii_case(name));
+    if let (Some(same), Some(new)) = (same, &new)
+        && same.has_token() != new.has_token()
+    {
+        let what = if same.has_token() { "a script's token" } else { "a user's password" };
+        anyhow::bail!(
+            "`{name}` is {what}: take another name, or `cmsync console forget` that first"
+        );
+    }
     let before = users.len();
     users.retain(|user| !user.name.eq_ignore_ascii_case(name));
     anyhow::ensure!(new.is_some() || users.len() < before, "there is no user `{name}`");
     users.extend(new);
-    let mut text = b"# name:role:hash, kept by `cmsync console password` and `forget`\n".to_vec();
+    let mut text =
+        b"# name:role:hash, kept by `cmsync console password`, `token` and `forget`\n".to_vec();
     for user in &users {
         writeln!(text, "{user}")?;
     }

@@ -8,13 +8,14 @@ use anyhow::Context as _;
 use cmsync_console::{AllConfigured, Console, Probes, Ready};
 use cmsync_control::{Desk, local_api};
 use cmsync_producer::Job;
-use cmsync_queue::{TopicKind, TopicSpec, embedded};
+use cmsync_queue::{Queue, TopicKind, TopicSpec, embedded};
 use cmsync_schemas::{Clock, topics};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
 use crate::config::Config;
+use crate::journal::Journal;
 use crate::logging::Logging;
 use crate::metrics::Page;
 use crate::queue::{self, Opened};
@@ -42,6 +43,7 @@ pub(crate) fn shared_topics(partitions: u32) -> Vec<TopicSpec> {
         compacted(topics::STATE, partitions),
         compacted(topics::CONTROL, 1),
         compacted(topics::STATUS, 1),
+        compacted(topics::ACTIVITY, 1),
     ]
 }
 
@@ -62,11 +64,9 @@ pub(crate) async fn run(
     let sending = config.traces.as_ref().map(traces::start).transpose();
     let sending = sending.context("`traces`")?;
     let shutdown = CancellationToken::new();
-    stop_on_signal(shutdown.clone())?;
-    let board =
-        StatusBoard::new(Arc::clone(&queue), clock(), config.kafka.is_some(), shutdown.clone());
-    let recent = logging.recent.clone();
-    let desk = Desk::new(Arc::clone(&queue), clock()).with_log(Arc::new(move || recent.lines()));
+    let asked = stop_on_signal(shutdown.clone())?;
+    let journal = Journal::start(Arc::clone(&queue), clock());
+    let (board, desk) = tell(&queue, (config.kafka.is_some(), &journal), logging, &shutdown);
     let (told, configured) = watch::channel(console::configured(&config));
     measure(&config, &opened, logging, &shutdown);
     let settings = Arc::new(settings::File::new(path.clone(), stages.clone(), desk.clone()));
@@ -93,6 +93,7 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
+    supervisor.note_process("started");
     let follow = Follow { reload: &mut reload, told, own, set_up, once };
     let outcome = until_ended(&mut producer, &mut supervisor, follow).await?;
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
@@ -100,16 +101,36 @@ pub(crate) async fn run(
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
     console::end(serving).await;
+    supervisor.note_process("stopped");
+    journal.end().await;
     if let Some(kafka) = kafka {
         kafka.leave().await;
     }
     if let Some(sending) = sending {
         sending.end().await;
     }
-    if let Some(config) = supervisor.anew.take() {
+    // Whoever asks for a stop meanwhile gets one.
+    if let Some(config) = supervisor.anew.take().filter(|_| !asked.is_cancelled()) {
         kerberos::enter(&config, supervisor.has(StageName::Producer))?;
     }
     Ok(is_well && (is_drained || !once))
+}
+
+/// Where stages say how they are and what happens, and where questions are answered.
+fn tell(
+    queue: &Arc<dyn Queue>,
+    (is_shared, journal): (bool, &Journal),
+    logging: &Logging,
+    shutdown: &CancellationToken,
+) -> (StatusBoard, Desk) {
+    let note = Arc::clone(&journal.note);
+    let own = (Arc::clone(queue), Arc::clone(&note), shutdown.clone());
+    let board = StatusBoard::new(own, clock(), is_shared);
+    let recent = logging.recent.clone();
+    let desk = Desk::new(Arc::clone(queue), clock())
+        .with_log(Arc::new(move || recent.lines()))
+        .with_note(note);
+    (board, desk)
 }
 
 /// How the producer ended.
@@ -147,6 +168,7 @@ async fn until_ended(
                     supervisor.anew = Some(config);
                 } else if takes {
                     supervisor.apply(&config).await?;
+                    supervisor.note_configuration();
                     told.send_replace(console::configured(&config));
                     own.send_replace(config.revision);
                 }
@@ -186,20 +208,23 @@ fn produce(
     }
 }
 
-/// From here on, SIGTERM and SIGINT stop the process in good order.
-fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+/// From here on, SIGTERM and SIGINT stop the process in good order; whether one came.
+fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<CancellationToken> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let asked = CancellationToken::new();
+    let own = asked.clone();
     tokio::spawn(async move {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
         tracing::info!("stopping");
+        own.cancel();
         shutdown.cancel();
     });
-    Ok(())
+    Ok(asked)
 }
 
 /// Measures the queue itself and the log.
@@ -250,6 +275,7 @@ async fn serve(
         desk: desk.clone(),
         clock: clock(),
         configured,
+        history: settings.clone(),
         settings,
         connect,
         passwords: config.console.passwords.clone(),

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use cmsync_control::history::Reader;
 use cmsync_control::{Change, Desk, Properties, Settings, SettingsError, VisibleView};
 use secrecy::SecretString;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use crate::asks::Inside;
 use crate::cli::StageName;
@@ -24,14 +25,53 @@ pub(crate) struct File {
     turn: Mutex<()>,
     /// One look at a site at a time.
     looks: Semaphore,
+    /// Questions to workspaces at a time.
+    questions: Semaphore,
+    /// Whoever asks each workspace, with the file that says how.
+    readers: std::sync::Mutex<Readers>,
 }
+
+/// By connection.
+type Readers = std::collections::HashMap<String, (String, std::sync::Arc<Reader>)>;
 
 impl File {
     pub(crate) fn new(path: PathBuf, stages: Vec<StageName>, desk: Desk) -> Self {
-        Self { path, stages, asks: Inside(desk), turn: Mutex::default(), looks: Semaphore::new(1) }
+        Self {
+            path,
+            stages,
+            asks: Inside(desk),
+            turn: Mutex::default(),
+            looks: Semaphore::new(1),
+            questions: Semaphore::new(2),
+            readers: std::sync::Mutex::default(),
+        }
     }
 
-    fn config(&self) -> Result<Config, SettingsError> {
+    /// A turn to ask a workspace, where not too many do: each takes some of what the service allows.
+    pub(crate) fn asks_workspace(&self) -> Option<SemaphorePermit<'_>> {
+        self.questions.try_acquire().ok()
+    }
+
+    /// Whoever asks a connection's workspace: one, with one token, as long as the file stays as it is.
+    pub(crate) fn reader(
+        &self,
+        connection: &str,
+        make: impl FnOnce(&Config) -> anyhow::Result<Reader>,
+    ) -> Result<std::sync::Arc<Reader>, SettingsError> {
+        let print = self.seen()?;
+        let mut readers = self.readers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some((own, reader)) = readers.get(connection)
+            && *own == print
+        {
+            return Ok(std::sync::Arc::clone(reader));
+        }
+        let reader = std::sync::Arc::new(make(&self.config()?).map_err(told)?);
+        readers.retain(|_, (own, _)| *own == print);
+        readers.insert(connection.to_owned(), (print, std::sync::Arc::clone(&reader)));
+        Ok(reader)
+    }
+
+    pub(crate) fn config(&self) -> Result<Config, SettingsError> {
         config::load(&self.path, &self.stages)
             .map_err(|mistakes| SettingsError::Refused(mistakes.to_string()))
     }

@@ -15,6 +15,7 @@ struct Asset {
 }
 
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 macro_rules! assets {
@@ -23,14 +24,18 @@ macro_rules! assets {
     };
 }
 
-static ASSETS: [Asset; 7] = assets![
-    "console.css": "text/css; charset=utf-8",
+static ASSETS: [Asset; 11] = assets![
+    "console.css": CSS,
     "console.js": JAVASCRIPT,
     "icon.svg": "image/svg+xml",
     "htmx.min.js": JAVASCRIPT,
     "htmx.LICENSE": TEXT,
     "htmx-sse.min.js": JAVASCRIPT,
     "htmx-sse.LICENSE": TEXT,
+    "plots.js": JAVASCRIPT,
+    "uplot.min.js": JAVASCRIPT,
+    "uplot.min.css": CSS,
+    "uplot.LICENSE": TEXT,
 ];
 
 pub(crate) fn router() -> Router {

@@ -26,14 +26,19 @@ pub(crate) enum Error {
     TooMany,
 }
 
-impl IntoResponse for Error {
-    fn into_response(self) -> Response {
-        let status = match self {
+impl Error {
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
             Self::Queue(_) | Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
             Self::Refused(_) => StatusCode::NOT_FOUND,
             Self::Operators => StatusCode::FORBIDDEN,
             Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        (status, format!("{self}\n")).into_response()
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (self.status(), format!("{self}\n")).into_response()
     }
 }

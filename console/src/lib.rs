@@ -16,6 +16,7 @@ mod live;
 mod pages;
 mod probes;
 mod routes;
+mod samples;
 mod server;
 mod settings;
 
@@ -23,16 +24,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cmsync_control::{Answer, Connect, ConnectionView, Desk, Question, Settings, Truth, judge};
+use cmsync_control::history::History;
+use cmsync_control::{
+    Answer, Connect, ConnectionView, Desk, Order, Question, Settings, Truth, judge,
+};
 use cmsync_openid::OpenId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use access::{Access, Entrance, Gate};
+use access::{Access, Entrance, Frame, Gate};
 use error::Error;
 use pages::overview;
+use samples::Samples;
 
 pub use access::{Beyond, Loopback, Role, User, users};
 pub use certificate::tls;
@@ -60,6 +65,8 @@ pub struct Console {
     pub settings: Arc<dyn Settings>,
     /// Sets connections up.
     pub connect: Arc<dyn Connect>,
+    /// Asks workspaces for what was.
+    pub history: Arc<dyn History>,
     /// The file of those who have a password.
     pub passwords: Option<PathBuf>,
     /// Where people who are elsewhere sign in.
@@ -86,11 +93,24 @@ struct Shared {
     configured: watch::Receiver<AllConfigured>,
     settings: Arc<dyn Settings>,
     connect: Arc<dyn Connect>,
+    history: Arc<dyn History>,
+    samples: Samples,
 }
 
 impl Shared {
     async fn ask(&self, question: Question) -> Result<Answer, Error> {
         match self.desk.answer(question).await? {
+            Answer::Refused(reason) => Err(Error::Refused(reason)),
+            answer => Ok(answer),
+        }
+    }
+
+    /// Has something done that somebody asked for: said in the log, and told once it was taken.
+    async fn order(&self, frame: &Frame, question: Question) -> Result<Answer, Error> {
+        if let Some(Order { connection, item, text }) = question.order() {
+            routes::note(frame, &text, &connection, &item);
+        }
+        match self.desk.answer_as(&frame.told(), question).await? {
             Answer::Refused(reason) => Err(Error::Refused(reason)),
             answer => Ok(answer),
         }
@@ -112,6 +132,13 @@ impl Shared {
         }
     }
 
+    /// The code of a connection's site.
+    async fn site(&self, connection: &str) -> Result<String, Error> {
+        let found = self.status().await?.into_iter().find(|view| view.connection == connection);
+        let missing = || Error::Refused(format!("there is no connection `{connection}`"));
+        found.map(|view| view.site_code).ok_or_else(missing)
+    }
+
     fn judge(&self, view: &ConnectionView) -> Truth {
         judge(view, self.now(), self.configured(&view.connection).poll)
     }
@@ -123,7 +150,17 @@ impl Shared {
             let computers = self.desk.computers_if_known(&view.connection).await?;
             let configured = self.configured(&view.connection);
             let oldest_snapshot = self.desk.oldest_snapshot(&view.connection).await?;
-            looks.push(overview::Look { truth, computers, configured, oldest_snapshot, view });
+            let since = self.samples.since(&view.connection, truth.verdict);
+            let lately = self.samples.lately(&view.connection);
+            looks.push(overview::Look {
+                truth,
+                since,
+                lately,
+                computers,
+                configured,
+                oldest_snapshot,
+                view,
+            });
         }
         Ok(looks)
     }
@@ -140,12 +177,13 @@ pub async fn serve(
     console: Console,
     shutdown: CancellationToken,
 ) {
-    let Console { probes, desk, clock, configured, settings, connect, .. } = console;
+    let Console { probes, desk, clock, configured, settings, connect, history, .. } = console;
     let (writer, cards) = watch::channel("".into());
     let access = Access::new(console.passwords, console.openid, desk.tickets().clone());
-    let shared =
-        Shared { desk, clock, live: live::Live::new(cards), configured, settings, connect };
+    let (live, samples) = (live::Live::new(cards), Samples::default());
+    let shared = Shared { desk, clock, live, configured, settings, connect, history, samples };
     tokio::spawn(live::keep(shared.clone(), writer, shutdown.clone()));
+    tokio::spawn(samples::keep(shared.clone(), Arc::clone(&probes.metrics), shutdown.clone()));
     let pages = |entrance| routes::all(shared.clone(), Gate { entrance, access: access.clone() });
     let own = async {
         if let Some(listener) = listener {

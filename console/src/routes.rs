@@ -11,7 +11,9 @@ use cmsync_control::{Answer, Computers, Question};
 use crate::access::{self, Frame, Gate, MAX_BODY};
 use crate::error::Error;
 use crate::pages::link::{Link, Pages};
-use crate::pages::{computer, computers, connection, groups, letters, overview, removals};
+use crate::pages::{
+    activity, computer, computers, connection, groups, history, letters, overview, plots, removals,
+};
 use crate::{Shared, api, assets, connect, csv, live, settings};
 
 type Page = Result<Html<String>, Error>;
@@ -25,12 +27,16 @@ pub(crate) fn all(shared: Shared, gate: Gate) -> Router {
         .route("/groups/groups.csv", get(groups_csv))
         .route("/groups/{connection}/{collection}", get(members))
         .route("/groups/{connection}/{collection}/computers.csv", get(members_csv))
+        .route("/groups/{connection}/{collection}/history", get(group_history))
         .route("/groups/{connection}/{collection}/resend", post(resend))
         .route("/computers/{connection}", get(all_computers))
         .route("/computers/{connection}/computers.csv", get(computers_csv))
         .route("/computer/{connection}/{computer}", get(one_computer))
+        .route("/computer/{connection}/{computer}/history", get(computer_history))
         .route("/removals", get(removals))
         .route("/removals/{connection}/{collection}", post(decide_removal))
+        .route("/activity", get(activity))
+        .route("/plots", get(plots))
         .route("/dead-letters", get(dead_letters))
         .route("/dead-letters/{id}", post(decide_dead_letter))
         .nest("/connections", settings::router())
@@ -50,9 +56,9 @@ fn html(page: &impl Template) -> Page {
 
 /// Says in the log who ordered what.
 pub(crate) fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
-    let who = frame.person.as_ref().map_or("", |person| &person.name);
+    let ((who, subject), way) = (frame.who(), frame.way());
     let client = frame.client.map(|client| client.to_string()).unwrap_or_default();
-    tracing::info!(target: "audit", client, who, order, connection, item, "ordered on the page");
+    tracing::info!(target: "audit", client, who, subject, way, order, connection, item, "ordered");
 }
 
 /// What was done a moment ago, and where one stands in the list.
@@ -99,14 +105,16 @@ async fn ask_of_connection(
     Path(name): Path<String>,
     Form(Ordered { order }): Form<Ordered>,
 ) -> Result<Redirect, Error> {
-    note(&frame, order.text(), &name, "");
     let connection = name.clone();
     shared
-        .ask(match order {
-            connection::Order::Pause => Question::Pause { connection },
-            connection::Order::Resume => Question::Resume { connection },
-            connection::Order::Resend => Question::Resend { connection, collection: None },
-        })
+        .order(
+            &frame,
+            match order {
+                connection::Order::Pause => Question::Pause { connection },
+                connection::Order::Resume => Question::Resume { connection },
+                connection::Order::Resend => Question::Resend { connection, collection: None },
+            },
+        )
         .await?;
     Ok(back(connection::address(&name), order.text()))
 }
@@ -191,8 +199,8 @@ async fn resend(
     Path((connection, collection)): Path<(String, String)>,
 ) -> Result<Redirect, Error> {
     let link = Link::to("/groups").part(&connection).part(&collection);
-    note(&frame, "resend", &connection, &collection);
-    shared.ask(Question::Resend { connection, collection: Some(collection) }).await?;
+    let resend = Question::Resend { connection, collection: Some(collection) };
+    shared.order(&frame, resend).await?;
     Ok(back(link, "resend"))
 }
 
@@ -229,6 +237,37 @@ async fn one_computer(
     }
 }
 
+async fn group_history(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path((connection, collection)): Path<(String, String)>,
+) -> Page {
+    // One that is gone has a history too.
+    let group = shared.desk.group(&connection, &collection).await?;
+    let name = group.map_or_else(|| collection.clone(), |group| group.name);
+    let site = shared.site(&connection).await?;
+    let known = shared.history.of_collection(&connection, &site, &collection).await;
+    let back = Link::to("/groups").part(&connection).part(&collection);
+    let known = known.map(history::Known::Collection);
+    html(&history::Page::new(frame, (name, back), known, shared.now()))
+}
+
+async fn computer_history(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Path((connection, computer)): Path<(String, String)>,
+) -> Page {
+    let site = shared.site(&connection).await?;
+    let known = shared.history.of_computer(&connection, &site, &computer).await;
+    let known = known.map(|(days, changes)| history::Known::Computer {
+        connection: &connection,
+        days,
+        changes,
+    });
+    let back = Link::to("/computer").part(&connection).part(&computer);
+    html(&history::Page::new(frame, (computer.clone(), back), known, shared.now()))
+}
+
 async fn removals(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
@@ -251,9 +290,36 @@ async fn decide_removal(
     }
     let approve = decision == removals::Decision::Approve;
     let done = if approve { "approve" } else { "dismiss" };
-    note(&frame, done, &connection, &collection);
-    shared.ask(Question::DecideRemoval { connection, collection, approve, seen }).await?;
+    let decided = Question::DecideRemoval { connection, collection, approve, seen };
+    shared.order(&frame, decided).await?;
     Ok(back(Link::to("/removals"), done))
+}
+
+async fn activity(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Query(asked): Query<activity::Asked>,
+) -> Page {
+    let first = Pages::before_page(activity::PAGE, asked.page);
+    let looked = asked.looked();
+    let mut found = shared.desk.list_activity(&looked, first, activity::PAGE).await?;
+    if found.1.is_empty() && found.0 > 0 {
+        // Beyond the last page is the last one.
+        let first = (found.0 - 1) / activity::PAGE * activity::PAGE;
+        found = shared.desk.list_activity(&looked, first, activity::PAGE).await?;
+    }
+    let names: Vec<String> = shared.configured.borrow().keys().cloned().collect();
+    html(&activity::Page::new(frame, names.into_iter(), asked, found, shared.now()))
+}
+
+async fn plots(
+    State(shared): State<Shared>,
+    Extension(frame): Extension<Frame>,
+    Query(asked): Query<plots::Asked>,
+) -> Page {
+    let drawn = shared.samples.drawn(asked.of(), asked.span());
+    let names: Vec<String> = shared.configured.borrow().keys().cloned().collect();
+    html(&plots::Page::new(frame, names.into_iter(), &asked, drawn))
 }
 
 async fn dead_letters(
@@ -275,7 +341,6 @@ async fn decide_dead_letter(
 ) -> Result<Redirect, Error> {
     let replay = decision == letters::Decision::Replay;
     let done = if replay { "replay" } else { "drop" };
-    note(&frame, done, "", &id);
-    shared.ask(Question::DecideDeadLetter { id, replay }).await?;
+    shared.order(&frame, Question::DecideDeadLetter { id, replay }).await?;
     Ok(back(Link::to("/dead-letters"), done))
 }

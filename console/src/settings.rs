@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use cmsync_control::{Change, Properties, SettingsError};
+use cmsync_control::{Change, Kind, Properties, SettingsError};
 
 use crate::Shared;
 use crate::access::{Admission, Fields, Frame};
@@ -71,6 +71,8 @@ impl Asked {
         let to = tab.address(&name).to_string();
         let error = match done {
             Ok(said) => {
+                let text = if command.is_empty() { said.clone() } else { command };
+                shared.desk.note(&name, Kind::Configuration, ("", text), &frame.told());
                 admission.say(said);
                 return Ok(Redirect::to(&to).into_response());
             }

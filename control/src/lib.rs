@@ -4,10 +4,12 @@
 //! orders are messages on the control topic. A running process answers through [`local_api`];
 //! without one, the commands open the queue themselves and ask [`Desk`] directly.
 
+pub mod activity;
 mod backlog;
 mod desk;
 mod expected;
 mod groups;
+pub mod history;
 mod kept;
 mod letters;
 mod lists;
@@ -26,13 +28,13 @@ pub mod verify;
 mod views;
 
 pub use cmsync_queue::Error;
-pub use cmsync_schemas::print_of;
+pub use cmsync_schemas::{Activity, Kind, Note, print_of};
 
 pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};
 pub use lists::{Asked, ComputerSort, Computers, GroupSort, Groups};
 pub use portal::{Portal, log_search};
-pub use question::Question;
+pub use question::{Order, Question};
 pub use settings::{
     Change, Connect, IdentityView, Plan, Progress, Properties, Settings, SettingsError, Step,
     StepView, VisibleView, WorkspaceView,

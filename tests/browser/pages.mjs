@@ -7,6 +7,7 @@ const PAGES = {
   overview: '/', connection: '/connections/lab', identity: '/connections/lab/identity', workspace: '/connections/lab/workspace',
   choose: '/connections/lab/collections', groups: '/groups', group: '/groups/lab/PS100003', computers: '/computers/lab',
   removals: '/removals', letters: '/dead-letters', 'sign-in': '/sign-in',
+  activity: '/activity', plots: '/plots', 'plots-of-one': '/plots?connection=lab',
 };
 const browser = await launch();
 const first = await person(browser, base);
@@ -24,6 +25,8 @@ const state = await first.context.storageState();
 
 await first.page.goto('/groups/lab/PS100003');
 PAGES.computer = await first.page.locator('tbody tr a').first().getAttribute('href');
+PAGES.history = '/groups/lab/PS100003/history';
+PAGES['history-of-computer'] = `${PAGES.computer}/history`;
 await first.done();
 
 for (const [scheme, width] of [['light', 1440], ['dark', 1440], ['light', 360], ['dark', 360]]) {
@@ -31,6 +34,16 @@ for (const [scheme, width] of [['light', 1440], ['dark', 1440], ['light', 360], 
   for (const [name, path] of Object.entries(PAGES)) {
     const response = await page.goto(path);
     assert.equal(response.status(), 200, path);
+    if (name.startsWith('plots')) {
+      // Drawn from what was sampled, and said in numbers too.
+      await page.locator('figure').nth(3).locator('canvas').waitFor();
+      await page.locator('#plot-memory, #plot-members').locator('tbody td').first().filter({ hasText: /\d/ }).waitFor();
+    }
+    if (name === 'overview' && width > 1000) {
+      // From the site to the workspace, side by side.
+      const tops = await page.locator('.card .way li').evaluateAll((steps) => steps.map((step) => step.getBoundingClientRect().top));
+      assert.deepEqual(new Set(tops).size, 1, `${tops}`);
+    }
     await judge(page, `${name}-${scheme}-${width}`);
   }
   await done();

@@ -10,9 +10,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::attempts::Tried;
 use super::form::Fields;
 use super::person::{By, Frame, Person, Role};
 use super::{Access, Entrance, openid, sign_in};
+use crate::api;
 use crate::pages::link::Link;
 
 /// Bytes of a form, at most.
@@ -88,13 +90,30 @@ impl Gate {
         cookie(headers, &self.cookie(headers))
     }
 
+    /// The script whose token comes with a request.
+    fn script(&self, headers: &HeaderMap) -> Option<Person> {
+        let text = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+        let (scheme, token) = text.split_once(' ')?;
+        let token = Some(token.trim()).filter(|_| scheme.eq_ignore_ascii_case("bearer"))?;
+        let user = self.access.passwords.of_token(token)?;
+        let by = By::Token(user.print());
+        Some(Person { name: user.name, by, role: user.role, csrf: String::new() })
+    }
+
+    /// Says in the log that a token was none: as often as others fail, since anybody may ask.
+    fn note_token(&self, client: IpAddr) {
+        if self.access.attempts.try_again(client, Tried::Token).is_ok() {
+            tracing::warn!(target: "audit", %client, "a token is none, or none any longer");
+        }
+    }
+
     /// Whose session it is: of a user with a password, as long as the file has that user
     /// with that password and role.
     fn person(&self, token: &str, uses: bool) -> Option<Person> {
         let person = self.access.sessions.find(token, uses)?;
         let is_known = match &person.by {
             By::Ticket | By::OpenId(_) => true,
-            By::Password(print) => {
+            By::Password(print) | By::Token(print) => {
                 let now = self.access.passwords.find(&person.name);
                 now.is_some_and(|user| user.print() == *print && user.role == person.role)
             }
@@ -128,10 +147,32 @@ fn is_for_all(path: &str) -> bool {
     path == sign_in::PATH || path.starts_with(openid::PATH) || path.starts_with("/assets/")
 }
 
+/// Where scripts ask.
+const API: &str = "/api/";
+
+fn without_token(why: &str) -> Response {
+    let challenge = [(header::WWW_AUTHENTICATE, "Bearer")];
+    (challenge, api::refused(StatusCode::UNAUTHORIZED, why)).into_response()
+}
+
+/// Why an order by the API is not taken: a token must say who gives it, never a browser's session.
+fn refused_to_script(script: Option<&Person>) -> Option<Response> {
+    match script {
+        None => Some(without_token("orders take a token of an operator (`cmsync console token`)")),
+        Some(script) if script.role < Role::Operator => {
+            Some(api::refused(StatusCode::FORBIDDEN, "the token's role is to read"))
+        }
+        Some(_) => None,
+    }
+}
+
 /// Answers whoever must sign in first.
 fn sign_in_first(request: &Request) -> Response {
     let path = request.uri().path();
-    if path.starts_with("/api/") || path == "/events" {
+    if path.starts_with(API) {
+        return without_token("give a token: `Authorization: Bearer …` (`cmsync console token`)");
+    }
+    if path == "/events" {
         return (StatusCode::UNAUTHORIZED, "sign in first\n").into_response();
     }
     let wanted = request.uri().path_and_query().map_or(path, |both| both.as_str());
@@ -174,35 +215,59 @@ async fn order(
     Ok(request)
 }
 
-async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next) -> Response {
-    let refused =
-        |reason: &'static str| (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response();
-    let is_order = !request.method().is_safe();
-    let client = match gate.entrance.visitor(request.headers(), peer.ip().to_canonical()) {
-        Ok(client) => client,
-        Err(reason) => return refused(reason),
-    };
-    if let Some(reason) = forgery(request.headers()).filter(|_| is_order) {
-        return refused(reason);
+/// From where somebody asks; or why nothing is answered, whoever it is.
+fn visitor(gate: &Gate, request: &Request, peer: IpAddr) -> Result<IpAddr, &'static str> {
+    let client = gate.entrance.visitor(request.headers(), peer.to_canonical())?;
+    if let Some(reason) = forgery(request.headers()).filter(|_| !request.method().is_safe()) {
+        return Err(reason);
     }
     if is_embedded(request.headers()) {
-        return refused("another site's page asks for this");
+        return Err("another site's page asks for this");
     }
     if request.version() == Version::HTTP_10 {
         // As proxies ask that say nothing of themselves.
-        return refused("the console is asked by HTTP/1.1");
+        return Err("the console is asked by HTTP/1.1");
     }
+    Ok(client)
+}
+
+async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next) -> Response {
+    let is_order = !request.method().is_safe();
+    let client = match visitor(gate, &request, peer.ip()) {
+        Ok(client) => client,
+        Err(reason) if request.uri().path().starts_with(API) => {
+            return api::refused(StatusCode::FORBIDDEN, reason);
+        }
+        Err(reason) => return (StatusCode::FORBIDDEN, format!("{reason}\n")).into_response(),
+    };
     if request.method() == Method::TRACE {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();
     }
     let path = request.uri().path().to_owned();
     // An open page is no use of a session: one that is left alone ends.
-    let uses = path != "/events" && !(path.starts_with("/connect/") && path.ends_with("/progress"));
+    let uses = path != "/events"
+        && !path.starts_with(API)
+        && !(path.starts_with("/connect/") && path.ends_with("/progress"));
     let token = gate.token(request.headers()).map(ToOwned::to_owned);
-    let person = token.as_ref().and_then(|token| gate.person(token, uses));
+    let mut person = token.as_ref().and_then(|token| gate.person(token, uses));
+    let is_script = path.starts_with(API) && request.headers().contains_key(header::AUTHORIZATION);
+    if is_script {
+        person = gate.script(request.headers());
+        if person.is_none() {
+            gate.note_token(client);
+            return without_token("the token is none, or none any longer");
+        }
+    }
     if !is_for_all(&path) {
         if is_order {
-            request = match order(gate, request, person.as_ref()).await {
+            let taken = match path.starts_with(API) {
+                true => match refused_to_script(person.as_ref().filter(|_| is_script)) {
+                    Some(refusal) => Err(refusal),
+                    None => Ok(request),
+                },
+                false => order(gate, request, person.as_ref()).await,
+            };
+            request = match taken {
                 Ok(request) => request,
                 Err(response) => {
                     let who = person.map(|person| person.name).unwrap_or_default();
@@ -218,7 +283,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     let extensions = request.extensions_mut();
     extensions.insert(From(client));
     // What is to be said is said once, by the next page.
-    let is_page = !is_order && uses && !is_for_all(&path);
+    let is_page = !is_order && uses && !is_for_all(&path) && !path.starts_with(API);
     let said = token.as_ref().filter(|_| is_page).and_then(|t| gate.access.sessions.said(t));
     extensions.insert(Admission { gate: gate.clone(), token });
     extensions.insert(Frame { person, client: Some(client), said });
@@ -232,9 +297,11 @@ pub(crate) async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    let is_api = request.uri().path().starts_with(API);
     let mut response =
         match tokio::time::timeout(PATIENCE, answer(&gate, peer, request, next)).await {
             Ok(response) => response,
+            Err(_) if is_api => api::refused(StatusCode::REQUEST_TIMEOUT, "it took too long"),
             Err(_) => (StatusCode::REQUEST_TIMEOUT, "it took too long\n").into_response(),
         };
     let headers = response.headers_mut();

@@ -1,5 +1,6 @@
-//! Passwords: a file of users with their roles and argon2id hashes, read again when it changes. They are
-//! tried one at a time, since each try takes 19 MiB and some milliseconds.
+//! Passwords and tokens: a file of users with their roles and hashes, read again when it changes. Passwords
+//! are tried one at a time, since each try takes 19 MiB and some milliseconds; a token is 256 random bits,
+//! so that a fast hash keeps it as safe.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,9 @@ use std::time::SystemTime;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::digest::{SHA256, digest};
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
 use super::person::Role;
@@ -24,7 +28,7 @@ pub struct User {
     pub name: String,
     /// What they may do.
     pub role: Role,
-    /// The password's hash, argon2id in PHC form.
+    /// The password's hash, argon2id in PHC form; or a token's, see [`User::with_token`].
     pub hash: String,
 }
 
@@ -41,19 +45,58 @@ impl fmt::Display for User {
     }
 }
 
+/// What a token's hash begins with; SHA-256 in hexadecimal digits follows.
+const TOKEN: &str = "token$sha256$";
+
+fn token_hash(token: &str) -> String {
+    let digest = digest(&SHA256, token.as_bytes());
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    format!("{TOKEN}{}", digits.collect::<String>())
+}
+
+fn named(name: &str) -> Result<(), String> {
+    let is_fine = |c: char| c.is_alphanumeric() || "._-@\\ ".contains(c);
+    if name.is_empty() || name.len() > 64 || name.trim() != name || !name.chars().all(is_fine) {
+        return Err("a name has up to 64 letters, digits and . _ - @ \\".into());
+    }
+    Ok(())
+}
+
+fn is_hash(text: &str) -> bool {
+    if let Some(digits) = text.strip_prefix(TOKEN) {
+        return digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    }
+    let parsed = PasswordHash::new(text);
+    parsed.is_ok_and(|parsed| parsed.algorithm.as_str() == "argon2id" && parsed.hash.is_some())
+}
+
 impl User {
     /// A user with a password.
     ///
     /// # Errors
     /// When the name cannot stand in the file, or the system gives no random bytes.
     pub fn new(name: &str, role: Role, password: &str) -> Result<Self, String> {
-        let is_fine = |c: char| c.is_alphanumeric() || "._-@\\ ".contains(c);
-        if name.is_empty() || name.len() > 64 || name.trim() != name || !name.chars().all(is_fine) {
-            return Err("a name has up to 64 letters, digits and . _ - @ \\".into());
-        }
+        named(name)?;
         let hash = Argon2::default().hash_password(password.as_bytes());
         let hash = hash.map_err(|error| error.to_string())?.to_string();
         Ok(Self { name: name.to_owned(), role, hash })
+    }
+
+    /// A script with a token, and the token, which is shown once.
+    ///
+    /// # Errors
+    /// When the name cannot stand in the file.
+    pub fn with_token(name: &str, role: Role) -> Result<(Self, SecretString), String> {
+        named(name)?;
+        let token = cmsync_control::token();
+        let hash = token_hash(&token);
+        Ok((Self { name: name.to_owned(), role, hash }, token.into()))
+    }
+
+    /// Whether it is a script's.
+    #[must_use]
+    pub fn has_token(&self) -> bool {
+        self.hash.starts_with(TOKEN)
     }
 
     /// The password in short: another one's differs.
@@ -65,9 +108,11 @@ impl User {
         let (name, rest) = line.split_once(':')?;
         let (role, hash) = rest.split_once(':')?;
         let role = [Role::Reader, Role::Operator].into_iter().find(|one| one.text() == role)?;
-        let parsed = PasswordHash::new(hash).ok()?;
-        let is_hash = parsed.algorithm.as_str() == "argon2id" && parsed.hash.is_some();
-        (is_hash && !name.is_empty()).then(|| Self { name: name.into(), role, hash: hash.into() })
+        (is_hash(hash) && !name.is_empty()).then(|| Self {
+            name: name.into(),
+            role,
+            hash: hash.into(),
+        })
     }
 }
 
@@ -92,8 +137,8 @@ pub fn users(file: &Path) -> Result<Vec<User>, String> {
         .map(|(number, line)| {
             let wrong = || {
                 format!(
-                    "`{shown}`, line {number}: must be name:role:hash with an argon2id hash, as \
-                     `cmsync console password` writes it"
+                    "`{shown}`, line {number}: must be name:role:hash with the hash of a password or a \
+                     token, as `cmsync console password` and `cmsync console token` write it"
                 )
             };
             User::of_line(line.trim_end()).ok_or_else(wrong)
@@ -130,6 +175,16 @@ impl Passwords {
 
     /// The user of this name, as the file has it now.
     pub(crate) fn find(&self, name: &str) -> Option<User> {
+        self.first(|user| user.name.eq_ignore_ascii_case(name))
+    }
+
+    /// The script whose token this is.
+    pub(crate) fn of_token(&self, token: &str) -> Option<User> {
+        let hash = token_hash(token);
+        self.first(|user| verify_slices_are_equal(user.hash.as_bytes(), hash.as_bytes()).is_ok())
+    }
+
+    fn first(&self, is_wanted: impl Fn(&User) -> bool) -> Option<User> {
         let file = self.file.as_ref()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let about = std::fs::metadata(file).ok();
@@ -141,7 +196,7 @@ impl Passwords {
             });
             *known = (stamp, read);
         }
-        known.1.iter().find(|user| user.name.eq_ignore_ascii_case(name)).cloned()
+        known.1.iter().find(|user| is_wanted(user)).cloned()
     }
 
     /// Whether anybody may have one.
@@ -169,6 +224,8 @@ impl Passwords {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret as _;
+
     use super::*;
 
     fn written(users: &[User]) -> (tempfile::TempDir, PathBuf) {
@@ -202,6 +259,28 @@ mod tests {
         assert_eq!(passwords.find("contoso\\BOB").map(|user| user.role), Some(Role::Reader));
         std::fs::remove_file(&path).unwrap();
         assert_eq!(check("contoso\\bob", "battery staple").await, None);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_its_scripts_alone_and_no_password() {
+        let (script, token) = User::with_token("backup", Role::Reader).unwrap();
+        let (other, _) = User::with_token("other", Role::Operator).unwrap();
+        let (_directory, path) = written(&[other, script.clone()]);
+        let passwords = Passwords::new(Some(path.clone()));
+        let token = token.expose_secret();
+        assert_eq!(token.len(), 64);
+        assert_eq!(passwords.of_token(token), Some(script.clone()));
+        assert!(script.has_token() && !script.to_string().contains(token));
+        for wrong in ["", "x", &script.hash, &token.to_uppercase(), &token.replace('a', "b")] {
+            let is_same = *wrong == *token;
+            assert!(is_same || passwords.of_token(wrong).is_none(), "{wrong}");
+        }
+        assert_eq!(passwords.check("backup", token.to_owned()).await, Ok(None));
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(passwords.of_token(token), None);
+        assert!(User::with_token("a:b", Role::Reader).is_err());
+        std::fs::write(&path, "a:reader:token$sha256$12").unwrap();
+        assert!(users(&path).is_err());
     }
 
     #[test]

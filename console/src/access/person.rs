@@ -33,16 +33,33 @@ pub(crate) enum By {
     Ticket,
     /// A password, in short: it lasts as long as the file has it.
     Password(String),
+    /// A token of a script, in short.
+    Token(String),
     /// An identity provider, with its own name of whoever it is.
     OpenId(String),
 }
 
+/// Characters of a subject (OpenID Connect Core 1.0, section 2).
+const LONGEST_SUBJECT: usize = 255;
+
 impl By {
-    pub(crate) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &'static str {
         match self {
             Self::Ticket => "ticket",
             Self::Password(_) => "password",
-            Self::OpenId(subject) => subject,
+            Self::Token(_) => "token",
+            Self::OpenId(_) => "openid",
+        }
+    }
+
+    /// The identity provider's name of whoever it is; empty where there is none.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::Ticket | Self::Password(_) | Self::Token(_) => String::new(),
+            // It comes from outside.
+            Self::OpenId(subject) => {
+                subject.chars().filter(|c| !c.is_control()).take(LONGEST_SUBJECT).collect()
+            }
         }
     }
 }
@@ -78,6 +95,24 @@ impl Frame {
     /// Where no order is taken.
     pub(crate) fn must_act(&self) -> Result<(), Error> {
         if self.may_act() { Ok(()) } else { Err(Error::Operators) }
+    }
+
+    /// Name and subject, for the audit log; empty for somebody on this machine.
+    pub(crate) fn who(&self) -> (&str, String) {
+        self.person.as_ref().map_or(("", String::new()), |p| (&p.name, p.by.subject()))
+    }
+
+    /// What they signed in by.
+    pub(crate) fn way(&self) -> &'static str {
+        self.person.as_ref().map_or("", |person| person.by.text())
+    }
+
+    /// The same as people are told it: a script, or somebody whom a provider knows, is no user of the file.
+    pub(crate) fn told(&self) -> String {
+        match (self.who().0, self.way()) {
+            (name, way @ ("token" | "openid")) => format!("{name} ({way})"),
+            (name, _) => name.to_owned(),
+        }
     }
 
     pub(crate) fn csrf(&self) -> &str {

@@ -14,6 +14,7 @@ pub(crate) struct Page {
     connection: String,
     computer: String,
     all: String,
+    history: String,
     rows: Vec<Row>,
 }
 
@@ -35,6 +36,8 @@ impl Page {
         };
         let rows = views.into_iter().map(row).collect();
         let all = super::computers::address(&connection).to_string();
-        Self { frame, connection, computer, all, rows }
+        let own = Link::to("/computer").part(&connection).part(&computer);
+        let history = own.below("history").to_string();
+        Self { frame, connection, computer, all, history, rows }
     }
 }

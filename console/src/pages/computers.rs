@@ -4,6 +4,7 @@ use askama::Template;
 use cmsync_control::{Asked as List, ComputerSort, Computers, GroupView, MemberView, log_search};
 use serde::Deserialize;
 
+use super::activity;
 use super::link::{Link, Pages};
 use super::words::{Time, number};
 use crate::access::Frame;
@@ -72,6 +73,8 @@ struct Group {
     is_static: bool,
     resend: String,
     is_resent: bool,
+    history: String,
+    activity: String,
 }
 
 struct Head {
@@ -129,9 +132,8 @@ impl Page {
             csv: format!("{}", whole.below("computers.csv")),
             rows: computers.from(pages.first()).take(PAGE).map(row).collect(),
             group: group.map(|view| {
-                let resend = link.clone().part("resend").to_string();
                 let is_resent = asked.done == Some(Done::Resend);
-                Group::new(view, configured, (resend, is_resent), now)
+                Group::new(view, configured, (&link, is_resent), now)
             }),
             link: link.to_string(),
             connection: connection.to_owned(),
@@ -146,9 +148,10 @@ impl Group {
     fn new(
         view: GroupView,
         configured: &Configured,
-        (resend, is_resent): (String, bool),
+        (link, is_resent): (&Link, bool),
         now: i64,
     ) -> Self {
+        let resend = link.clone().below("resend").to_string();
         let search = log_search(&view.alias);
         let portal = configured.portal.as_ref().filter(|_| !view.alias.is_empty());
         Self {
@@ -156,7 +159,6 @@ impl Group {
             search,
             read: Time::new(view.last_read, now),
             sent: (view.last_snapshot > 0).then(|| Time::new(view.last_snapshot, now)),
-            collection: view.collection,
             name: view.name,
             folder: view.folder,
             alias: view.alias,
@@ -164,6 +166,9 @@ impl Group {
             is_static: view.is_static,
             resend,
             is_resent,
+            history: link.clone().below("history").to_string(),
+            activity: activity::address(&view.connection, &view.collection).to_string(),
+            collection: view.collection,
         }
     }
 }

@@ -1,14 +1,17 @@
 //! What each page shows. A page is made of an answer of control and says nothing of its own.
 
+pub(crate) mod activity;
 pub(crate) mod choose;
 pub(crate) mod computer;
 pub(crate) mod computers;
 pub(crate) mod connect;
 pub(crate) mod connection;
 pub(crate) mod groups;
+pub(crate) mod history;
 pub(crate) mod letters;
 pub(crate) mod link;
 pub(crate) mod overview;
+pub(crate) mod plots;
 pub(crate) mod properties;
 pub(crate) mod removals;
 pub(crate) mod words;

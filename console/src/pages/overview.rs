@@ -4,9 +4,10 @@ use askama::Template;
 use cmsync_control::{About, ConnectionView, Need, StageView, Truth, Verdict};
 
 use super::connection;
-use super::words::{Time, ago, clock, number, stamp, until};
+use super::words::{Time, ago, clock, number, span, stamp, until};
 use crate::access::Frame;
 use crate::configured::Configured;
+use crate::samples::{Lately, Since};
 
 /// What is seen of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,9 @@ pub(crate) struct Look {
     pub(crate) computers: Option<u64>,
     /// When the collection was sent whole that was so longest ago.
     pub(crate) oldest_snapshot: Option<i64>,
+    /// Since when it is as it is; `None` where that began a moment ago.
+    pub(crate) since: Option<Since>,
+    pub(crate) lately: Lately,
 }
 
 /// The page.
@@ -45,6 +49,8 @@ struct Card {
     site: String,
     /// For the eye: a class of the style sheet, and a word that says the same.
     verdict: (&'static str, &'static str),
+    /// For how long it is so.
+    since: Option<String>,
     reason: String,
     read: Option<Time>,
     facts: Vec<(&'static str, String)>,
@@ -91,10 +97,14 @@ fn card(look: &Look, now: i64) -> Card {
         link: connection::address(&view.connection).to_string(),
         site: view.site_code.clone(),
         verdict: verdict(truth.verdict),
+        since: look.since.map(|since| {
+            let longer = if since.is_from_start { " or longer" } else { "" };
+            format!("for {}{longer}", span(since.at, now))
+        }),
         reason: truth.reason.clone(),
         read: (truth.read_at > 0).then(|| Time::new(truth.read_at, now)),
         facts: facts(look, now),
-        steps: steps(view, now),
+        steps: steps(look, now),
         needs: truth.needs.iter().map(|need| (need.text.clone(), place(need, view))).collect(),
     }
 }
@@ -111,7 +121,7 @@ fn place(need: &Need, view: &ConnectionView) -> Option<String> {
 }
 
 fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
-    let Look { view, truth, configured, computers, oldest_snapshot } = look;
+    let Look { view, truth, configured, computers, oldest_snapshot, .. } = look;
     let unknown = || "not known yet".to_owned();
     // After a start, what the producer keeps is known from its first poll on.
     let kept = |count: i64| match truth.read_at {
@@ -124,6 +134,7 @@ fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
         ("Collections", kept(view.collections)),
         ("Computers", computers.map_or_else(unknown, number)),
         ("Memberships", kept(view.members)),
+        changes(look.lately),
         ("Next snapshot", next),
     ];
     if truth.verified_at > 0 {
@@ -136,8 +147,18 @@ fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
     facts
 }
 
+/// What the workspace took of changes in the last day, or since the process began to count.
+fn changes(lately: Lately) -> (&'static str, String) {
+    let title = if lately.is_full_day {
+        "Change messages in a day"
+    } else {
+        "Change messages since the start"
+    };
+    (title, lately.changes.map_or_else(|| "not known yet".to_owned(), number))
+}
+
 /// Site, changes, records, workspace: what waits at each, and the last error where it happened.
-fn steps(view: &ConnectionView, now: i64) -> Vec<Step> {
+fn steps(Look { view, lately, .. }: &Look, now: i64) -> Vec<Step> {
     let stage = |name: &str| view.stages.iter().find(|stage| stage.stage == name);
     let trouble = |name: &str| {
         let stage = stage(name).filter(|s| s.state == "Paused" || s.state == "Stopped");
@@ -153,6 +174,14 @@ fn steps(view: &ConnectionView, now: i64) -> Vec<Step> {
         more => format!("{} messages wait", number(more)),
     };
     let records = view.waiting_messages.saturating_sub(view.waiting_changes);
+    let lag = match view.oldest_waiting {
+        0 => String::new(),
+        at => format!(", the oldest for {}", span(at, now)),
+    };
+    let rate = match lately.a_minute {
+        None | Some(0) => String::new(),
+        Some(count) => format!(", {} messages a minute", number(count)),
+    };
     vec![
         Step {
             name: "Site",
@@ -164,10 +193,10 @@ fn steps(view: &ConnectionView, now: i64) -> Vec<Step> {
             detail: waiting(view.waiting_changes),
             trouble: trouble("transformer"),
         },
-        Step { name: "Records", detail: waiting(records), trouble: trouble("uploader") },
+        Step { name: "Records", detail: waiting(records) + &lag, trouble: trouble("uploader") },
         Step {
             name: "Workspace",
-            detail: last("took rows", stage("uploader")),
+            detail: last("took rows", stage("uploader")) + &rate,
             trouble: trouble("groups"),
         },
     ]
@@ -209,7 +238,15 @@ mod tests {
         let mut truth = cmsync_control::judge(&view, NOW, Duration::from_secs(60));
         truth.read_at = read_at;
         let (configured, computers) = (Configured::default(), None);
-        Look { view, truth, configured, computers, oldest_snapshot: None }
+        Look {
+            view,
+            truth,
+            configured,
+            computers,
+            oldest_snapshot: None,
+            since: None,
+            lately: Lately::default(),
+        }
     }
 
     fn page(looks: &[Look]) -> String {

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::samples::Unit;
+
 /// With spaces between thousands, as every language reads them.
 pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
@@ -15,14 +17,54 @@ pub(crate) fn number(number: u64) -> String {
     grouped
 }
 
+/// A value of a plot, with three digits and its unit.
+pub(crate) fn amount(value: f64, unit: Unit) -> String {
+    if unit == Unit::Seconds && value >= 120.0 {
+        return match value >= 7_200.0 {
+            true => format!("{:.1} h", value / 3_600.0),
+            false => format!("{:.0} min", value / 60.0),
+        };
+    }
+    let (base, prefixes) = match unit {
+        Unit::Bytes => (1_024.0, [" ", " Ki", " Mi", " Gi", " Ti"]),
+        _ => (1_000.0, ["", "k", "M", "G", "T"]),
+    };
+    let (mut value, mut step) = (value, 0);
+    while value.abs() >= base && step + 1 < prefixes.len() {
+        (value, step) = (value / base, step + 1);
+    }
+    let digits = match value.abs() {
+        100.0.. => 0,
+        10.0.. => 1,
+        _ => 2,
+    };
+    let text = format!("{value:.digits$}");
+    // 7.00 is 7, and 0.50 is 0.5.
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &*text };
+    let prefix = prefixes.get(step).copied().unwrap_or_default();
+    let unit = match unit {
+        Unit::PerSecond => "/s",
+        Unit::PerMinute => "/min",
+        Unit::Seconds => " s",
+        Unit::Bytes => "B",
+        Unit::Count => "",
+    };
+    format!("{text}{prefix}{unit}")
+}
+
 /// How long ago a time is, both in microseconds since 1970.
 pub(crate) fn ago(time: i64, now: i64) -> String {
+    format!("{} ago", span(time, now))
+}
+
+/// The same, without a word.
+pub(crate) fn span(time: i64, now: i64) -> String {
     let seconds = (now - time).max(0) / 1_000_000;
     match seconds {
-        0..60 => format!("{seconds} s ago"),
-        60..3_600 => format!("{} min ago", seconds / 60),
-        3_600..172_800 => format!("{} h ago", seconds / 3_600),
-        _ => format!("{} days ago", seconds / 86_400),
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -72,6 +114,23 @@ mod tests {
             said.map(|s| s.replace('\u{202f}', " ")),
             ["0", "999", "1 000", "825 000", "30 700 000"]
         );
+    }
+
+    #[test]
+    fn amounts_have_three_digits_and_a_unit() {
+        for (value, unit, said) in [
+            (0.0, Unit::Count, "0"),
+            (7.0, Unit::PerMinute, "7/min"),
+            (0.5, Unit::Seconds, "0.5 s"),
+            (300.0, Unit::Seconds, "5 min"),
+            (86_400.0, Unit::Seconds, "24.0 h"),
+            (1_234.0, Unit::PerSecond, "1.23k/s"),
+            (825_000.0, Unit::Count, "825k"),
+            (9_437_184.0, Unit::Bytes, "9 MiB"),
+            (512.0, Unit::Bytes, "512 B"),
+        ] {
+            assert_eq!(amount(value, unit), said);
+        }
     }
 
     #[test]

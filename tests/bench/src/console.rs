@@ -48,6 +48,10 @@ pub(crate) fn console(rows: &mut Rows) -> anyhow::Result<()> {
         ("computer", "/computer/lab/pc000042.contoso.com", 200.0),
         ("removals", "/removals", 200.0),
         ("dead_letters", "/dead-letters", 200.0),
+        ("activity", "/activity", 200.0),
+        ("plots", "/plots?connection=lab", 200.0),
+        ("api_members", "/api/v1/connections/lab/collections/SMS00001/members?limit=1000", 200.0),
+        ("api_groups", "/api/v1/groups?limit=1000", 200.0),
     ] {
         let mut times = Vec::new();
         for _ in 0..TIMES {

@@ -31,6 +31,10 @@ mod connection_life;
 mod console;
 #[path = "promises/console_access.rs"]
 mod console_access;
+#[path = "promises/console_activity.rs"]
+mod console_activity;
+#[path = "promises/console_api.rs"]
+mod console_api;
 #[path = "promises/console_connect.rs"]
 mod console_connect;
 #[path = "promises/console_openid.rs"]

@@ -140,10 +140,14 @@ impl Browser {
 
     /// Sends a form as it is.
     pub(crate) fn post(&self, path: &str, form: &str) -> Answer {
-        let kind = "Content-Type: application/x-www-form-urlencoded";
-        let head =
-            format!("{}{kind}\r\nContent-Length: {}\r\n", self.head("POST", path), form.len());
-        self.send(&head, form)
+        self.post_as("application/x-www-form-urlencoded", path, form)
+    }
+
+    /// The same, of another kind.
+    pub(crate) fn post_as(&self, kind: &str, path: &str, body: &str) -> Answer {
+        let head = self.head("POST", path);
+        let about = format!("Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+        self.send(&(head + &about), body)
     }
 
     /// Sends a form with what a page of this browser's session carries, from a page of this console.

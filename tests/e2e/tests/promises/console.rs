@@ -165,7 +165,7 @@ async fn a_held_removal_is_decided_as_it_was_shown_and_not_otherwise() {
     assert_eq!(taken.status, 303, "{taken:?}");
     assert_eq!(taken.header("location"), Some("/removals?done=approve"));
     rig.until_all_equal().await;
-    assert!(rig.log().contains("ordered on the page"), "{}", rig.log());
+    assert!(rig.log().contains("order=\"approve PS100003\""), "{}", rig.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
