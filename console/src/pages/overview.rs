@@ -149,12 +149,9 @@ fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
 
 /// What the workspace took of changes in the last day, or since the process began to count.
 fn changes(lately: Lately) -> (&'static str, String) {
-    let title = if lately.is_full_day {
-        "Change messages in a day"
-    } else {
-        "Change messages since the start"
-    };
-    (title, lately.changes.map_or_else(|| "not known yet".to_owned(), number))
+    let span = if lately.is_full_day { "a day" } else { "so far" };
+    let count = |count| format!("{} {span}", number(count));
+    ("Change messages", lately.changes.map_or_else(|| "not known yet".to_owned(), count))
 }
 
 /// Site, changes, records, workspace: what waits at each, and the last error where it happened.

@@ -72,9 +72,7 @@ async fn the_process_plots_what_it_samples_of_itself() {
     let page = browser.get("/plots?connection=lab&span=hour").body;
     assert!(page.contains("Memberships") && page.contains("<td class=\"number\">"), "{page}");
     let overview = browser.get("/").body;
-    assert!(
-        overview.contains("<small>for ") && overview.contains("Change messages since the start")
-    );
+    assert!(overview.contains("<small>for ") && overview.contains("so far</dd>"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
