@@ -145,13 +145,15 @@ impl Shared {
 
     async fn looks(&self) -> Result<Vec<overview::Look>, Error> {
         let mut looks = Vec::new();
-        for view in self.status().await? {
+        let views = self.status().await?;
+        let is_alone = views.len() == 1;
+        for view in views {
             let truth = self.judge(&view);
             let computers = self.desk.computers_if_known(&view.connection).await?;
             let configured = self.configured(&view.connection);
             let oldest_snapshot = self.desk.oldest_snapshot(&view.connection).await?;
             let since = self.samples.since(&view.connection, truth.verdict);
-            let lately = self.samples.lately(&view.connection);
+            let lately = self.samples.lately(&view.connection, is_alone);
             looks.push(overview::Look {
                 truth,
                 since,

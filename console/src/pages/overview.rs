@@ -175,25 +175,27 @@ fn steps(Look { view, lately, .. }: &Look, now: i64) -> Vec<Step> {
         0 => String::new(),
         at => format!(", the oldest for {}", span(at, now)),
     };
-    let rate = match lately.a_minute {
+    let a_minute = |count: Option<u64>, what: &str| match count {
         None | Some(0) => String::new(),
-        Some(count) => format!(", {} messages a minute", number(count)),
+        Some(count) => format!(", {} {what} a minute", number(count)),
     };
+    let rows = a_minute(lately.alone.map(|(rows, _)| rows), "rows");
+    let records_taken = a_minute(lately.alone.map(|(_, records)| records), "records");
     vec![
         Step {
             name: "Site",
-            detail: last("read", stage("producer")),
+            detail: last("read", stage("producer")) + &rows,
             trouble: trouble("producer"),
         },
         Step {
             name: "Changes",
-            detail: waiting(view.waiting_changes),
+            detail: waiting(view.waiting_changes) + &a_minute(lately.a_minute, "messages"),
             trouble: trouble("transformer"),
         },
         Step { name: "Records", detail: waiting(records) + &lag, trouble: trouble("uploader") },
         Step {
             name: "Workspace",
-            detail: last("took rows", stage("uploader")) + &rate,
+            detail: last("took rows", stage("uploader")) + &records_taken,
             trouble: trouble("groups"),
         },
     ]
@@ -263,6 +265,18 @@ mod tests {
         let page = page(&[look("contoso", NOW)]);
         assert!(page.contains("href=\"/dead-letters\">1 record is set aside</a>"), "{page}");
         assert!(page.contains("href=\"/connections/contoso\">sending rows waits"), "{page}");
+    }
+
+    #[test]
+    fn rates_stand_where_they_are_of_this_connection_alone() {
+        let mut look = look("contoso", NOW);
+        look.lately = Lately { a_minute: Some(7), alone: Some((1_200, 980)), ..Lately::default() };
+        let page = page(&[look.clone()]).replace('\u{202f}', "");
+        for part in [", 7 messages a minute", ", 1200 rows a minute", ", 980 records a minute"] {
+            assert!(page.contains(part), "`{part}`: {page}");
+        }
+        look.lately.alone = None;
+        assert!(!self::page(&[look]).contains("rows a minute"));
     }
 
     #[test]

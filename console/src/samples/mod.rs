@@ -103,6 +103,8 @@ pub(crate) struct Lately {
     pub(crate) a_minute: Option<u64>,
     /// This process counted for a day.
     pub(crate) is_full_day: bool,
+    /// Rows read and records taken in the last minute, where they are of this connection alone.
+    pub(crate) alone: Option<(u64, u64)>,
 }
 
 impl Samples {
@@ -142,12 +144,20 @@ impl Samples {
         })
     }
 
-    pub(crate) fn lately(&self, connection: &str) -> Lately {
+    /// What happened lately; of the whole process too, for a connection that is the only one.
+    pub(crate) fn lately(&self, connection: &str, is_alone: bool) -> Lately {
+        let of_process = |metric| plots::key(Of::Process, metric);
         let rate = plots::key(Of::Connection(connection), plots::CHANGES);
         self.with(|inner| Lately {
             changes: inner.kept.sum(&rate, Span::Day),
             a_minute: inner.kept.sum(&rate, Span::Minute),
             is_full_day: inner.kept.is_full_day(),
+            alone: is_alone
+                .then(|| {
+                    let sum = |metric| inner.kept.sum(&of_process(metric), Span::Minute);
+                    sum(plots::ROWS_READ).zip(sum(plots::RECORDS_TAKEN))
+                })
+                .flatten(),
         })
     }
 

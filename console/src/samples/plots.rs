@@ -35,6 +35,10 @@ struct Shown {
 
 /// Rate of the changes that the workspace took.
 pub(super) const CHANGES: &str = "cmsync_uploader_changes_accepted_total";
+/// Rows that sites gave.
+pub(super) const ROWS_READ: &str = "cmsync_producer_rows_read_total";
+/// Records that workspaces took.
+pub(super) const RECORDS_TAKEN: &str = "cmsync_uploader_records_delivered_total";
 const AGE: &str = "cmsync_uploader_record_age_seconds";
 const MEMBERS: &str = "cmsync_producer_members";
 
@@ -44,8 +48,8 @@ const PROCESS: [Shown; 4] = [
         title: "Rows read and records taken",
         unit: Unit::PerSecond,
         lines: &[
-            ("rows read from sites", Made::Rate("cmsync_producer_rows_read_total")),
-            ("records taken by workspaces", Made::Rate("cmsync_uploader_records_delivered_total")),
+            ("rows read from sites", Made::Rate(ROWS_READ)),
+            ("records taken by workspaces", Made::Rate(RECORDS_TAKEN)),
         ],
     },
     Shown {

@@ -62,13 +62,13 @@ fn a_day_is_kept_in_two_grains_and_no_more() {
     assert!(hour.times.is_sorted() && day.times.is_sorted());
     assert_eq!(line(&day, "rates", 0), [Some(1.0); 720]);
     // A change every ten seconds, of which the last day counts.
-    let lately = samples.lately("contoso");
+    let lately = samples.lately("contoso", false);
     let changes = lately.changes.unwrap();
     assert!((8_640..=8_652).contains(&changes), "{changes}");
     assert_eq!(lately.a_minute, Some(6));
     assert!(
         lately.is_full_day
-            && !taken(std::iter::once(page(0, 0, 0, [0; 3]))).lately("contoso").is_full_day
+            && !taken(std::iter::once(page(0, 0, 0, [0; 3]))).lately("contoso", false).is_full_day
     );
 }
 
@@ -80,7 +80,7 @@ fn late_samples_count_for_the_time_that_they_stand_for() {
         let at = n * 25;
         samples.take(&page(0, at.into(), 1, [0; 3]), 1_800_000_000.0 + f64::from(at));
     }
-    let lately = samples.lately("contoso");
+    let lately = samples.lately("contoso", false);
     assert_eq!(lately.a_minute, Some(75));
     // Of the first two minutes it is not known how long they took.
     let changes = lately.changes.unwrap();
