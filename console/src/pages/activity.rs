@@ -58,9 +58,8 @@ pub(crate) struct Row {
     time: Time,
     kind: String,
     connection: String,
-    item: String,
-    /// Where the item is shown, where it has a page.
-    link: Option<String>,
+    /// What it is about, each with where it is shown, where it has a page.
+    items: Vec<(String, Option<String>)>,
     text: String,
     who: String,
 }
@@ -85,15 +84,15 @@ fn title(kind: Kind) -> &'static str {
 }
 
 pub(crate) fn row(entry: Activity, now: i64) -> Row {
-    let is_collection = [Kind::Changes, Kind::Removal].iter().any(|k| k.text() == entry.kind)
-        && !entry.item.is_empty();
-    let link = || Link::to("/groups").part(&entry.connection).part(&entry.item).to_string();
+    let is_collection = [Kind::Changes, Kind::Removal].iter().any(|k| k.text() == entry.kind);
+    let link = |id: &str| Link::to("/groups").part(&entry.connection).part(id).to_string();
+    let items = entry.item.split(' ').filter(|item| !item.is_empty());
+    let items = items.map(|item| (item.to_owned(), is_collection.then(|| link(item)))).collect();
     Row {
         time: Time::new(entry.at, now),
         kind: words(&entry.kind).to_owned(),
-        link: is_collection.then(link),
+        items,
         connection: entry.connection,
-        item: entry.item,
         text: entry.text,
         who: entry.who,
     }
@@ -133,14 +132,16 @@ mod tests {
             who: "<b>alice</b>".into(),
             ..Activity::new("contoso", 1_000_000, Kind::Changes, "PS100014", text.into())
         };
-        let entries = vec![entry("changes", "<script>x</script>"), entry("weather", "rain")];
+        let two = Activity { item: "PS100014 PS100020".into(), ..entry("changes", "two") };
+        let entries = vec![entry("changes", "<script>x</script>"), entry("weather", "rain"), two];
         let asked = Asked { item: "\"><i>".into(), ..Asked::default() };
         let connections = std::iter::once("contoso".to_owned());
-        let page = Page::new(Frame::default(), connections, asked, (2, entries), 61_000_000);
+        let page = Page::new(Frame::default(), connections, asked, (3, entries), 61_000_000);
         let text = page.render().unwrap();
         assert!(
             !text.contains("<script>x") && !text.contains("<b>alice") && !text.contains("\"><i>")
         );
         assert!(text.contains("href=\"/groups/contoso/PS100014\"") && text.contains("weather"));
+        assert!(text.contains("href=\"/groups/contoso/PS100020\">PS100020</a>"), "{text}");
     }
 }
