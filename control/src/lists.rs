@@ -27,7 +27,7 @@ pub struct Asked<S> {
 /// Where a page begins: that of a page beyond the last is the last one's.
 pub(crate) fn first_of(first: usize, limit: usize, all: usize) -> usize {
     let limit = limit.max(1);
-    first.min(all.saturating_sub(1) / limit * limit)
+    if first < all { first } else { all.saturating_sub(1) / limit * limit }
 }
 
 /// What groups are sorted by.
@@ -259,5 +259,17 @@ fn sort_groups(groups: &mut [GroupView], asked: &Asked<GroupSort>) {
     }
     if asked.down {
         groups.reverse();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_begins_where_it_was_asked_to_and_beyond_the_end_is_the_last_page() {
+        let of = |first| first_of(first, 2, 5);
+        assert_eq!([0, 2, 3, 4, 5, 9].map(of), [0, 2, 3, 4, 4, 4]);
+        assert_eq!((first_of(7, 2, 0), first_of(3, 0, 2), first_of(0, usize::MAX, 9)), (0, 1, 0));
     }
 }
