@@ -189,6 +189,22 @@ pub(crate) fn manager(
     Ok(ResourceManager::new(client, endpoint, credential))
 }
 
+/// A connection's workspace, as its identity may ask it, with the workspace's id for queries.
+///
+/// # Errors
+/// Where the configuration does not say which it is, or how it is reached.
+pub(crate) fn asked(
+    connection: &Connection,
+    credential: Arc<Credential>,
+) -> anyhow::Result<(Query, String)> {
+    let workspace = &connection.workspace;
+    let Some(id) = workspace.workspace_id.clone() else {
+        anyhow::bail!("`workspace.workspace_id` is missing: the workspace cannot be asked");
+    };
+    let resource_id = connection.written().workspace.resource_id.as_deref();
+    Ok((query(workspace, resource_id, credential)?, id))
+}
+
 /// The workspace, as a connection's identity may ask it; a refusal names `resource_id` where it is
 /// known.
 pub(crate) fn query(

@@ -12,17 +12,9 @@ use crate::connections;
 use crate::settings::File;
 
 fn reader(connection: &Connection) -> anyhow::Result<Reader> {
-    let workspace = &connection.workspace;
-    let Some(id) = workspace.workspace_id.clone() else {
-        anyhow::bail!("`workspace.workspace_id` is missing: the workspace cannot be asked");
-    };
-    let credential = connections::credential(workspace)?;
-    let resource_id = connection.written().workspace.resource_id.as_deref();
-    Ok(Reader {
-        query: connections::query(workspace, resource_id, credential)?,
-        workspace: id,
-        days: connection.written().groups.days(),
-    })
+    let credential = connections::credential(&connection.workspace)?;
+    let (query, workspace) = connections::asked(connection, credential)?;
+    Ok(Reader { query, workspace, days: connection.written().groups.days() })
 }
 
 /// How long a workspace may take: somebody waits, and the service goes on for ten minutes otherwise.

@@ -93,7 +93,7 @@ pub(crate) async fn run(
         None => config.queue_directory.display().to_string(),
     };
     tracing::info!(connections = config.connections.len(), queue = place, "running");
-    supervisor.note_process("started");
+    supervisor.note_process(concat!("cmsync ", env!("CARGO_PKG_VERSION"), " started"));
     let follow = Follow { reload: &mut reload, told, own, set_up, once };
     let outcome = until_ended(&mut producer, &mut supervisor, follow).await?;
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
@@ -101,7 +101,7 @@ pub(crate) async fn run(
     supervisor.shutdown.cancel();
     let is_drained = supervisor.drain(config.drain_deadline).await?;
     console::end(serving).await;
-    supervisor.note_process("stopped");
+    supervisor.note_process(concat!("cmsync ", env!("CARGO_PKG_VERSION"), " stopped"));
     journal.end().await;
     if let Some(kafka) = kafka {
         kafka.leave().await;
@@ -168,7 +168,7 @@ async fn until_ended(
                     supervisor.anew = Some(config);
                 } else if takes {
                     supervisor.apply(&config).await?;
-                    supervisor.note_configuration();
+                    supervisor.note_process("the configuration was read");
                     told.send_replace(console::configured(&config));
                     own.send_replace(config.revision);
                 }

@@ -102,20 +102,10 @@ impl Supervisor {
         }
     }
 
-    /// Tells what this process does.
+    /// Tells what this process did, with the configuration that it follows.
     pub(crate) fn note_process(&self, what: &str) {
         let (revision, count) = (self.config.revision, self.config.connections.len());
-        let text = format!(
-            "cmsync {} {what}: revision {revision}, {count} connections",
-            env!("CARGO_PKG_VERSION")
-        );
-        self.desk.note("", cmsync_control::Kind::Configuration, ("", text), "");
-    }
-
-    /// Tells that a configuration was taken.
-    pub(crate) fn note_configuration(&self) {
-        let (revision, count) = (self.config.revision, self.config.connections.len());
-        let text = format!("the configuration was read: revision {revision}, {count} connections");
+        let text = format!("{what}: revision {revision}, {count} connections");
         self.desk.note("", cmsync_control::Kind::Configuration, ("", text), "");
     }
 

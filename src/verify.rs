@@ -29,16 +29,14 @@ fn micros(duration: Duration) -> i64 {
 fn verifier(connection: &Connection, settle: Duration) -> anyhow::Result<Verifier> {
     let workspace = &connection.workspace;
     let credential = connections::credential(workspace)?;
-    let Some(id) = workspace.workspace_id.clone() else {
-        anyhow::bail!("`workspace.workspace_id` is missing: the workspace cannot be asked");
-    };
+    let (query, id) = connections::asked(connection, Arc::clone(&credential))?;
     let resource_id = connection.written().workspace.resource_id.as_deref();
     let manager = match resource_id.map(str::parse) {
-        Some(Ok(place)) => Some((connections::manager(workspace, Arc::clone(&credential))?, place)),
+        Some(Ok(place)) => Some((connections::manager(workspace, credential)?, place)),
         _ => None,
     };
     Ok(Verifier {
-        query: connections::query(workspace, resource_id, credential)?,
+        query,
         workspace: id,
         manager,
         groups: connection.groups.as_ref().map(|(_, options)| (options.names, options.days)),

@@ -132,11 +132,10 @@ impl Shared {
         }
     }
 
-    /// The code of a connection's site.
-    async fn site(&self, connection: &str) -> Result<String, Error> {
+    /// How a connection is.
+    async fn view(&self, connection: &str) -> Result<ConnectionView, Error> {
         let found = self.status().await?.into_iter().find(|view| view.connection == connection);
-        let missing = || Error::Refused(format!("there is no connection `{connection}`"));
-        found.map(|view| view.site_code).ok_or_else(missing)
+        found.ok_or_else(|| Error::Refused(format!("there is no connection `{connection}`")))
     }
 
     fn judge(&self, view: &ConnectionView) -> Truth {

@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{Html, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Form, Router};
-use cmsync_control::{Answer, Computers, Question};
+use cmsync_control::{Answer, Asked as List, ComputerSort, Computers, Question};
 
 use crate::access::{self, Frame, Gate, MAX_BODY};
 use crate::error::Error;
@@ -87,8 +87,7 @@ async fn connection(
     Path(name): Path<String>,
     Query(asked): Query<Done<connection::Order>>,
 ) -> Page {
-    let found = shared.status().await?.into_iter().find(|view| view.connection == name);
-    let view = found.ok_or_else(|| Error::Refused(format!("there is no connection `{name}`")))?;
+    let view = shared.view(&name).await?;
     let truth = shared.judge(&view);
     let configured = shared.configured(&name);
     html(&connection::Page::new(frame, (view, truth), configured, asked.done, shared.now()))
@@ -143,12 +142,12 @@ async fn groups_csv(
 }
 
 /// Computers of a connection, or of one of its collections.
-async fn found(
+pub(crate) async fn found(
     shared: &Shared,
     (connection, collection): (&str, Option<&str>),
-    asked: &computers::Asked,
+    list: &List<ComputerSort>,
 ) -> Result<Computers, Error> {
-    let found = shared.desk.list_computers(connection, collection, &asked.list()).await?;
+    let found = shared.desk.list_computers(connection, collection, list).await?;
     found.ok_or_else(|| {
         let what = collection.map_or(String::new(), |id| format!(" with a collection `{id}`"));
         Error::Refused(format!("there is no connection `{connection}`{what}"))
@@ -176,7 +175,7 @@ async fn members(
     Path((connection, collection)): Path<(String, String)>,
     Query(asked): Query<computers::Asked>,
 ) -> Page {
-    let found = found(&shared, (&connection, Some(&collection)), &asked).await?;
+    let found = found(&shared, (&connection, Some(&collection)), &asked.list()).await?;
     let group = shared.desk.group(&connection, &collection).await?;
     let group = group.ok_or_else(|| Error::Refused("the collection went a moment ago".into()))?;
     let of = (&*connection, &shared.configured(&connection));
@@ -189,7 +188,7 @@ async fn members_csv(
     Path((connection, collection)): Path<(String, String)>,
     Query(asked): Query<computers::Asked>,
 ) -> Result<Response, Error> {
-    let found = found(&shared, (&connection, Some(&collection)), &asked).await?;
+    let found = found(&shared, (&connection, Some(&collection)), &asked.list()).await?;
     Ok(computers_file(&connection, Some(&collection), found))
 }
 
@@ -210,7 +209,7 @@ async fn all_computers(
     Path(connection): Path<String>,
     Query(asked): Query<computers::Asked>,
 ) -> Page {
-    let found = found(&shared, (&connection, None), &asked).await?;
+    let found = found(&shared, (&connection, None), &asked.list()).await?;
     let of = (&*connection, &shared.configured(&connection));
     html(&computers::Page::new(frame, of, None, (&found, &asked), shared.now()))
 }
@@ -220,7 +219,7 @@ async fn computers_csv(
     Path(connection): Path<String>,
     Query(asked): Query<computers::Asked>,
 ) -> Result<Response, Error> {
-    let found = found(&shared, (&connection, None), &asked).await?;
+    let found = found(&shared, (&connection, None), &asked.list()).await?;
     Ok(computers_file(&connection, None, found))
 }
 
@@ -245,7 +244,7 @@ async fn group_history(
     // One that is gone has a history too.
     let group = shared.desk.group(&connection, &collection).await?;
     let name = group.map_or_else(|| collection.clone(), |group| group.name);
-    let site = shared.site(&connection).await?;
+    let site = shared.view(&connection).await?.site_code;
     let known = shared.history.of_collection(&connection, &site, &collection).await;
     let back = Link::to("/groups").part(&connection).part(&collection);
     let known = known.map(history::Known::Collection);
@@ -257,7 +256,7 @@ async fn computer_history(
     Extension(frame): Extension<Frame>,
     Path((connection, computer)): Path<(String, String)>,
 ) -> Page {
-    let site = shared.site(&connection).await?;
+    let site = shared.view(&connection).await?.site_code;
     let known = shared.history.of_computer(&connection, &site, &computer).await;
     let known = known.map(|(days, changes)| history::Known::Computer {
         connection: &connection,
@@ -301,13 +300,7 @@ async fn activity(
     Query(asked): Query<activity::Asked>,
 ) -> Page {
     let first = Pages::before_page(activity::PAGE, asked.page);
-    let looked = asked.looked();
-    let mut found = shared.desk.list_activity(&looked, first, activity::PAGE).await?;
-    if found.1.is_empty() && found.0 > 0 {
-        // Beyond the last page is the last one.
-        let first = (found.0 - 1) / activity::PAGE * activity::PAGE;
-        found = shared.desk.list_activity(&looked, first, activity::PAGE).await?;
-    }
+    let found = shared.desk.list_activity(&asked.looked(), first, activity::PAGE).await?;
     let names: Vec<String> = shared.configured.borrow().keys().cloned().collect();
     html(&activity::Page::new(frame, names.into_iter(), asked, found, shared.now()))
 }

@@ -9,6 +9,7 @@ use cmsync_queue::{Error, Output, Queue};
 use cmsync_schemas::{ACTIVITY, Activity, Kind, Note, topics};
 
 use crate::desk::Desk;
+use crate::lists::first_of;
 use crate::question::{Order, Question};
 use crate::state;
 use crate::tickets::token;
@@ -60,8 +61,10 @@ const ALIKE: i64 = 60_000_000;
 fn is_told(before: &[Activity], entry: &Activity) -> bool {
     let is_near = |other: &&Activity| other.at - entry.at < ALIKE;
     before.iter().rev().take_while(is_near).any(|other| {
-        let of = |a: &Activity| (a.connection.clone(), a.kind.clone(), a.item.clone());
-        of(other) == of(entry) && other.text == entry.text && other.who == entry.who
+        let Activity { connection, at: _, kind, item, text, who } = other;
+        *text == entry.text
+            && (connection, kind, item, who)
+                == (&entry.connection, &entry.kind, &entry.item, &entry.who)
     })
 }
 
@@ -140,7 +143,7 @@ impl Desk {
         Ok(answer)
     }
 
-    /// Entries from the newest on, with how many there are.
+    /// Some of the entries, newest first, with how many there are: beyond the end those of the last page.
     ///
     /// # Errors
     /// The queue's.
@@ -170,6 +173,7 @@ impl Desk {
             }
         }
         let all = once.len();
+        let first = first_of(first, count, all);
         Ok((all, once.into_iter().skip(first).take(count).collect()))
     }
 }

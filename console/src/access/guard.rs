@@ -283,7 +283,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
     let extensions = request.extensions_mut();
     extensions.insert(From(client));
     // What is to be said is said once, by the next page.
-    let is_page = !is_order && uses && !is_for_all(&path) && !path.starts_with(API);
+    let is_page = !is_order && uses && !is_for_all(&path);
     let said = token.as_ref().filter(|_| is_page).and_then(|t| gate.access.sessions.said(t));
     extensions.insert(Admission { gate: gate.clone(), token });
     extensions.insert(Frame { person, client: Some(client), said });

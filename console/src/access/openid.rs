@@ -137,6 +137,10 @@ fn note_cookie(name: &str, value: &str, seconds: u64) -> String {
     format!("{name}={value}; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age={seconds}")
 }
 
+fn not_here() -> Response {
+    (StatusCode::NOT_FOUND, "nobody signs in so here\n").into_response()
+}
+
 async fn begin(
     State(gate): State<Gate>,
     Extension(From(from)): Extension<From>,
@@ -144,7 +148,7 @@ async fn begin(
     Query(asked): Query<Asked>,
 ) -> Response {
     let Some((elsewhere, back)) = reached(&gate) else {
-        return (StatusCode::NOT_FOUND, "nobody signs in so here\n").into_response();
+        return not_here();
     };
     let next = sign_in::within(&asked.next);
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
@@ -202,7 +206,7 @@ async fn finish(
     Query(returned): Query<Returned>,
 ) -> Response {
     let Some((elsewhere, back)) = reached(&gate) else {
-        return (StatusCode::NOT_FOUND, "nobody signs in so here\n").into_response();
+        return not_here();
     };
     let name = cookie_name(&returned.state);
     let note = name.as_ref().and_then(|name| elsewhere.opened(cookie(&headers, name)?));

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::Shared;
 use crate::error::Error;
 use crate::pages::plots;
+use crate::routes;
 use asked::{Looks, Of, Place};
 
 /// What an address takes.
@@ -125,14 +126,8 @@ async fn connections(State(shared): State<Shared>) -> Found<Vec<Judged>> {
     Ok(Json(shared.status().await?.into_iter().map(judged).collect()))
 }
 
-/// The connection of this name.
-async fn known(shared: &Shared, name: &str) -> Result<ConnectionView, Failure> {
-    let found = shared.status().await?.into_iter().find(|view| view.connection == name);
-    found.ok_or_else(|| Failure::missing(format!("there is no connection `{name}`")))
-}
-
 async fn connection(State(shared): State<Shared>, Place(name): Place<String>) -> Found<Judged> {
-    let view = known(&shared, &name).await?;
+    let view = shared.view(&name).await?;
     Ok(Json(Judged { truth: shared.judge(&view), view }))
 }
 
@@ -207,11 +202,7 @@ async fn listed_computers(
     (connection, collection): (&str, Option<&str>),
     listed: &Listed<ComputerSort>,
 ) -> Found<Part<MemberView>> {
-    let found = shared.desk.list_computers(connection, collection, &listed.asked()).await?;
-    let found = found.ok_or_else(|| {
-        let what = collection.map_or(String::new(), |id| format!(" with a collection `{id}`"));
-        Failure::missing(format!("there is no connection `{connection}`{what}"))
-    })?;
+    let found = routes::found(shared, (connection, collection), &listed.asked()).await?;
     let items = found.from(listed.first()).take(listed.limit.0).collect();
     Ok(Json(Part { total: found.len(), items }))
 }
@@ -301,7 +292,7 @@ async fn activity(
     let cut = Cut { offset, limit };
     let looked = Looked { connection, kind, item };
     let (total, items) = shared.desk.list_activity(&looked, cut.first(), limit.0).await?;
-    Ok(Json(Part { total, items }))
+    Ok(Json(cut.part(total, items)))
 }
 
 async fn samples(

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use cmsync_control::{Answer, Question};
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, Found, Of, Place, known};
+use super::{Failure, Found, Of, Place};
 use crate::Shared;
 use crate::access::Frame;
 use crate::error::Error;
@@ -32,7 +32,7 @@ pub(super) async fn pause(
     Extension(frame): Extension<Frame>,
     Place(connection): Place<String>,
 ) -> Found<Taken> {
-    known(&shared, &connection).await?;
+    shared.view(&connection).await?;
     order(&shared, &frame, Question::Pause { connection }).await
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn resume(
     Extension(frame): Extension<Frame>,
     Place(connection): Place<String>,
 ) -> Found<Taken> {
-    known(&shared, &connection).await?;
+    shared.view(&connection).await?;
     order(&shared, &frame, Question::Resume { connection }).await
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn resend(
     Extension(frame): Extension<Frame>,
     Place(connection): Place<String>,
 ) -> Found<Taken> {
-    known(&shared, &connection).await?;
+    shared.view(&connection).await?;
     order(&shared, &frame, Question::Resend { connection, collection: None }).await
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn decide_removal(
     Place((connection, collection)): Place<(String, String)>,
     Of(decided): Of<OfRemoval>,
 ) -> Found<Taken> {
-    known(&shared, &connection).await?;
+    shared.view(&connection).await?;
     if collection == "*" {
         return Err(Failure::missing("a decision is about one removal"));
     }
