@@ -1,6 +1,7 @@
 //! `cmsync check`: whether everything that a run needs is there, said in the order in which one
 //! would mend it.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::cli::StageName;
 use crate::config::{Config, Connection};
 use crate::pipeline::clock;
-use crate::{connections, queue, topics};
+use crate::{connections, platform, queue, topics};
 
 /// One thing that was checked.
 #[derive(Debug, Serialize)]
@@ -48,6 +49,7 @@ pub(crate) async fn run(
         );
         findings.push(Finding { connection: "-".into(), what: "console", is_fine, detail });
     }
+    findings.extend(private_files(config));
     for (name, connection) in &config.connections {
         let mut note = |what, outcome: Result<String, String>| {
             let (is_fine, detail) = match outcome {
@@ -86,7 +88,31 @@ pub(crate) fn offline(config: &Config, as_json: bool) -> anyhow::Result<bool> {
             }
         });
     }
+    findings.extend(private_files(config));
     show(&findings, as_json)
+}
+
+/// Secrets and the queue, where others than the service and administrators can read them.
+fn private_files(config: &Config) -> impl Iterator<Item = Finding> {
+    let queue = config.kafka.is_none().then_some(&config.queue_directory);
+    let accounts = platform::service_accounts();
+    let finding = move |path: &PathBuf| {
+        let shown = path.display();
+        let detail = match cmsync_files::strangers(path, &accounts) {
+            Ok(strangers) if strangers.is_empty() => return None,
+            Ok(strangers) => format!(
+                "`{shown}` can be read by {}: leave it to administrators and the service (icacls \
+                 \"{shown}\" /inheritance:r /grant *S-1-5-18:F *S-1-5-32-544:F \"NT SERVICE\\{}:F\")",
+                strangers.join(", "),
+                cmsync_files::SERVICE,
+            ),
+            // It may be made later.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) => format!("who can read `{shown}` is not known: {error}"),
+        };
+        Some(Finding { connection: "-".into(), what: "secrets", is_fine: false, detail })
+    };
+    config.private.iter().chain(queue).filter_map(finding).collect::<Vec<_>>().into_iter()
 }
 
 /// Prints what was found; true when all is fine.

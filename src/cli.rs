@@ -5,12 +5,22 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::connect::ConnectArgs;
+use crate::platform::ServiceCommand;
+
+/// The version, and what this build has.
+pub(crate) const LONG_VERSION: &str = match (cfg!(feature = "kafka"), cfg!(feature = "kerberos")) {
+    (true, true) => concat!(env!("CARGO_PKG_VERSION"), " with Kafka and Kerberos"),
+    (true, false) => concat!(env!("CARGO_PKG_VERSION"), " with Kafka, without Kerberos"),
+    (false, true) => concat!(env!("CARGO_PKG_VERSION"), " with Kerberos, without Kafka"),
+    (false, false) => concat!(env!("CARGO_PKG_VERSION"), " without Kafka and Kerberos"),
+};
 
 /// Keeps Configuration Manager's device collections present in a Log Analytics workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cmsync", version, about)]
+#[command(name = "cmsync", version, long_version = LONG_VERSION, about)]
 pub(crate) struct Cli {
-    /// Configuration file [default: cmsync.toml, then /etc/cmsync/cmsync.toml]
+    /// Configuration file [default: cmsync.toml, then /etc/cmsync/cmsync.toml; on Windows
+    /// cmsync.toml, then %ProgramData%\\cmsync\\cmsync.toml]
     #[arg(long, global = true, env = "CMSYNC_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON
@@ -85,6 +95,9 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// The service of Windows that keeps it running
+    #[command(subcommand, hide = cfg!(unix))]
+    Service(ServiceCommand),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -210,6 +223,12 @@ pub(crate) enum SecretCommand {
         /// The day on which it ends, where Graph may not be asked
         #[arg(long, value_name = "DAY")]
         expires: Option<String>,
+    },
+    /// Put its file under the key of this machine (Windows, DPAPI): a copy is of no use elsewhere
+    #[command(hide = cfg!(unix))]
+    Protect {
+        /// The connection
+        connection: String,
     },
 }
 

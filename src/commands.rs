@@ -9,34 +9,42 @@ use cmsync_queue::Queue;
 
 use crate::cli::{Cli, Command, ConnectionCommand, DeadLettersCommand, RemovalsCommand};
 use crate::config::{self, Config};
+use crate::host::Host;
 use crate::{
     check, collections, connect, connection, console, disconnect, groups, import, kerberos,
-    logging, output, pipeline, queue, ready, secret, support, topics, verify,
+    logging, output, pipeline, platform, queue, ready, secret, support, topics, verify,
 };
 
 /// `cmsync.toml` here, else the system's.
 pub(crate) fn default_config() -> PathBuf {
     let here = PathBuf::from("cmsync.toml");
-    if here.exists() { here } else { PathBuf::from("/etc/cmsync/cmsync.toml") }
+    if here.exists() { here } else { platform::configuration() }
 }
 
 /// Executes a command; false when it failed and has said why.
 pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
-    if let Command::Connect(args) = &cli.command {
-        return connect::run(args, &path).await;
+    match cli.command {
+        Command::Connect(args) => connect::run(&args, &path).await,
+        Command::SupportBundle { output } => support::run(&path, output).await,
+        Command::Ready => ready::run(&path).await,
+        Command::Service(command) => {
+            let done = tokio::task::block_in_place(|| platform::manage(&command, &path))?;
+            output::say(&done);
+            Ok(true)
+        }
+        _ => with_configuration(cli, path).await,
     }
-    if let Command::SupportBundle { output } = cli.command {
-        return support::run(&path, output).await;
-    }
-    if let Command::Ready = cli.command {
-        return ready::run(&path).await;
-    }
+}
+
+/// Executes a command that needs a configuration.
+async fn with_configuration(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     let config = configuration(&cli, &path)?;
     kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
         Command::Run { once, stage } => {
-            let logging = logging::start(config.log_format, &config.log_level);
-            return pipeline::run(config, path, (once, stage), &logging).await;
+            let mut host = Host::default();
+            let logging = logging::start(config.log_format, &config.log_level, host.log.take());
+            return pipeline::run(config, path, (once, stage), (&logging, host)).await;
         }
         Command::Check { offline: true, .. } => return check::offline(&config, cli.json),
         Command::Check { stage, .. } => return check::run(&config, &stage, cli.json).await,
@@ -45,6 +53,7 @@ pub(crate) async fn execute(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
         Command::Connect(_)
         | Command::Completions { .. }
         | Command::SupportBundle { .. }
+        | Command::Service(_)
         | Command::Ready => return Ok(true),
         Command::Secret(command) => {
             return secret::run(&config, &path, command, cli.json).await;
@@ -145,8 +154,9 @@ async fn answer_alone(
 
 /// Whoever runs this, as the running process would name them.
 fn this_user() -> String {
-    let name = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    name.map_or_else(|_| "a command on this machine".to_owned(), |n| format!("{n} on this machine"))
+    let names = ["SUDO_USER", "USER", "USERNAME"];
+    let name = names.into_iter().find_map(|name| std::env::var(name).ok());
+    name.map_or_else(|| "a command on this machine".into(), |n| format!("{n} on this machine"))
 }
 
 async fn show_dead_letter(config: &Config, id: String, as_json: bool) -> anyhow::Result<bool> {

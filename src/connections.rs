@@ -46,23 +46,21 @@ pub(crate) fn backlog_within(share: u64, wanted: u64) -> u64 {
     wanted.min(share / 100 * SHARES.0 / 2)
 }
 
-#[cfg_attr(
-    not(feature = "kerberos"),
-    expect(clippy::panic, reason = "the configuration refuses it")
-)]
 fn authenticate(identity: &SiteIdentity) -> Result<Box<dyn Authenticate>, cmsync_http::Error> {
+    let tickets = |principal: Option<&str>| {
+        cmsync_configmgr::kerberos(principal).map_err(|detail| cmsync_http::Error::Settings {
+            key: "authentication",
+            detail: detail.into(),
+        })
+    };
     Ok(match identity {
         SiteIdentity::Bearer(token) => Box::new(Bearer::new(token.clone())),
         SiteIdentity::Entra(tokens) => Box::new(FromEntra {
             credential: credential_of(&tokens.http, &tokens.endpoints, tokens.identity.clone())?,
             audience: tokens.audience.clone(),
         }),
-        #[cfg(feature = "kerberos")]
-        SiteIdentity::Kerberos(account) => {
-            Box::new(cmsync_configmgr::Kerberos::new(account.principal.clone()))
-        }
-        #[cfg(not(feature = "kerberos"))]
-        SiteIdentity::Kerberos(_) => panic!("this build has no Kerberos"),
+        SiteIdentity::Kerberos(account) => tickets(Some(&account.principal))?,
+        SiteIdentity::Integrated => tickets(None)?,
     })
 }
 

@@ -124,7 +124,7 @@ fn keep(file: &Path, name: &str, new: Option<User>) -> anyhow::Result<()> {
     for user in &users {
         writeln!(text, "{user}")?;
     }
-    write_secret(file, &String::from_utf8(text)?)
+    write_secret(file, &String::from_utf8(text)?.into())
 }
 
 async fn link(config: &Config) -> anyhow::Result<String> {

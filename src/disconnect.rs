@@ -11,6 +11,7 @@ use cmsync_control::{Answer, ConnectionView, Question};
 use crate::cli::DisconnectArgs;
 use crate::config::{Config, Connection};
 use crate::connect::write;
+use crate::host::Host;
 use crate::{commands, connections, logging, pipeline};
 
 /// How long the rows' end is waited for.
@@ -136,12 +137,13 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
     // On Kafka the copies that run do it.
     let socket = cmsync_control::local_api::ask(&config.queue_directory, &Question::Status);
     if config.kafka.is_none() && socket.await?.is_none() {
-        let logging = logging::start(config.log_format, "warn");
+        let logging = logging::start(config.log_format, "warn", None);
         let mut alone = config.clone();
         alone.connections.retain(|other, _| other == name);
         // Nobody watches it, and the port may be another's.
         alone.listen = None;
-        pipeline::run(alone, path.to_owned(), (true, Vec::new()), &logging).await?;
+        let how = (&logging, Host::default());
+        pipeline::run(alone, path.to_owned(), (true, Vec::new()), how).await?;
     }
     let started = Instant::now();
     loop {

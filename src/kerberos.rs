@@ -2,7 +2,6 @@
 //! set by starting anew with it.
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Context as _, bail};
 
@@ -87,8 +86,6 @@ pub(crate) fn enter_for<'a>(
     if is_set(&wanted) {
         return Ok(());
     }
-    let program = std::env::current_exe().context("failed to find this program")?;
-    let error =
-        std::process::Command::new(program).args(std::env::args_os().skip(1)).envs(&wanted).exec();
-    Err(error).context("failed to start anew with the keys of Kerberos")
+    Err(crate::platform::start_anew(&wanted))
+        .context("failed to start anew with the keys of Kerberos")
 }

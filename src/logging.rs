@@ -1,9 +1,9 @@
-//! Logs to standard error, as text or JSON. Whoever reads them may stop reading, and their disk may be
+//! Logs to standard error, or where the host wants them, as text or JSON. Whoever reads them may stop reading, and their disk may be
 //! full: lines are written by a thread of their own and dropped, counted, when it cannot keep up. The
 //! last ones are kept for the support bundle.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -71,13 +71,18 @@ impl<'a> MakeWriter<'a> for Tee {
     }
 }
 
-/// Starts logging. A filter that cannot be read falls back to `info`.
-pub(crate) fn start(format: LogFormat, level: &str) -> Logging {
+/// Starts logging, to standard error where no place is given. A filter that cannot be read falls back to `info`.
+pub(crate) fn start(
+    format: LogFormat,
+    level: &str,
+    to: Option<Box<dyn io::Write + Send>>,
+) -> Logging {
+    let is_terminal = to.is_none() && io::stderr().is_terminal();
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_WAITING)
         .lossy(true)
         .thread_name("log")
-        .finish(io::stderr());
+        .finish(to.unwrap_or_else(|| Box::new(io::stderr())));
     let (recent, dropped) = (Recent::default(), writer.error_counter());
     let tee = Tee { recent: recent.clone(), writer };
     let filter = EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
@@ -88,10 +93,7 @@ pub(crate) fn start(format: LogFormat, level: &str) -> Logging {
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(tee);
     match format {
-        LogFormat::Text => {
-            use std::io::IsTerminal;
-            builder.with_ansi(io::stderr().is_terminal()).init();
-        }
+        LogFormat::Text => builder.with_ansi(is_terminal).init(),
         LogFormat::Json => builder.json().init(),
     }
     Logging { recent, dropped, _writer: guard }

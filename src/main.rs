@@ -18,6 +18,7 @@ mod expiry;
 mod framing;
 mod groups;
 mod history;
+mod host;
 mod import;
 mod installation;
 mod journal;
@@ -27,6 +28,7 @@ mod meter;
 mod metrics;
 mod output;
 mod pipeline;
+mod platform;
 mod progress;
 mod queue;
 mod ready;
@@ -46,6 +48,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use platform::ServiceCommand;
 
 /// Faster than the system's on this load, and it gives memory back; see docs/adr.
 #[global_allocator]
@@ -77,6 +80,10 @@ fn complete(shell: clap_complete::Shell) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
 fn main() -> ExitCode {
     end_with_the_reader();
     let cli = Cli::parse();
@@ -84,7 +91,10 @@ fn main() -> ExitCode {
         return complete(shell);
     }
     let path = cli.config.clone().unwrap_or_else(commands::default_config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    if let Command::Service(ServiceCommand::Run) = cli.command {
+        return platform::run_service(path);
+    }
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("cmsync: failed to start: {error}");

@@ -20,6 +20,12 @@ pub(crate) fn print(answer: &Answer, as_json: bool) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Prints what was done.
+#[expect(clippy::print_stdout, reason = "this is what the command is for")]
+pub(crate) fn say(text: &str) {
+    println!("{text}");
+}
+
 /// The value alone: its kind is known from the command.
 fn json(answer: &Answer) -> anyhow::Result<String> {
     let tagged = serde_json::to_value(answer)?;

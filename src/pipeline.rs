@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::StageName;
 use crate::config::Config;
+use crate::host::Host;
 use crate::journal::Journal;
 use crate::logging::Logging;
 use crate::metrics::Page;
@@ -24,7 +25,9 @@ use crate::revision::Revisions;
 use crate::set_up::SetUp;
 use crate::status_board::StatusBoard;
 use crate::supervisor::Supervisor;
-use crate::{connections, console, delivered, kerberos, meter, progress, settings, traces};
+use crate::{
+    connections, console, delivered, kerberos, meter, platform, progress, settings, traces,
+};
 
 /// Wall time.
 pub(crate) fn clock() -> Clock {
@@ -52,7 +55,7 @@ pub(crate) async fn run(
     config: Config,
     path: PathBuf,
     (once, stages): (bool, Vec<StageName>),
-    logging: &Logging,
+    (logging, host): (&Logging, Host),
 ) -> anyhow::Result<bool> {
     // From here on, SIGHUP ends nothing.
     let mut reload = Reload::new(path.clone(), stages.clone())?;
@@ -64,7 +67,7 @@ pub(crate) async fn run(
     let sending = config.traces.as_ref().map(traces::start).transpose();
     let sending = sending.context("`traces`")?;
     let shutdown = CancellationToken::new();
-    let asked = stop_on_signal(shutdown.clone())?;
+    let asked = stop_when_asked(shutdown.clone(), &host)?;
     let journal = Journal::start(Arc::clone(&queue), clock());
     let (board, desk) = tell(&queue, (config.kafka.is_some(), &journal), logging, &shutdown);
     let (told, configured) = watch::channel(console::configured(&config));
@@ -88,12 +91,9 @@ pub(crate) async fn run(
     let (own, revision) = watch::channel(config.revision);
     let context = supervisor.producer_context(state_partitions);
     let mut producer = tokio::spawn(produce(&supervisor, context, (wanted, revision), once));
-    let place = match &config.kafka {
-        Some(kafka) => kafka.options.brokers.clone(),
-        None => config.queue_directory.display().to_string(),
-    };
-    tracing::info!(connections = config.connections.len(), queue = place, "running");
+    tracing::info!(connections = config.connections.len(), queue = config.queue(), "running");
     supervisor.note_process(concat!("cmsync ", env!("CARGO_PKG_VERSION"), " started"));
+    (host.running)();
     let follow = Follow { reload: &mut reload, told, own, set_up, once };
     let outcome = until_ended(&mut producer, &mut supervisor, follow).await?;
     let outcome = outcome.inspect_err(|_| supervisor.shutdown.cancel())?;
@@ -208,19 +208,19 @@ fn produce(
     }
 }
 
-/// From here on, SIGTERM and SIGINT stop the process in good order; whether one came.
-fn stop_on_signal(shutdown: CancellationToken) -> anyhow::Result<CancellationToken> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let asked = CancellationToken::new();
+/// From here on, the system's signals and the host stop the process in good order; whether one did.
+fn stop_when_asked(shutdown: CancellationToken, host: &Host) -> anyhow::Result<CancellationToken> {
+    let signals = platform::stop_asked()?;
+    let (asked, stop, stopping) =
+        (CancellationToken::new(), host.stop.clone(), host.stopping.clone());
     let own = asked.clone();
     tokio::spawn(async move {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            () = signals => {}
+            () = stop.cancelled() => {}
         }
         tracing::info!("stopping");
+        stopping();
         own.cancel();
         shutdown.cancel();
     });

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::cli::StageName;
 use crate::config::{self, Config};
 use crate::metrics::ProcessMetrics;
+use crate::platform::Hangup;
 
 /// How often the file is looked at.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
@@ -15,38 +16,14 @@ pub(crate) struct Reload {
     path: PathBuf,
     stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
-    asked: Asked,
-}
-
-/// SIGHUP: the file is looked at without waiting.
-struct Asked {
-    #[cfg(unix)]
-    signal: tokio::signal::unix::Signal,
-}
-
-impl Asked {
-    fn listen() -> std::io::Result<Self> {
-        #[cfg(unix)]
-        let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
-        Ok(Self {
-            #[cfg(unix)]
-            signal,
-        })
-    }
-
-    async fn changed(&mut self) {
-        #[cfg(unix)]
-        if self.signal.recv().await.is_some() {
-            return;
-        }
-        std::future::pending::<()>().await;
-    }
+    /// The file is looked at without waiting.
+    asked: Hangup,
 }
 
 impl Reload {
     pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> std::io::Result<Self> {
         let seen = stamp(&path);
-        Ok(Self { path, stages, seen, asked: Asked::listen()? })
+        Ok(Self { path, stages, seen, asked: Hangup::listen()? })
     }
 
     /// Whether the connections of the file as it stands are followed.
@@ -61,7 +38,7 @@ impl Reload {
             tokio::select! {
                 () = tokio::time::sleep(RELOAD_INTERVAL) => {}
                 // However many come, the file is looked at once and then again.
-                () = self.asked.changed() => {}
+                () = self.asked.came() => {}
             }
             let now = stamp(&self.path);
             if now == self.seen || now.is_none() {

@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use cmsync_azure::{Identity, Proof};
 use cmsync_http::Secret;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use serde::Serialize;
 
 use crate::cli::SecretCommand;
-use crate::config::{Config, Workspace};
+use crate::config::{Config, Connection, Workspace};
 use crate::connect::write;
 use crate::{connections, expiry};
 
@@ -47,6 +47,10 @@ pub(crate) async fn run(
             eprintln!("{said}");
             return Ok(true);
         }
+        SecretCommand::Protect { connection } => {
+            eprintln!("{}", protect(config.connection(connection)?)?);
+            return Ok(true);
+        }
     };
     let connection = config.connection(name)?;
     let workspace = &connection.workspace;
@@ -73,6 +77,27 @@ pub(crate) async fn verify(workspace: &Workspace) -> anyhow::Result<()> {
     let credential = connections::credential(workspace)?;
     credential.token(&workspace.endpoints.ingestion_audience).await?;
     Ok(())
+}
+
+/// Puts what a connection signs in to Azure with under this machine's key, where it stands.
+fn protect(connection: &Connection) -> anyhow::Result<String> {
+    let file = match &connection.workspace.identity {
+        Identity::Application { proof: Proof::Secret(Secret::File(file)), .. } => file.as_path(),
+        Identity::Application { proof: Proof::Certificate(file), .. } => file.key_path(),
+        _ => anyhow::bail!("it signs in to Azure with nothing that is in a file"),
+    };
+    let shown = file.display();
+    if cmsync_files::is_protected(file) {
+        return Ok(format!("`{shown}` is under this machine's key already"));
+    }
+    let sealed = cmsync_files::read_secret(file).and_then(|text| cmsync_files::protect(&text));
+    sealed
+        .and_then(|sealed| {
+            cmsync_files::replace(file, sealed.as_bytes())?;
+            cmsync_files::restrict(file)
+        })
+        .with_context(|| format!("`{shown}`"))?;
+    Ok(format!("`{shown}` is under this machine's key now: a copy of it is of no use elsewhere"))
 }
 
 /// Takes a new secret in, once it was accepted; until then the old one stays. A running process reads
@@ -114,7 +139,7 @@ pub(crate) async fn renew(
     // Both or neither: the day of the old secret says nothing of the new one.
     write::try_to(path)
         .with_context(|| format!("failed to write `{}`; the old secret stays", path.display()))?;
-    crate::connect::write_secret(&file, new.expose_secret())?;
+    crate::connect::write_secret(&file, &new)?;
     write::change(path, |document| {
         let table = write::existing(document, name)?;
         let workspace = table.get_mut("workspace").and_then(toml_edit::Item::as_table_like_mut);

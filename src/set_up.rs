@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use cmsync_control::{Connect, Plan, Progress, SettingsError, Step, StepView};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
@@ -173,7 +173,7 @@ impl Connect for SetUp {
     async fn keep_secret(&self, name: &str, secret: SecretString) -> Result<(), SettingsError> {
         connect::is_name(name).map_err(refused)?;
         self.must_be_new(name)?;
-        let file = connect::keep_secret(&self.path, name, secret.expose_secret());
+        let file = connect::keep_secret(&self.path, name, &secret);
         let file = file.map_err(|error| refused(format!("{error:#}")))?;
         let file = file.display().to_string();
         let answer = ("workspace.client_secret_file".to_owned(), file);

@@ -252,15 +252,12 @@ impl Supervisor {
     fn watch(&self, name: &str, connection: &Connection, stop: &CancellationToken) {
         let meter = Meter::new(&self.desk, clock(), name, self.has(StageName::Uploader));
         tokio::spawn(meter.keep(stop.clone()));
-        #[cfg(feature = "kerberos")]
         if let Some(account) = connection.site.account().filter(|a| a.keytab.is_none())
             && self.has(StageName::Producer)
         {
             let (name, principal) = (name.to_owned(), account.principal.clone());
             tokio::spawn(expiry::keep_ticket(name, principal, stop.clone()));
         }
-        #[cfg(not(feature = "kerberos"))]
-        let _ = connection;
     }
 
     fn is_verified(&self, connection: &Connection) -> bool {

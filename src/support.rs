@@ -14,10 +14,7 @@ use flate2::write::GzEncoder;
 use toml::{Table, Value};
 
 use crate::config::{self, Config};
-use crate::{commands, kerberos, ready};
-
-/// Lines of the system's journal.
-const JOURNAL_LINES: &str = "2000";
+use crate::{commands, kerberos, platform, ready};
 
 /// The parts of a bundle.
 #[derive(Default)]
@@ -75,7 +72,7 @@ pub(crate) async fn run(path: &Path, output: Option<PathBuf>) -> anyhow::Result<
             Place::guess(path)
         }
     };
-    running(&place, config.as_ref().ok(), &mut bundle).await;
+    running(&place, (path, config.as_ref().ok()), &mut bundle).await;
     if output.as_os_str() == "-" {
         let archive = bundle.pack(Vec::new())?;
         std::io::stdout().write_all(&archive.0)?;
@@ -83,11 +80,7 @@ pub(crate) async fn run(path: &Path, output: Option<PathBuf>) -> anyhow::Result<
     }
     let shown = output.display().to_string();
     let written = || -> std::io::Result<Vec<&'static str>> {
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        Ok(bundle.pack(options.open(&output)?)?.1)
+        Ok(bundle.pack(cmsync_files::create_private(&output)?)?.1)
     };
     let names = written().with_context(|| format!("failed to write `{shown}`"))?;
     println!("wrote `{shown}`: {}", names.join(", "));
@@ -133,21 +126,14 @@ impl Place {
 
 /// Version, machine, and the names of the variables that override the configuration.
 fn about(now: &jiff::Zoned) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let line = |path: &str, start: &str| {
-        read(path).lines().find(|l| l.starts_with(start)).unwrap_or_default().to_owned()
-    };
     let variables = std::env::vars().map(|(name, _)| name).filter(|n| n.starts_with("CMSYNC_"));
-    let lines = [
-        format!("cmsync {}", env!("CARGO_PKG_VERSION")),
-        format!("kerberos: {}", cfg!(feature = "kerberos")),
+    let mut lines = vec![
+        format!("cmsync {}", crate::cli::LONG_VERSION),
         format!("at {now}"),
-        line("/etc/os-release", "PRETTY_NAME="),
-        read("/proc/version").trim().to_owned(),
         format!("{} processors", std::thread::available_parallelism().map_or(0, usize::from)),
-        line("/proc/meminfo", "MemTotal:"),
         format!("variables: {}", variables.collect::<Vec<_>>().join(" ")),
     ];
+    lines.extend(platform::about());
     lines.join("\n") + "\n"
 }
 
@@ -204,7 +190,7 @@ fn without_account(text: &str) -> String {
 }
 
 /// What the running process says, or the queue where none runs.
-async fn running(place: &Place, config: Option<&Config>, bundle: &mut Bundle) {
+async fn running(place: &Place, (path, config): (&Path, Option<&Config>), bundle: &mut Bundle) {
     let json = |answer: &Answer| serde_json::to_string_pretty(answer).map_err(|e| e.to_string());
     let questions = [
         ("status.json", Question::Status),
@@ -227,7 +213,7 @@ async fn running(place: &Place, config: Option<&Config>, bundle: &mut Bundle) {
         let got = ready::get(place.listen, page).await.map(|(_, text)| text);
         bundle.add(name, got.map_err(|e| format!("{e:#}")));
     }
-    bundle.add("log.txt", log(place, config).await);
+    bundle.add("log.txt", log(place, (path, config)).await);
     if let Some(directory) = &place.directory {
         let files = std::fs::read_dir(directory).map_err(|e| e.to_string()).map(|files| {
             let line = |file: std::fs::DirEntry| {
@@ -240,22 +226,12 @@ async fn running(place: &Place, config: Option<&Config>, bundle: &mut Bundle) {
     }
 }
 
-/// The last lines of the running process, else those of the system's journal.
-async fn log(place: &Place, config: Option<&Config>) -> Result<String, String> {
+/// The last lines of the running process, else what the system kept of an earlier one.
+async fn log(place: &Place, (path, config): (&Path, Option<&Config>)) -> Result<String, String> {
     if let Ok(Answer::Log(lines)) = place.ask(config, Question::Log).await {
         return Ok(lines.join("\n") + "\n");
     }
-    let journal = tokio::process::Command::new("journalctl")
-        .args(["--unit", "cmsync", "--lines", JOURNAL_LINES, "--no-pager"])
-        .output()
-        .await
-        .map_err(|e| format!("nothing runs here, and no journal: {e}"))?;
-    match journal.status.success() && !journal.stdout.is_empty() {
-        true => Ok(String::from_utf8_lossy(&journal.stdout).into_owned()),
-        false => {
-            Err("nothing runs here, and the journal has nothing: add the container's log".into())
-        }
-    }
+    platform::kept_log(path).await
 }
 
 #[cfg(test)]

@@ -198,6 +198,7 @@ fn authentication(fields: &Fields) -> String {
             let (principal, cache) = (text("cache_principal"), text("ticket_cache"));
             format!("{{ kerberos = {{ principal = {principal}, ticket_cache = {cache} }} }}")
         }
+        "integrated" => "{ integrated = true }".into(),
         "entra" => format!("{{ entra = {{ audience = {} }} }}", text("audience")),
         "bearer" => format!("{{ bearer_token_file = {} }}", text("bearer_token_file")),
         _ => String::new(),

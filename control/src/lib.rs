@@ -15,6 +15,7 @@ mod letters;
 mod lists;
 pub mod local_api;
 mod names;
+mod platform;
 mod portal;
 mod question;
 mod removals;

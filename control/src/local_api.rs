@@ -1,14 +1,15 @@
-//! How a command reaches the running process: one question and one answer over a Unix socket in the
-//! queue's directory, each one line of JSON. Whoever may use the directory may ask.
+//! How a command reaches the running process: one question and one answer, each one line of JSON, at the
+//! place that the queue's directory names. Whoever may use the directory may ask.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
+use crate::platform::{self, Listener, Stream};
 use crate::question::{Order, Question};
 use crate::views::Answer;
 
@@ -17,49 +18,37 @@ const MAX_QUESTION: u64 = 64 * 1024;
 /// Bytes of an answer, at most: the members of the largest collection.
 const MAX_ANSWER: u64 = 512 * 1024 * 1024;
 
-/// Where the socket of a queue's directory is.
-#[must_use]
-pub fn socket_path(directory: &Path) -> PathBuf {
-    directory.join("cmsync.sock")
-}
-
 /// Answers questions until `shutdown`.
 ///
 /// # Errors
-/// When the socket cannot be made.
+/// When the place cannot be made.
 pub async fn serve(directory: &Path, desk: Desk, shutdown: CancellationToken) -> io::Result<()> {
-    let path = socket_path(directory);
     // The queue's lock says that no other process lives: what is there was left by a killed one.
-    if let Err(error) = std::fs::remove_file(&path)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    let listener = UnixListener::bind(&path)?;
+    let listener = Arc::new(Listener::bind(directory)?);
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted?.0,
+            accepted = listener.accept() => accepted?,
         };
-        let desk = desk.clone();
+        let (desk, listener) = (desk.clone(), Arc::clone(&listener));
         tokio::spawn(async move {
-            if let Err(error) = converse(stream, &desk).await {
+            if let Err(error) = converse(stream, &desk, &listener).await {
                 tracing::debug!(%error, "a command went away");
             }
         });
     }
-    std::fs::remove_file(&path)
+    listener.remove()
 }
 
-async fn converse(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
-    // Who asks is known from the socket, whatever the question says.
-    let asks = stream.peer_cred().map(|peer| format!("uid {} on this machine", peer.uid()));
+async fn converse(mut stream: Stream, desk: &Desk, listener: &Listener) -> io::Result<()> {
+    // Who asks is known from the connection, whatever the question says.
+    let asks = listener.admit(&mut stream).await?;
     let (read, mut write) = stream.split();
     let mut line = String::new();
     BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
     let answer = match serde_json::from_str::<Question>(&line) {
-        Ok(Question::Ticket { .. }) => Answer::Ticket(desk.tickets().issue(&asks?)),
-        Ok(question) => match answered(desk, &asks?, question).await {
+        Ok(Question::Ticket { .. }) => Answer::Ticket(desk.tickets().issue(&asks)),
+        Ok(question) => match answered(desk, &asks, question).await {
             Ok(answer) => answer,
             Err(error) => Answer::Refused(error.to_string()),
         },
@@ -98,19 +87,7 @@ fn is_gone(kind: io::ErrorKind) -> bool {
 }
 
 async fn converse_with(directory: &Path, question: &Question) -> io::Result<Vec<u8>> {
-    let path = socket_path(directory);
-    let mut stream = UnixStream::connect(&path).await.map_err(|error| {
-        let shown = path.display();
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => {
-                let text = format!(
-                    "`{shown}`: {error}: run it as root, or as the user that cmsync runs as"
-                );
-                io::Error::new(error.kind(), text)
-            }
-            _ => error,
-        }
-    })?;
+    let mut stream = platform::connect(directory).await?;
     let mut text = serde_json::to_vec(question)?;
     text.push(b'\n');
     stream.write_all(&text).await?;
@@ -128,14 +105,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let question = Question::Status;
         assert!(ask(directory.path(), &question).await.unwrap().is_none());
-        let listener = UnixListener::bind(socket_path(directory.path())).unwrap();
+        let listener = Listener::bind(directory.path()).unwrap();
         let (asked, ()) = tokio::join!(ask(directory.path(), &question), async {
             // Closed with the question unread: the other end's connection is reset.
             drop(listener.accept().await.unwrap());
         });
         assert!(asked.unwrap().is_none());
         let (asked, ()) = tokio::join!(ask(directory.path(), &question), async {
-            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut stream = listener.accept().await.unwrap();
+            drop(listener.admit(&mut stream).await.unwrap());
             let mut line = String::new();
             BufReader::new(&mut stream).read_line(&mut line).await.unwrap();
         });

@@ -11,6 +11,10 @@
 mod contract;
 pub mod embedded;
 mod error;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+#[cfg(not(feature = "kafka"))]
+#[path = "kafka/absent.rs"]
 pub mod kafka;
 mod limits;
 pub mod local;

@@ -7,8 +7,11 @@ mod backends;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backends::{Backend, Embedded, Kafka, Memory};
+#[cfg(feature = "kafka")]
+use backends::Kafka;
+use backends::{Backend, Embedded, Memory};
 use bytes::Bytes;
+#[cfg(feature = "kafka")]
 use cmsync_queue::kafka::GroupProtocol;
 use cmsync_queue::worker::{Each, Gather, Gathered, Handled, each};
 use cmsync_queue::{
@@ -81,9 +84,11 @@ macro_rules! contract {
         mod embedded { $(#[tokio::test(start_paused = true)] async fn $name() {
             super::$name(&super::Embedded::new()).await;
         })* }
+        #[cfg(feature = "kafka")]
         mod kafka { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             super::$name(&super::Kafka::new()).await;
         })* }
+        #[cfg(feature = "kafka")]
         mod kafka_consumer_protocol { $(#[tokio::test(flavor = "multi_thread")] async fn $name() {
             super::$name(&super::Kafka::with(super::GroupProtocol::Consumer)).await;
         })* }
@@ -498,6 +503,7 @@ async fn a_held_message_stops_its_partition_alone(backend: &dyn Backend) {
 }
 
 /// Runs a [`Copier`] until `out` holds so many messages.
+#[cfg(feature = "kafka")]
 async fn copy_until(queue: &dyn Queue, count: usize) -> Vec<String> {
     let (events, committer) = queue.join("g", "in").await.unwrap();
     let (shutdown, mut watch) = (CancellationToken::new(), queue.watch("out").unwrap());
@@ -519,6 +525,7 @@ async fn copy_until(queue: &dyn Queue, count: usize) -> Vec<String> {
 }
 
 /// Other backends keep what nobody took.
+#[cfg(feature = "kafka")]
 #[tokio::test(flavor = "multi_thread")]
 async fn what_kafka_deleted_before_it_was_taken_is_told_once_and_the_rest_is_taken() {
     let backend = Kafka::new();
@@ -659,6 +666,7 @@ mod model {
     }
 
     /// More of them with `CMSYNC_CASES`.
+    #[cfg(feature = "kafka")]
     fn cases(few: u32) -> ProptestConfig {
         let cases = std::env::var("CMSYNC_CASES").ok().and_then(|n| n.parse().ok());
         let cases = cases.unwrap_or(few);
@@ -672,6 +680,7 @@ mod model {
         }
     }
 
+    #[cfg(feature = "kafka")]
     proptest! {
         #![proptest_config(cases(3))]
         #[test]

@@ -27,7 +27,7 @@ pub(super) fn check(
     mistakes: Vec<Mistake>,
     unread: &'static [&'static str],
 ) -> Result<Config, Mistakes> {
-    let mut checker = Checker { mistakes, unread };
+    let mut checker = Checker { mistakes, unread, private: Vec::new() };
     let listen = listen(&mut checker, &file.http.listen);
     options(&mut checker, file);
     let mut connections = BTreeMap::new();
@@ -63,6 +63,7 @@ pub(super) fn check(
         producer: file.producer.clone(),
         uploader: file.uploader.clone(),
         connections,
+        private: checker.private,
     })
 }
 

@@ -15,6 +15,8 @@ pub(super) struct Checker {
     pub(super) mistakes: Vec<Mistake>,
     /// Parts of paths whose secrets the stages that run do not need.
     pub(super) unread: &'static [&'static str],
+    /// Files that hold secrets.
+    pub(super) private: Vec<PathBuf>,
 }
 
 impl Checker {
@@ -73,6 +75,7 @@ impl Checker {
     /// A secret in a file, which must be readable now.
     pub(super) fn secret(&mut self, path: &str, file: &Path) -> Secret {
         let secret = Secret::File(file.to_owned());
+        self.private.push(file.to_owned());
         self.readable(path, || secret.read().map(drop));
         secret
     }

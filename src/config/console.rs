@@ -180,6 +180,7 @@ fn elsewhere(checker: &mut Checker, written: &Written) -> Option<Elsewhere> {
             checker.readable("console.certificate_file", || {
                 cmsync_console::tls(certificate, key).map(drop)
             });
+            checker.private.push(key.clone());
             Some((certificate.clone(), key.clone()))
         }
         (None, None) => None,

@@ -117,6 +117,7 @@ fn proof(
         let key = written.certificate_key_file.clone();
         let file = CertificateFile { path: file.clone(), key };
         checker.readable(&format!("{path}.certificate_file"), || file.read().map(drop));
+        checker.private.push(file.key_path().to_owned());
         return Some(Proof::Certificate(file));
     }
     if written.workload_identity {

@@ -60,6 +60,8 @@ impl PartialEq for Kafka {
 pub(super) fn kafka(checker: &mut Checker, file: &File) -> Option<Kafka> {
     let written = file.queue.kafka.as_ref()?;
     let path = "queue.kafka";
+    let message = "Apache Kafka is not in this build (see `cmsync --version`): leave it out, and the queue is a file";
+    checker.require(cfg!(feature = "kafka"), path, message);
     checker.require(
         !written.brokers.is_empty(),
         &format!("{path}.brokers"),

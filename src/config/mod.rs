@@ -82,12 +82,22 @@ pub(crate) struct Config {
     pub(crate) producer: cmsync_producer::Options,
     pub(crate) uploader: cmsync_uploader::Options,
     pub(crate) connections: BTreeMap<String, Connection>,
+    /// Files that hold secrets.
+    pub(crate) private: Vec<PathBuf>,
 }
 
 impl Config {
     /// The part of the queue's room that each connection may use.
     pub(crate) fn share(&self) -> u64 {
         self.max_size / u64::try_from(self.connections.len().max(1)).unwrap_or(1)
+    }
+
+    /// Where the queue is, for people.
+    pub(crate) fn queue(&self) -> String {
+        match &self.kafka {
+            Some(kafka) => kafka.options.brokers.clone(),
+            None => self.queue_directory.display().to_string(),
+        }
     }
 
     /// For each connection, the others that write into the same workspace.
@@ -205,7 +215,7 @@ impl Site {
         match &self.source {
             Source::AdminService(service) => match &service.authentication {
                 SiteIdentity::Kerberos(account) => Some(account),
-                SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) => None,
+                SiteIdentity::Bearer(_) | SiteIdentity::Entra(_) | SiteIdentity::Integrated => None,
             },
             Source::Sql(sql) => sql.account.as_ref(),
         }
@@ -217,6 +227,8 @@ impl Site {
 pub(crate) enum SiteIdentity {
     Bearer(Secret),
     Kerberos(raw::Kerberos),
+    /// As the account that runs this process.
+    Integrated,
     Entra(Box<EntraTokens>),
 }
 

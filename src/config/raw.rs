@@ -285,6 +285,9 @@ pub(crate) struct Authentication {
     pub(crate) bearer_token_file: Option<PathBuf>,
     pub(crate) kerberos: Option<Kerberos>,
     pub(crate) entra: Option<Entra>,
+    /// As the account that runs cmsync, on Windows.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) integrated: bool,
     /// Whether NTLM is asked for, which is refused with the reason.
     #[serde(skip_serializing, deserialize_with = "is_given")]
     pub(crate) ntlm: bool,

@@ -44,7 +44,7 @@ pub(crate) struct Embedded {
 
 impl Default for Embedded {
     fn default() -> Self {
-        Self { directory: "/var/lib/cmsync".into(), max_size: ByteSize::gib(4) }
+        Self { directory: crate::platform::queue(), max_size: ByteSize::gib(4) }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Who signs in to a site.
 
+use cmsync_configmgr::{TICKETS, Tickets};
+
 use super::SiteIdentity;
 use super::checker::Checker;
 use super::identity::tokens;
-use super::raw::{Connection, Kerberos};
+use super::raw::{Authentication, Connection, Kerberos};
 
 const WAYS: &str = "must hold exactly one of { bearer_token_file = \"…\" }, \
-     { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } } and \
-     { entra = { audience = \"api://…\" } }";
-const NO_NTLM: &str = "is not spoken: sites since version 2509 reject NTLM; use `kerberos`";
+     { kerberos = { principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } }, \
+     { integrated = true } (on Windows) and { entra = { audience = \"api://…\" } }";
+const NO_NTLM: &str =
+    "is not spoken: sites since version 2509 reject NTLM; use `kerberos`, on Windows `integrated`";
+const NO_KERBEROS: &str = "is not in this build: build with the feature `kerberos`";
 
 /// The identity of a site's connection.
 pub(super) fn check(
@@ -22,13 +26,21 @@ pub(super) fn check(
         checker.wrong(&format!("{at}.ntlm"), NO_NTLM);
         return None;
     }
-    match (authentication.bearer_token_file, authentication.kerberos, authentication.entra) {
-        (Some(file), None, None) => {
+    let Authentication { bearer_token_file, kerberos, entra, integrated, ntlm: _ } = authentication;
+    match (bearer_token_file, kerberos, entra, integrated) {
+        (Some(file), None, None, false) => {
             let secret = checker.secret(&format!("{at}.bearer_token_file"), &file);
             Some(SiteIdentity::Bearer(secret))
         }
-        (None, Some(account), None) => kerberos(checker, &format!("{at}.kerberos"), account),
-        (None, None, Some(entra)) => {
+        (None, Some(account), None, false) => {
+            principal(checker, &format!("{at}.kerberos"), &account);
+            Some(SiteIdentity::Kerberos(account))
+        }
+        (None, None, None, true) => {
+            this_account(checker, &format!("{at}.integrated"));
+            Some(SiteIdentity::Integrated)
+        }
+        (None, None, Some(entra), false) => {
             let message = "is missing: what the site's server application is called, api://…";
             checker.require(!entra.audience.is_empty(), &format!("{at}.entra.audience"), message);
             // What is wrong with the identity is told where it stands.
@@ -43,16 +55,30 @@ pub(super) fn check(
     }
 }
 
-pub(super) fn kerberos(
-    checker: &mut Checker,
-    path: &str,
-    written: Kerberos,
-) -> Option<SiteIdentity> {
-    if !cfg!(feature = "kerberos") {
-        checker.wrong(path, "is not in this build: build with the feature `kerberos`");
+/// An account that signs in with its keytab or ticket cache.
+pub(super) fn principal(checker: &mut Checker, path: &str, written: &Kerberos) {
+    match TICKETS {
+        Tickets::OfPrincipals => account(checker, path, written),
+        Tickets::OfThisAccount => checker.wrong(
+            path,
+            "is for other systems than Windows, where the account that runs the service signs in: \
+             write { integrated = true }",
+        ),
+        Tickets::Nobodys => checker.wrong(path, NO_KERBEROS),
     }
-    account(checker, path, &written);
-    Some(SiteIdentity::Kerberos(written))
+}
+
+/// The account that runs this process.
+pub(super) fn this_account(checker: &mut Checker, path: &str) {
+    match TICKETS {
+        Tickets::OfThisAccount => {}
+        Tickets::OfPrincipals => checker.wrong(
+            path,
+            "is for Windows, where the account that runs the service signs in: write { kerberos = { \
+             principal = \"svc-cmsync@CONTOSO.COM\", keytab = \"…\" } }",
+        ),
+        Tickets::Nobodys => checker.wrong(path, NO_KERBEROS),
+    }
 }
 
 /// An account's name and where its keys are.

@@ -83,6 +83,7 @@ fn login(
     written: &raw::Sql,
 ) -> Option<(SqlLogin, Option<raw::Kerberos>)> {
     let kerberos = site.authentication.as_ref().and_then(|a| a.kerberos.as_ref());
+    let is_integrated = site.authentication.as_ref().is_some_and(|a| a.integrated);
     match (&written.user, &written.password_file, kerberos) {
         (Some(user), Some(file), _) => {
             let password = checker.secret(&format!("{path}.sql.password_file"), file);
@@ -90,12 +91,16 @@ fn login(
         }
         (None, None, Some(account)) => {
             let at = format!("{path}.authentication.kerberos");
-            site_identity::kerberos(checker, &at, account.clone());
+            site_identity::principal(checker, &at, account);
             Some((SqlLogin::Integrated, Some(account.clone())))
+        }
+        (None, None, None) if is_integrated => {
+            site_identity::this_account(checker, &format!("{path}.authentication.integrated"));
+            Some((SqlLogin::Integrated, None))
         }
         _ => {
             let message = "needs `user` and `password_file`, or the site's `authentication` with \
-                           Kerberos";
+                           Kerberos or, on Windows, { integrated = true }";
             checker.wrong(&format!("{path}.sql"), message);
             None
         }

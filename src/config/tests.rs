@@ -21,9 +21,12 @@ fn parsed() -> raw::File {
 
 #[test]
 fn the_example_holds_every_option_at_its_default() {
-    let file = parsed();
+    let mut file = parsed();
     let connection = file.connections["contoso"].clone();
     let defaults = raw::File::default();
+    // Windows has it under ProgramData.
+    assert_eq!(file.queue.embedded.directory, PathBuf::from("/var/lib/cmsync"));
+    file.queue.embedded.directory = crate::platform::queue();
     assert_eq!(raw::File { connections: defaults.connections.clone(), ..file }, defaults);
     let default = raw::Connection::default();
     let (site, workspace) = (connection.site, connection.workspace);

@@ -264,7 +264,8 @@ impl Answers {
         let head =
             "# Answers of a set-up that is not complete: `cmsync connect` goes on with them.\n";
         // Whole or not at all, and for nobody else to read: URLs in it may hold an account.
-        super::write_secret(&draft_path(config, &self.name), &format!("{head}{}", self.text()))
+        let text = format!("{head}{}", self.text());
+        super::write_secret(&draft_path(config, &self.name), &text.into())
     }
 
     /// Whether a set-up of this name was begun.

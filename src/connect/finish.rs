@@ -11,6 +11,7 @@ use super::answers::Answers;
 use super::identity::Identities;
 use super::write;
 use crate::config::{self, raw};
+use crate::host::Host;
 use crate::pipeline::{self, clock};
 use crate::{connections, logging, verify};
 
@@ -86,11 +87,11 @@ pub(super) async fn run(
         return Ok(true);
     }
     page.title("First synchronisation");
-    let logging = logging::start(config.log_format, "warn");
+    let logging = logging::start(config.log_format, "warn", None);
     // Nobody watches it, and the port may be another's.
     config.listen = None;
-    let is_well =
-        pipeline::run(config, page.config.to_owned(), (true, Vec::new()), &logging).await?;
+    let how = (&logging, Host::default());
+    let is_well = pipeline::run(config, page.config.to_owned(), (true, Vec::new()), how).await?;
     page.title(if is_well {
         "Complete. `cmsync run` keeps it so."
     } else {

@@ -6,12 +6,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use cmsync_azure::{Credential, Graph, Identity, Principal};
 use cmsync_http::Client;
-use secrecy::ExposeSecret as _;
+use secrecy::SecretString;
 
 use super::Page;
 use super::answers::{Answers, Login};
 use super::ask::{Ask, Choice, Prompt};
-use super::write::keep_access;
 use crate::config::{self, Connection, raw};
 use crate::{connections, expiry};
 
@@ -131,7 +130,7 @@ fn ask_secret(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
         key: "workspace.client_secret_file",
         help: "its value, not its id; it is kept in a file of its own that only you can read",
     };
-    let secret = page.ask.secret(&prompt)?;
+    let secret = page.ask.secret(&prompt)?.into();
     let path = keep_secret(page.config, &answers.name, &secret)?;
     answers.connection.workspace.client_secret_file = Some(path);
     if answers.connection.workspace.client_secret_expires.is_none() {
@@ -155,7 +154,7 @@ fn ask_secret(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
 pub(crate) fn keep_secret(
     config: &Path,
     name: &str,
-    secret: &str,
+    secret: &SecretString,
 ) -> anyhow::Result<std::path::PathBuf> {
     let path = std::path::absolute(secret_path(config, name))?;
     write_secret(&path, secret)?;
@@ -167,35 +166,10 @@ pub(super) fn secret_path(config: &Path, name: &str) -> std::path::PathBuf {
     config.with_file_name(format!("{name}.client-secret"))
 }
 
-/// Replaces a file that holds a secret; nobody else can read it at any time.
-pub(crate) fn write_secret(path: &Path, secret: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    let aside = path.with_extension("new");
-    drop(std::fs::remove_file(&aside));
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, secret_mode(path));
-    let shown = path.display();
-    let write = || -> std::io::Result<()> {
-        let mut file = options.open(&aside)?;
-        file.write_all(secret.as_bytes())?;
-        file.sync_all()?;
-        keep_access(path, &aside);
-        std::fs::rename(&aside, path)
-    };
-    write().with_context(|| format!("failed to write `{shown}`"))
-}
-
-/// Of a new file with a secret: where the directory hands its group on, as the package's does, the
-/// service is in that group and may read it.
-#[cfg(unix)]
-fn secret_mode(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt as _;
-    const SET_GROUP: u32 = 0o2000;
-    let directory = path.parent().and_then(|directory| std::fs::metadata(directory).ok());
-    let hands_on = directory.is_some_and(|d| d.permissions().mode() & SET_GROUP != 0);
-    if hands_on { 0o640 } else { 0o600 }
+/// Replaces a file that holds a secret.
+pub(crate) fn write_secret(path: &Path, secret: &SecretString) -> anyhow::Result<()> {
+    cmsync_files::replace_secret(path, secret)
+        .with_context(|| format!("failed to write `{}`", path.display()))
 }
 
 /// Makes an app registration with the Azure CLI's login, and a secret of it.
@@ -210,7 +184,7 @@ async fn create(page: &Page<'_>, answers: &mut Answers, name: &str) -> anyhow::R
     graph.create_service_principal(&application.app_id).await?;
     let end = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * SECRET_DAYS);
     let secret = graph.add_password(&application.id, "cmsync", end).await?;
-    let path = keep_secret(page.config, &answers.name, secret.secret_text.expose_secret())?;
+    let path = keep_secret(page.config, &answers.name, &secret.secret_text)?;
     page.say(&format!("✓ made the app registration {name} ({})", application.app_id));
     page.say(&format!("✓ its secret is in {}", path.display()));
     let workspace = &mut answers.connection.workspace;

@@ -1,7 +1,7 @@
 //! The page of the site: which one it is, and what it has.
 
 use anyhow::bail;
-use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy};
+use cmsync_configmgr::{Collection, ConnectionPoint, Hierarchy, TICKETS, Tickets};
 
 use super::answers::Answers;
 use super::ask::{Choice, Prompt};
@@ -89,14 +89,19 @@ fn authentication(page: &Page<'_>) -> anyhow::Result<raw::Authentication> {
         help: "{ kerberos = { principal, keytab } } or { bearer_token_file }",
     };
     let mut answer = raw::Authentication::default();
-    let way = if page.ask.is_terminal() {
-        page.ask.choose(&prompt, &WAYS.map(Choice::plain))?
-    } else {
-        0
+    let ways = ways();
+    let way = match page.ask.is_terminal() {
+        true => {
+            let choices: Vec<_> = ways.iter().map(|(_, text)| Choice::plain(*text)).collect();
+            page.ask.choose(&prompt, &choices)?
+        }
+        false => 0,
     };
-    match way {
-        1 | 2 => answer.kerberos = Some(kerberos(page, way == 1)?),
-        3 => {
+    match ways.get(way).map(|(way, _)| way) {
+        Some(Way::Keytab) => answer.kerberos = Some(kerberos(page, true)?),
+        Some(Way::TicketCache) => answer.kerberos = Some(kerberos(page, false)?),
+        Some(Way::ThisAccount) => answer.integrated = true,
+        Some(Way::Entra) => {
             let prompt = Prompt {
                 text: "Application ID URI of the site's server",
                 key: "site.authentication",
@@ -118,12 +123,30 @@ fn authentication(page: &Page<'_>) -> anyhow::Result<raw::Authentication> {
     Ok(answer)
 }
 
-const WAYS: [&str; 4] = [
-    "a bearer token in a file",
-    "Kerberos with a keytab",
-    "Kerberos with a ticket cache (kinit)",
-    "tokens of the identity in Azure (Entra)",
-];
+enum Way {
+    Bearer,
+    Keytab,
+    TicketCache,
+    ThisAccount,
+    Entra,
+}
+
+/// The ways that this build has.
+fn ways() -> Vec<(Way, &'static str)> {
+    let kerberos = match TICKETS {
+        Tickets::OfPrincipals => vec![
+            (Way::Keytab, "Kerberos with a keytab"),
+            (Way::TicketCache, "Kerberos with a ticket cache (kinit)"),
+        ],
+        Tickets::OfThisAccount => {
+            vec![(Way::ThisAccount, "the account that runs cmsync (Kerberos)")]
+        }
+        Tickets::Nobodys => Vec::new(),
+    };
+    let bearer = (Way::Bearer, "a bearer token in a file");
+    let entra = (Way::Entra, "tokens of the identity in Azure (Entra)");
+    [bearer].into_iter().chain(kerberos).chain([entra]).collect()
+}
 
 fn kerberos(page: &Page<'_>, has_keytab: bool) -> anyhow::Result<raw::Kerberos> {
     let prompt =

@@ -37,15 +37,6 @@ pub(crate) fn print(path: &Path) -> anyhow::Result<String> {
     Ok(print_of(text_of(path)?.as_bytes()))
 }
 
-/// One change in a folder at a time, whichever process makes it: the lock goes with its file handle. Where the
-/// system locks no folders, the print alone guards what was shown.
-fn turn(path: &Path) -> Option<std::fs::File> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let folder = std::fs::File::open(folder.unwrap_or(Path::new("."))).ok()?;
-    folder.lock().ok()?;
-    Some(folder)
-}
-
 /// Changes a file: `change` gets the document, and the file is replaced as a whole, so that a reader
 /// sees the old one or the new one.
 pub(crate) fn change(
@@ -64,7 +55,9 @@ pub(crate) fn change_seen(
     seen: Option<&str>,
     change: impl FnOnce(&mut DocumentMut) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let _turn = turn(path);
+    // One change at a time, whichever process makes it; where nothing can be locked, the print alone
+    // guards what was shown.
+    let _turn = crate::platform::lock_beside(path);
     let text = text_of(path)?;
     if seen.is_some_and(|seen| seen != print_of(text.as_bytes())) {
         return Err(Stale.into());
@@ -83,7 +76,7 @@ pub(crate) fn change_seen(
         let mut file = std::fs::File::create(&aside)?;
         file.write_all(new.as_bytes())?;
         file.sync_all()?;
-        keep_access(path, &aside);
+        cmsync_files::keep_access(path, &aside);
         std::fs::rename(&aside, path)
     };
     write()
@@ -95,18 +88,6 @@ pub(crate) fn try_to(path: &Path) -> std::io::Result<()> {
     let aside = path.with_extension("toml.new");
     std::fs::File::create(&aside)?;
     std::fs::remove_file(&aside)
-}
-
-/// Gives a new file the owner and the mode of the one that it replaces, as far as this user may:
-/// whoever runs the service reads it still.
-pub(super) fn keep_access(old: &Path, new: &Path) {
-    let Ok(metadata) = std::fs::metadata(old) else { return };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-        drop(chown(new, Some(metadata.uid()), Some(metadata.gid())));
-    }
-    drop(std::fs::set_permissions(new, metadata.permissions()));
 }
 
 /// Raises the revision, where several hosts may have the file.

@@ -25,6 +25,7 @@ fn reference() -> String {
     text
 }
 
+#[cfg_attr(not(feature = "kafka"), ignore = "it tells those of Kafka too")]
 #[test]
 fn the_reference_of_metrics_is_what_the_code_declares() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/metrics.md");

@@ -11,29 +11,17 @@ import pwd
 import re
 import shlex
 import signal
-import ssl
 import stat
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
-PROJECT = pathlib.Path(__file__).parents[2]
-LAB = PROJECT / "target/release/cmsync-lab"
+from lab import Lab, run, until
+
 UNIT = pathlib.Path("/usr/lib/systemd/system/cmsync.service")
 CONFIG = pathlib.Path("/etc/cmsync/cmsync.toml")
 STATE = pathlib.Path("/var/lib/cmsync")
-PATIENCE = 120
-
-
-def until(what, found):
-    """Waits until `found` gives something true."""
-    started = time.monotonic()
-    while not (value := found()):
-        assert time.monotonic() - started < PATIENCE, f"waited in vain for {what}"
-        time.sleep(0.1)
-    return value
 
 
 def dpkg(*arguments):
@@ -74,37 +62,6 @@ class Service:
         return self.log.read()
 
 
-class Lab:
-    def __init__(self, directory):
-        self.directory = directory
-        command = [LAB, "--directory", directory, "--devices", "200", "--collections", "6", "--memberships", "600"]
-        self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        until("the lab", (directory / "cmsync.toml").exists)
-        self.url = until("its address", (directory / "lab-url").read_text)
-
-    def ask(self, what):
-        trust = ssl.create_default_context(cafile=str(self.directory / "lab-ca.pem"))
-        with urllib.request.urlopen(f"{self.url}/lab/{what}", context=trust) as answer:
-            return json.loads(answer.read() or "null")
-
-    def is_equal(self):
-        return self.ask("report")["report"]["equal"]
-
-    def configuration(self):
-        """As an administrator would leave it: secrets in /etc/cmsync, the queue where the package puts it."""
-        for name in ["client-secret", "site-token", "lab-ca.pem"]:
-            target = CONFIG.parent / name
-            target.write_bytes((self.directory / name).read_bytes())
-            target.chmod(0o640)
-        text = (self.directory / "cmsync.toml").read_text().replace(f"{self.directory}/", "/etc/cmsync/")
-        text = re.sub(r"\[queue\]\n.*\n", "", text)
-        return text.replace('poll_interval = "60s"', 'poll_interval = "1s"')
-
-
-def run(*command):
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def members():
     return json.loads(run("cmsync", "status", "--json"))[0]["members"]
 
@@ -139,7 +96,7 @@ def live(old, new, directory):
         check_files()
         # Without a configuration the unit does not start; `cmsync connect` makes it.
         assert f"ConditionPathExists={CONFIG}" in UNIT.read_text() and not CONFIG.exists()
-        CONFIG.write_text(lab.configuration())
+        CONFIG.write_text(lab.configuration(CONFIG.parent, "/etc/cmsync/"))
         # A command of root before the first start leaves nothing that the service cannot use.
         run("cmsync", "status")
         service = Service()
@@ -170,8 +127,7 @@ def live(old, new, directory):
             print(service.text(), file=sys.stderr)
         raise
     finally:
-        lab.process.kill()
-        lab.process.wait()
+        lab.end()
         if service and service.process and service.process.poll() is None:
             service.process.kill()
         subprocess.run(["apt-get", "purge", "-y", "-qq", "cmsync"], capture_output=True)

@@ -6,17 +6,18 @@ import subprocess
 import sys
 
 CLIENTS = {"cmsync-configmgr", "cmsync-azure", "cmsync-openid", "cmsync-registry"}
-BELOW_STAGES = {"cmsync-telemetry", "cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
+BELOW_STAGES = {"cmsync-telemetry", "cmsync-files", "cmsync-queue", "cmsync-schemas", "cmsync-http"} | CLIENTS
 STAGES = {"cmsync-producer", "cmsync-transformer", "cmsync-uploader"}
 ALLOWED = {
     "cmsync-telemetry": set(),
+    "cmsync-files": set(),
     "cmsync-schemas": set(),
-    "cmsync-queue": {"cmsync-telemetry"},
-    "cmsync-http": {"cmsync-telemetry"},
-    **{client: {"cmsync-http", "cmsync-telemetry"} for client in CLIENTS},
+    "cmsync-queue": {"cmsync-telemetry", "cmsync-files"},
+    "cmsync-http": {"cmsync-telemetry", "cmsync-files"},
+    **{client: {"cmsync-http", "cmsync-telemetry", "cmsync-files"} for client in CLIENTS},
     **{stage: BELOW_STAGES for stage in STAGES},
     "cmsync-control": BELOW_STAGES,
-    "cmsync-console": {"cmsync-control", "cmsync-openid"},
+    "cmsync-console": {"cmsync-control", "cmsync-openid", "cmsync-files"},
     "cmsync": None,  # sees all
     "cmsync-lab": None,
     "cmsync-e2e": None,

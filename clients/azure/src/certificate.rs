@@ -2,7 +2,7 @@
 //!
 //! Source: "Microsoft identity platform application authentication certificate credentials".
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
@@ -46,6 +46,12 @@ struct Claims {
 }
 
 impl CertificateFile {
+    /// The file that holds the key.
+    #[must_use]
+    pub fn key_path(&self) -> &Path {
+        self.key.as_ref().unwrap_or(&self.path)
+    }
+
     /// Reads the certificate and tries its key.
     ///
     /// # Errors
@@ -53,14 +59,12 @@ impl CertificateFile {
     /// key is not RSA or is encrypted, or the two do not belong together.
     pub fn read(&self) -> Result<Certificate, TokenError> {
         let chain = self.chain()?;
-        let key_path = self.key.as_ref().unwrap_or(&self.path);
+        let key_path = self.key_path();
         let fail = |detail: &str| TokenError::Certificate {
-            path: key_path.clone(),
+            path: key_path.to_owned(),
             detail: detail.to_owned(),
         };
-        let text = SecretString::from(
-            std::fs::read_to_string(key_path).map_err(|e| fail(&e.to_string()))?,
-        );
+        let text = cmsync_files::read_secret(key_path).map_err(|e| fail(&e.to_string()))?;
         let pem = key_block(text.expose_secret()).map_err(fail)?;
         let key = EncodingKey::from_rsa_pem(pem.as_bytes())
             .map_err(|_| fail("holds no RSA key that can be used: Entra takes RSA certificates"))?;
@@ -82,8 +86,10 @@ impl CertificateFile {
 
     fn chain(&self) -> Result<Vec<Vec<u8>>, TokenError> {
         let fail = |detail: String| TokenError::Certificate { path: self.path.clone(), detail };
-        let bytes = std::fs::read(&self.path).map_err(|e| fail(e.to_string()))?;
-        let blocks = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
+        // Its key may be in the same file.
+        let text = cmsync_files::read_secret(&self.path).map_err(|e| fail(e.to_string()))?;
+        let blocks =
+            Pem::iter_from_buffer(text.expose_secret().as_bytes()).collect::<Result<Vec<_>, _>>();
         let blocks = blocks.map_err(|e| fail(format!("is no PEM file: {e}")))?;
         let chain: Vec<_> =
             blocks.into_iter().filter(|b| b.label == "CERTIFICATE").map(|b| b.contents).collect();

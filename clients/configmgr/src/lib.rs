@@ -6,7 +6,6 @@
 mod admin_service;
 mod authentication;
 mod error;
-#[cfg(feature = "kerberos")]
 mod kerberos;
 mod load;
 mod members;
@@ -23,8 +22,7 @@ mod track;
 pub use admin_service::{AdminService, Settings};
 pub use authentication::{Authenticate, Bearer};
 pub use error::{Error, Nature};
-#[cfg(feature = "kerberos")]
-pub use kerberos::{Kerberos, ticket_lasts};
+pub use kerberos::{TICKETS, Tickets, kerberos, ticket_lasts};
 pub use load::Limits;
 pub use pass::{PassSink, Passes};
 pub use selection::{Selection, Selector, is_collection_id};

@@ -1,6 +1,6 @@
 //! The client.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,15 @@ pub struct Client {
     skew: Arc<Mutex<Option<i64>>>,
 }
 
+/// The certificates of a PEM file.
+fn authorities(path: &Path) -> Result<Vec<reqwest::Certificate>, Error> {
+    let name = path.display();
+    let fail = |detail: String| Error::Settings { key: "ca_file", detail };
+    let pem = std::fs::read(path).map_err(|e| fail(format!("`{name}`: {e}")))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).ok().filter(|found| !found.is_empty());
+    found.ok_or_else(|| fail(format!("`{name}` holds no PEM certificate")))
+}
+
 impl Client {
     /// A client. `target` is a short word for metrics: `site`, `ingestion`, `token`, `query`.
     ///
@@ -94,30 +103,34 @@ impl Client {
     /// [`Error::Settings`] naming the setting that cannot be used.
     pub fn new(target: &'static str, settings: &Settings) -> Result<Self, Error> {
         let fail = |key, detail: String| Error::Settings { key, detail };
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
-            .read_timeout(Duration::from_millis(settings.read_timeout_ms))
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("cmsync/", env!("CARGO_PKG_VERSION")))
-            .pool_max_idle_per_host(16)
-            .http1_only();
-        if let Some(path) = &settings.ca_file {
-            let name = path.display();
-            let pem = std::fs::read(path).map_err(|e| fail("ca_file", format!("`{name}`: {e}")))?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem)
-                .ok()
-                .filter(|found| !found.is_empty())
-                .ok_or_else(|| fail("ca_file", format!("`{name}` holds no PEM certificate")))?;
-            builder = builder.tls_certs_merge(authorities);
-        }
-        if settings.direct {
-            builder = builder.no_proxy();
-        } else if let Some(proxy) = &settings.proxy {
-            let proxy = reqwest::Proxy::all(proxy).map_err(|e| fail("proxy", e.to_string()))?;
-            builder = builder.proxy(proxy);
-        }
+        let authorities = settings.ca_file.as_deref().map(authorities).transpose()?;
+        let proxy = settings.proxy.as_ref().filter(|_| !settings.direct);
+        let proxy = proxy.map(reqwest::Proxy::all).transpose();
+        let proxy = proxy.map_err(|e| fail("proxy", e.to_string()))?;
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
+                .read_timeout(Duration::from_millis(settings.read_timeout_ms))
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("cmsync/", env!("CARGO_PKG_VERSION")))
+                .pool_max_idle_per_host(16)
+                .http1_only();
+            match &proxy {
+                Some(proxy) => builder.proxy(proxy.clone()),
+                None if settings.direct => builder.no_proxy(),
+                None => builder,
+            }
+        };
+        let built = match authorities {
+            // Where the system lets nothing be added to its own authorities (Wine), these alone count.
+            Some(own) => builder()
+                .tls_certs_merge(own.clone())
+                .build()
+                .or_else(|error| builder().tls_certs_only(own).build().map_err(|_| error)),
+            None => builder().build(),
+        };
         // A system without authorities of its own is refused here (a container from scratch, for one).
-        let http = builder.build().map_err(|e| fail("ca_file", innermost(&e)))?;
+        let http = built.map_err(|e| fail("ca_file", innermost(&e)))?;
         Ok(Self { http, metrics: Arc::new(Metrics::new(target)), skew: Arc::default() })
     }
 

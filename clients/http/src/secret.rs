@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::Error;
 
@@ -26,8 +26,9 @@ impl Secret {
             Self::File(path) => path,
         };
         let fail = |detail: String| Error::SecretFile { path: path.clone(), detail };
-        let text = std::fs::read_to_string(path).map_err(|e| fail(e.to_string()))?;
-        let text = text.strip_suffix('\n').unwrap_or(&text);
+        let text = cmsync_files::read_secret(path).map_err(|e| fail(e.to_string()))?;
+        let text = text.expose_secret();
+        let text = text.strip_suffix('\n').unwrap_or(text);
         let text = text.strip_suffix('\r').unwrap_or(text);
         if text.is_empty() {
             return Err(fail("is empty".into()));
@@ -44,7 +45,6 @@ impl Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use secrecy::ExposeSecret as _;
 
     #[test]
     fn one_trailing_line_break_is_cut_and_anything_else_is_refused() {

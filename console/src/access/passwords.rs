@@ -11,7 +11,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Semaphore;
 
 use super::person::Role;
@@ -130,9 +130,10 @@ pub fn users(file: &Path) -> Result<Vec<User>, String> {
     if size > MAX_FILE {
         return Err(format!("`{shown}` is too large"));
     }
-    let text = std::fs::read_to_string(file).map_err(|error| format!("`{shown}`: {error}"))?;
-    let lines =
-        (1..).zip(text.lines()).filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'));
+    let text = cmsync_files::read_secret(file).map_err(|error| format!("`{shown}`: {error}"))?;
+    let lines = (1..)
+        .zip(text.expose_secret().lines())
+        .filter(|(_, l)| !l.trim().is_empty() && !l.starts_with('#'));
     lines
         .map(|(number, line)| {
             let wrong = || {

@@ -114,6 +114,11 @@ impl Form {
         all.map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("\n")
     }
 
+    /// Whether the account that runs cmsync may sign in to the site, and no other.
+    pub(crate) fn is_windows(&self) -> bool {
+        std::env::consts::FAMILY == "windows"
+    }
+
     pub(crate) fn has(&self, key: &str) -> bool {
         !self.value(key).is_empty()
     }

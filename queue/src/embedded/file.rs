@@ -76,25 +76,13 @@ fn classify(path: &Path, action: &'static str, error: redb::Error) -> Error {
     }
 }
 
-/// A file that root makes in another user's directory, by a command before the service ever ran, is
-/// that user's.
-fn adopt(path: &Path) {
-    #[cfg(unix)]
-    if let Some(directory) = path.parent().and_then(|directory| std::fs::metadata(directory).ok()) {
-        use std::os::unix::fs::{MetadataExt as _, chown};
-        drop(chown(path, Some(directory.uid()), Some(directory.gid())));
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-}
-
 fn open_database(path: &Path) -> Result<Database, Error> {
     let is_empty = std::fs::metadata(path).map_or(true, |m| m.len() == 0);
     let mut builder = Database::builder();
     builder.set_cache_size(CACHE_BYTES);
     let opened = if is_empty { builder.create(path) } else { builder.open(path) };
     if is_empty {
-        adopt(path);
+        cmsync_files::adopt(path);
     }
     opened.map_err(|error| match error {
         DatabaseError::UpgradeRequired(found) => {

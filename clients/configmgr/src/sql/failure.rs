@@ -74,13 +74,11 @@ pub(super) fn failure(error: &Error) -> Failure {
         Error::Conversion(_) | Error::Encoding(_) | Error::Utf8 | Error::Utf16 => {
             Failure { text: error.to_string(), nature: Nature::Lasting }
         }
-        #[cfg(feature = "kerberos")]
-        Error::Gssapi(message) => {
-            let text = crate::kerberos::remedy(message, "MSSQLSvc/<server>:<port>");
-            let is_away = message.contains("contact any KDC");
-            Failure { text, nature: if is_away { Nature::Transient } else { Nature::Credentials } }
+        other => {
+            let told = crate::kerberos::of_sql(other);
+            let (text, nature) = told.unwrap_or_else(|| (other.to_string(), Nature::Transient));
+            Failure { text, nature }
         }
-        other => Failure { text: other.to_string(), nature: Nature::Transient },
     }
 }
 

@@ -49,9 +49,20 @@ pub(crate) fn options(plan: Plan) -> Options {
     Options { plan, ..Options::default() }
 }
 
+/// Whether the binary under test is the one for Windows, which Wine runs.
+pub(crate) fn is_windows() -> bool {
+    std::env::var("CMSYNC_ON").is_ok_and(|on| on == "windows")
+}
+
 /// The binary under test: the release build, or what `CMSYNC_BIN` names.
 pub(crate) fn binary() -> PathBuf {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/release/cmsync");
+    let built = || {
+        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target");
+        match is_windows() {
+            true => target.join("x86_64-pc-windows-gnu/debug/cmsync.exe"),
+            false => target.join("release/cmsync"),
+        }
+    };
     let path = std::env::var_os("CMSYNC_BIN").map_or_else(built, PathBuf::from);
     assert!(
         path.exists(),
@@ -59,6 +70,18 @@ pub(crate) fn binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A command of a program, as the system under test runs it.
+fn command_of(program: &Path) -> Command {
+    if !is_windows() {
+        return Command::new(program);
+    }
+    let prefix = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.tools/wine");
+    let mut command = Command::new("wine");
+    command.env("WINEPREFIX", prefix.canonicalize().unwrap()).env("WINEDEBUG", "-all");
+    command.arg(program);
+    command
 }
 
 /// Puts the queue on a broker: every fault is to do as little there.
@@ -133,7 +156,7 @@ impl Rig {
 
     /// The same, with another file.
     pub(crate) fn command_with(&self, config: &Path, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.program.clone().unwrap_or_else(binary));
+        let mut command = command_of(&self.program.clone().unwrap_or_else(binary));
         command.arg("--config").arg(config).args(arguments);
         // What the machine's own environment holds must not reach the test.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CMSYNC_")) {
@@ -202,7 +225,10 @@ impl Rig {
     /// SIGTERM, and how it ended.
     pub(crate) async fn terminate(&mut self) -> std::process::ExitStatus {
         let mut child = self.running.take().unwrap();
-        let status = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        // Of signals Wine hands on what a terminal's Ctrl-C sends.
+        let signal = if is_windows() { "-INT" } else { "-TERM" };
+        let id = child.id().to_string();
+        let status = Command::new("kill").args([signal, &id]).status().unwrap();
         assert!(status.success());
         tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }

@@ -1,13 +1,7 @@
-//! Kerberos towards a site: SPNEGO by MIT Kerberos' GSSAPI.
-//!
-//! Sites since version 2509 reject NTLM ("AdminService now rejects NTLM authentication", What's new in
-//! 2509), so there is none here. Each request carries a token of its own, which is right whether the
-//! server keeps the sign-in for the connection or asks anew. The library finds keytab and ticket cache
-//! in `KRB5_CLIENT_KTNAME` and `KRB5CCNAME`, asks for tickets itself, and renews them when they end.
+//! MIT Kerberos' GSSAPI: it finds keytab and ticket cache in `KRB5_CLIENT_KTNAME` and `KRB5CCNAME`, asks for
+//! tickets itself, and renews them when they end.
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use cmsync_http::header::HeaderValue;
 use libgssapi::context::{ClientCtx, CtxFlags};
 use libgssapi::credential::{Cred, CredUsage};
@@ -16,42 +10,31 @@ use libgssapi::oid::{
     GSS_MECH_KRB5, GSS_MECH_SPNEGO, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, OidSet,
 };
 
-use crate::Error;
+use super::{NEEDS_NAME, REFUSAL, Tickets, header, is_address};
 use crate::authentication::Authenticate;
+use crate::{Error, Nature};
 
-/// Signs in as a principal.
-pub struct Kerberos {
-    principal: String,
-}
+/// Whose tickets this build can show.
+pub const TICKETS: Tickets = Tickets::OfPrincipals;
 
-impl Kerberos {
-    /// As `principal`, for example `svc-cmsync@CONTOSO.COM`.
-    #[must_use]
-    pub fn new(principal: String) -> Self {
-        Self { principal }
+struct Principal(String);
+
+/// Signs in as `principal`, for example `svc-cmsync@CONTOSO.COM`.
+///
+/// # Errors
+/// Without one.
+pub fn kerberos(principal: Option<&str>) -> Result<Box<dyn Authenticate>, &'static str> {
+    match principal {
+        Some(principal) => Ok(Box::new(Principal(principal.to_owned()))),
+        None => Err("the account that runs cmsync signs in on Windows alone"),
     }
 }
 
 #[async_trait]
-impl Authenticate for Kerberos {
+impl Authenticate for Principal {
     async fn authorization(&self, host: &str) -> Result<HeaderValue, Error> {
-        let (principal, name) = (self.principal.clone(), host.to_owned());
-        // The library may wait for the realm's servers.
-        let asked = tokio::task::spawn_blocking(move || token(&principal, &name)).await;
-        let fail = |detail: String| {
-            let detail = format!(": {}: {detail}", self.principal);
-            Error::Credentials { host: host.to_owned(), detail }
-        };
-        let token = match asked {
-            Ok(Ok(token)) => token,
-            Ok(Err(detail)) => return Err(fail(detail)),
-            Err(error) => return Err(fail(error.to_string())),
-        };
-        let mut value =
-            HeaderValue::from_str(&format!("Negotiate {}", BASE64_STANDARD.encode(token)))
-                .map_err(|e| fail(e.to_string()))?;
-        value.set_sensitive(true);
-        Ok(value)
+        let (principal, name) = (self.0.clone(), host.to_owned());
+        header(host, &self.0, move || token(&principal, &name)).await
     }
 
     fn is_negotiated(&self) -> bool {
@@ -59,8 +42,7 @@ impl Authenticate for Kerberos {
     }
 
     fn refusal(&self) -> &'static str {
-        ": the site does not take the ticket: the account must be an administrative user, and the \
-         server's name must be the one that HTTP/<server> is registered for"
+        REFUSAL
     }
 }
 
@@ -83,9 +65,8 @@ fn credential(principal: &str) -> Result<Cred, libgssapi::error::Error> {
 
 /// A token for one request to `host`.
 fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
-    let is_address = host.parse::<std::net::IpAddr>().is_ok() || host.starts_with('[');
-    if is_address {
-        return Err("Kerberos needs the server's full name instead of its address".into());
+    if is_address(host) {
+        return Err(NEEDS_NAME.into());
     }
     let told = |error: libgssapi::error::Error| remedy(&error.to_string(), "HTTP/<server>");
     let credential = credential(principal).map_err(told)?;
@@ -100,7 +81,7 @@ fn token(principal: &str, host: &str) -> Result<Vec<u8>, String> {
 }
 
 /// The library's words with what to do, where a server signs in clients under this name.
-pub(crate) fn remedy(text: &str, service: &str) -> String {
+fn remedy(text: &str, service: &str) -> String {
     let unknown =
         format!("check the principal and its realm, and that {service} is registered (setspn)");
     let known = [
@@ -138,6 +119,14 @@ pub(crate) fn remedy(text: &str, service: &str) -> String {
         Some((_, remedy)) => format!("{text}; {remedy}"),
         None => text,
     }
+}
+
+/// What a failure towards a site's database is, where the library says it.
+pub(crate) fn of_sql(error: &tiberius::error::Error) -> Option<(String, Nature)> {
+    let tiberius::error::Error::Gssapi(message) = error else { return None };
+    let text = remedy(message, "MSSQLSvc/<server>:<port>");
+    let is_away = message.contains("contact any KDC");
+    Some((text, if is_away { Nature::Transient } else { Nature::Credentials }))
 }
 
 #[cfg(test)]

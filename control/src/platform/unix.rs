@@ -1,0 +1,62 @@
+//! A Unix socket in the queue's directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio::net::{UnixListener, UnixStream};
+
+pub(crate) type Stream = UnixStream;
+
+/// Takes commands.
+pub(crate) struct Listener {
+    path: PathBuf,
+    socket: UnixListener,
+}
+
+fn path_in(directory: &Path) -> PathBuf {
+    directory.join("cmsync.sock")
+}
+
+impl Listener {
+    pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
+        let path = path_in(directory);
+        if let Err(error) = std::fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let socket = UnixListener::bind(&path)?;
+        Ok(Self { path, socket })
+    }
+
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        self.socket.accept().await.map(|(stream, _)| stream)
+    }
+
+    /// Who asks: the directory's mode has let them in.
+    #[expect(clippy::unused_async, reason = "as on Windows")]
+    pub(crate) async fn admit(&self, stream: &mut Stream) -> io::Result<String> {
+        stream.peer_cred().map(|peer| format!("uid {} on this machine", peer.uid()))
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        std::fs::remove_file(&self.path)
+    }
+}
+
+/// Reaches the running process.
+pub(crate) async fn connect(directory: &Path) -> io::Result<Stream> {
+    let path = path_in(directory);
+    UnixStream::connect(&path).await.map_err(|error| {
+        let shown = path.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => {
+                let text = format!(
+                    "`{shown}`: {error}: run it as root, or as the user that cmsync runs as"
+                );
+                io::Error::new(error.kind(), text)
+            }
+            _ => error,
+        }
+    })
+}
