@@ -67,8 +67,10 @@ pub const SERVICE: &str = "cmsync";
 /// When it cannot be read, is no text, or was protected on another machine.
 pub fn read_secret(path: &Path) -> io::Result<SecretString> {
     let text = Zeroizing::new(std::fs::read_to_string(path)?);
+    // Editors of Windows mark a text so.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let Some(sealed) = text.trim_end().strip_prefix(PROTECTED) else {
-        return Ok(SecretString::from(text.as_str()));
+        return Ok(SecretString::from(text));
     };
     let wrong = |detail: &str| io::Error::new(io::ErrorKind::InvalidData, detail.to_owned());
     let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| wrong("is cut or was changed"))?;

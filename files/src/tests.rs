@@ -11,8 +11,14 @@ fn a_private_file_is_made_once_and_read_by_nobody_else() {
     drop(create_private(&path).unwrap());
     assert_eq!(create_private(&path).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(strangers(&path, &[]).unwrap(), Vec::<String>::new());
-    std::fs::write(&path, "s3cret").unwrap();
-    assert_eq!(read_secret(&path).unwrap().expose_secret(), "s3cret");
+    for text in ["s3cret", "\u{feff}s3cret"] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(
+            read_secret(&path).unwrap().expose_secret(),
+            "s3cret",
+            "an editor's mark is no secret"
+        );
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+use winsafe::{ExpandEnvironmentStrings, HKEY, RegistryValue, co};
 
 pub(crate) use super::manage::{manage, service_accounts};
 pub(crate) use super::service::run_service;
@@ -13,9 +14,18 @@ pub(crate) use super::service::run_service;
 /// Bytes of the kept log in a support bundle.
 const KEPT: usize = 1024 * 1024;
 
+/// Where the system says where `ProgramData` is; a process's environment may say something else.
+const FOLDERS: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
+
 fn home() -> PathBuf {
-    let data = std::env::var_os("ProgramData");
-    data.map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("cmsync")
+    let found =
+        HKEY::LOCAL_MACHINE.RegGetValue(Some(FOLDERS), Some("ProgramData"), co::RRF::RT_ANY);
+    let found = match found {
+        Ok(RegistryValue::Sz(path)) => Some(path),
+        Ok(RegistryValue::ExpandSz(path)) => ExpandEnvironmentStrings(&path).ok(),
+        _ => None,
+    };
+    found.map_or_else(|| PathBuf::from(r"C:\ProgramData"), PathBuf::from).join("cmsync")
 }
 
 /// Where the configuration is, unless it is told.
