@@ -25,6 +25,12 @@ FEATURES := --features cmsync/kafka-kerberos
 PROMETHEUS := prometheus
 # A real browser.
 BROWSER := chromium
+# A compiler for Windows, and a Windows of Wine's. WINDOWS=0 leaves both out of `make test`.
+WINDOWS := 1
+WINDOWS_BUILD := gcc-mingw-w64-x86-64-win32
+WINDOWS_TEST := wine wine64 wixl msitools
+# Everything but Kafka.
+FOR_WINDOWS := --locked --target x86_64-pc-windows-gnu --no-default-features --features cmsync/kerberos
 
 GO = @command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 
@@ -39,7 +45,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers next demo test deploy docs package package-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -55,12 +61,14 @@ build: headers ## Build the release binary and the lab
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
 	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
-test: lint deploy unit kql e2e python-client package-test ## Run every test, set-up included
+test: lint deploy unit kql e2e python-client package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
 
 unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
 	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench $(FEATURES)
 
+# They wait more than they work.
+THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 # The producer's promises, whatever a site is read through.
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
@@ -70,8 +78,8 @@ next: headers
 
 e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS) $(BROWSER))
-	$(CARGO) test --locked --release -p cmsync-e2e
-	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(BY_SITE) || exit 1; done
+	$(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS)
+	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(BY_SITE) || exit 1; done
 
 python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
 	$(GO)
@@ -118,6 +126,38 @@ package-test: build package $(TOOLS)/python/.ready ## The package's life on this
 	@if [ "$$(id -u)" = 0 ]; then $(PYTHON) tests/deploy/debian.py target/package/cmsync_*-1_*.deb target/package/cmsync_*-2_*.deb \
 	&& tests/deploy/image.sh target/$(PROFILE)/cmsync; \
 	else echo "NOT RUN: the life of the Debian package and the image take root: sudo make package-test"; fi
+
+mingw:
+	$(call packages,$(WINDOWS_BUILD))
+	@command -v x86_64-w64-mingw32-gcc >/dev/null || { echo "a C compiler for Windows is needed (Debian: apt-get install $(WINDOWS_BUILD))"; exit 1; }
+	@command -v rustup >/dev/null || { echo "rustup is needed to get Rust's library for Windows (https://rustup.rs)"; exit 1; }
+	rustup --quiet target add x86_64-pc-windows-gnu
+
+windows: mingw ## Build cmsync for Windows, from Linux
+	$(CARGO) build --profile $(PROFILE) -p cmsync $(FOR_WINDOWS)
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+MSI = target/package/cmsync-$(1)-x64.msi
+
+windows-package: windows ## The Windows Installer package, in target/package
+	$(call packages,$(WINDOWS_TEST))
+	deploy/windows/package.sh target/x86_64-pc-windows-gnu/$(PROFILE)/cmsync.exe $(VERSION) $(call MSI,$(VERSION))
+
+$(TOOLS)/wine/.ready: tests/windows/prefix.sh tests/windows/process_prng.c | mingw
+	$(call packages,$(WINDOWS_TEST))
+	tests/windows/prefix.sh $(@D)
+
+# The producer's promises, kills, places and the queue's, with the program for Windows and the lab on Linux.
+ON_WINDOWS := life_of_a_group:: crashes:: places:: queue_limits::a_full_disk a_second_service a_clock_that_is
+UNDER_WINE = export WINEPREFIX=$(CURDIR)/$(TOOLS)/wine WINEDEBUG=-all CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
+
+# Not optimized: that takes three times as long to build.
+windows-test: build $(TOOLS)/wine/.ready $(TOOLS)/python/.ready ## Unit tests, end-to-end tests, service and installer under Wine
+	$(CARGO) build -p cmsync $(FOR_WINDOWS)
+	umask 077; $(UNDER_WINE); $(CARGO) test --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker $(FOR_WINDOWS)
+	umask 077; CMSYNC_ON=windows $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(ON_WINDOWS)
+	for version in 0.0.1 0.0.2; do deploy/windows/package.sh target/x86_64-pc-windows-gnu/debug/cmsync.exe $$version $(call MSI,$$version) || exit 1; done
+	$(PYTHON) tests/deploy/windows.py $(TOOLS)/wine-installed $(call MSI,0.0.1) $(call MSI,0.0.2)
 
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
 	$(PYTHON) deploy/grafana/dashboards.py
@@ -167,10 +207,11 @@ lint: headers ## Format, clippy without warnings, sizes and arrows
 	tests/lint/sizes.sh
 	python3 tests/lint/arrows.py
 
-slow-lint: ## Licences, bans, sources and typos, with tools that are built first
+slow-lint: headers mingw ## Licences, bans, sources, typos, and clippy for Windows, with tools that are built first
 	@test -x $(TOOLS)/bin/cargo-deny || $(CARGO) install --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
 	@test -x $(TOOLS)/bin/typos || $(CARGO) install --locked --root $(TOOLS) typos-cli@$(TYPOS_VERSION)
 	$(TOOLS)/bin/cargo-deny check licenses bans sources
+	$(CARGO) clippy --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker --all-targets $(FOR_WINDOWS) -- -D warnings
 	$(TOOLS)/bin/typos
 
 bench: headers kafka ## Measure what is shipped; writes target/bench.json

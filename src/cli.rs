@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::connect::ConnectArgs;
-use crate::platform::ServiceCommand;
+use crate::platform::{self, ServiceCommand};
 
 /// The version, and what this build has.
 pub(crate) const LONG_VERSION: &str = match (cfg!(feature = "kafka"), cfg!(feature = "kerberos")) {
@@ -96,7 +96,7 @@ pub(crate) enum Command {
         output: Option<PathBuf>,
     },
     /// The service of Windows that keeps it running
-    #[command(subcommand, hide = cfg!(unix))]
+    #[command(subcommand, hide = !platform::IS_WINDOWS)]
     Service(ServiceCommand),
     /// Print completions for a shell
     Completions {
@@ -225,7 +225,7 @@ pub(crate) enum SecretCommand {
         expires: Option<String>,
     },
     /// Put its file under the key of this machine (Windows, DPAPI): a copy is of no use elsewhere
-    #[command(hide = cfg!(unix))]
+    #[command(hide = !platform::IS_WINDOWS)]
     Protect {
         /// The connection
         connection: String,

@@ -139,7 +139,7 @@ fn about(now: &jiff::Zoned) -> String {
 
 /// The configuration file without comments, and without accounts in addresses.
 fn configuration(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("`{}`: {e}", path.display()))?;
+    let text = config::text_of(path).map_err(|e| format!("`{}`: {e}", path.display()))?;
     // What cannot be read is not shown: its mistakes are told by their place.
     let table: Table = text.parse().map_err(|_| format!("`{}` is no TOML", path.display()))?;
     let shown = without_accounts(Value::Table(table));

@@ -5,7 +5,7 @@ project=$(cd "$(dirname "$0")/../.." && pwd)
 program=$(realpath "$1") version=$2 output=$(realpath -m "$3")
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-cp "$program" "$stage/cmsync.exe"
+x86_64-w64-mingw32-strip -o "$stage/cmsync.exe" "$program"
 cd "$project" && cp LICENSE CHANGELOG.md cmsync.example.toml docs/windows.md deploy/windows/cmsync.wxs "$stage"
 # Windows' own editors of old show one line otherwise.
 sed -i 's/$/\r/' "$stage/LICENSE" "$stage/CHANGELOG.md" "$stage/cmsync.example.toml" "$stage/windows.md"

@@ -35,6 +35,7 @@ pub(crate) use draft::{
 };
 pub(crate) use kafka::Kafka;
 pub(crate) use raw::LogFormat;
+pub(crate) use read::text_of;
 pub(crate) use sql::Sql;
 pub(crate) use traces::Traces;
 

@@ -19,7 +19,7 @@ pub(super) fn read(
 ) -> Result<(File, Vec<Mistake>), Mistakes> {
     let alone =
         |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
-    let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    let text = text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
     let mut table: Table = toml::from_str(&text).map_err(|e| alone(place(&text, &e)))?;
     let mut mistakes = Vec::new();
     refuse_secrets(&table, &mut mistakes);
@@ -34,6 +34,17 @@ pub(super) fn read(
         Some(file) => Ok((file, mistakes)),
         None => Err(Mistakes(mistakes)),
     }
+}
+
+/// A file's text, without the mark that editors of Windows put before it.
+pub(crate) fn text_of(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            std::io::Error::new(error.kind(), "is no UTF-8: save it anew with that encoding")
+        }
+        _ => error,
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// What is wrong, and where: never the line itself, in which a password may stand.

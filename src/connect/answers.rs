@@ -68,7 +68,7 @@ pub(crate) enum Login {
 fn read(path: &Path) -> Result<Table, Mistakes> {
     let alone =
         |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
-    let text = std::fs::read_to_string(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    let text = config::text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
     toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))
 }
 

@@ -8,6 +8,8 @@ use anyhow::Context as _;
 use cmsync_schemas::print_of;
 use toml_edit::{DocumentMut, Item, Table, Value};
 
+use crate::config;
+
 /// The file was changed by somebody else since it was shown.
 #[derive(Debug, thiserror::Error)]
 #[error("the configuration changed since it was shown: look at it again")]
@@ -25,7 +27,7 @@ pub(crate) struct Unwritable {
 }
 
 fn text_of(path: &Path) -> anyhow::Result<String> {
-    match std::fs::read_to_string(path) {
+    match config::text_of(path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(String::new()),
         Err(error) => Err(error).with_context(|| format!("failed to read `{}`", path.display())),

@@ -23,6 +23,9 @@ pub(crate) use system::{
     service_accounts, start_anew, stop_asked,
 };
 
+/// Whether there is a service manager to ask.
+pub(crate) const IS_WINDOWS: bool = cfg!(windows);
+
 /// What is asked of the service of Windows.
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ServiceCommand {

@@ -4,6 +4,7 @@
 //! Sources: "How to use managed identities to get an access token", "App Service: REST endpoint
 //! reference", "Authenticate against Azure resources with Azure Arc-enabled servers".
 
+use std::env::consts::OS;
 use std::path::{Path, PathBuf};
 
 use cmsync_http::{Answer, Client, Method, RequestBuilder, StatusCode, header};
@@ -16,8 +17,24 @@ use crate::credential::Granted;
 
 /// Bytes of Arc's key, at most.
 const MAX_KEY: u64 = 4_096;
-/// Where Arc's agent puts its keys.
-const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
+/// Where Arc's agent puts its keys, and which group may read them.
+struct Agent {
+    keys: PathBuf,
+    group: &'static str,
+}
+
+/// Of the system with this name; `data` is Windows' `ProgramData`.
+fn agent(system: &str, data: Option<String>) -> Agent {
+    match system {
+        "windows" => Agent {
+            keys: PathBuf::from(data.unwrap_or_else(|| r"C:\ProgramData".into()))
+                .join("AzureConnectedMachineAgent")
+                .join("Tokens"),
+            group: "Hybrid agent extension applications",
+        },
+        _ => Agent { keys: "/var/opt/azcmagent/tokens".into(), group: "himds" },
+    }
+}
 
 /// The identity of a machine.
 #[derive(Debug, Clone)]
@@ -55,7 +72,10 @@ impl ManagedIdentity {
             (Some(endpoint), Some(key), _) => {
                 Source::AppService { endpoint, key: SecretString::from(key) }
             }
-            (Some(endpoint), None, Some(_)) => Source::Arc { endpoint, keys: ARC_KEYS.into() },
+            (Some(endpoint), None, Some(_)) => {
+                let keys = agent(OS, variable("ProgramData")).keys;
+                Source::Arc { endpoint, keys }
+            }
             _ => {
                 let name = "AZURE_POD_IDENTITY_AUTHORITY_HOST";
                 let host = variable(name).unwrap_or_else(|| "http://169.254.169.254".into());
@@ -147,14 +167,20 @@ impl ManagedIdentity {
 fn read_arc_key(path: Option<&Path>, keys: &Path) -> Result<SecretString, String> {
     let path = path.ok_or("Azure Arc's endpoint named no key file")?;
     let shown = path.display();
-    let is_key = path.parent() == Some(keys) && path.extension().is_some_and(|e| e == "key");
+    // Names of Windows differ in their letters' case and are the same.
+    let is_same = |parent: &Path| match OS {
+        "windows" => parent.as_os_str().eq_ignore_ascii_case(keys),
+        _ => parent == keys,
+    };
+    let is_key = path.parent().is_some_and(is_same) && path.extension().is_some_and(|e| e == "key");
     if !is_key {
         return Err(format!(
             "Azure Arc's endpoint named `{shown}`, which is none of its key files"
         ));
     }
     let denied = |e: std::io::Error| {
-        format!("`{shown}`: {e}; add the account that runs cmsync to the group `himds`")
+        let group = agent(OS, None).group;
+        format!("`{shown}`: {e}; add the account that runs cmsync to the group `{group}`")
     };
     if std::fs::metadata(path).map_err(denied)?.len() > MAX_KEY {
         return Err(format!("`{shown}` is larger than a key file may be"));

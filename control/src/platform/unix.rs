@@ -1,11 +1,16 @@
 //! A Unix socket in the queue's directory.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
 
 pub(crate) type Stream = UnixStream;
+
+/// Bytes of a socket's path that every Unix takes.
+const LONGEST: usize = 100;
 
 /// Takes commands.
 pub(crate) struct Listener {
@@ -17,6 +22,15 @@ fn path_in(directory: &Path) -> PathBuf {
     directory.join("cmsync.sock")
 }
 
+/// Another name of the socket where its own is too long for the system, for as long as the directory is
+/// open.
+fn short(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    let directory = path.parent().filter(|_| path.as_os_str().len() > LONGEST);
+    let Some(directory) = directory else { return Ok((path.to_owned(), None)) };
+    let open = File::open(directory)?;
+    Ok((path_in(Path::new(&format!("/proc/self/fd/{}", open.as_raw_fd()))), Some(open)))
+}
+
 impl Listener {
     pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
         let path = path_in(directory);
@@ -25,7 +39,8 @@ impl Listener {
         {
             return Err(error);
         }
-        let socket = UnixListener::bind(&path)?;
+        let (name, _open) = short(&path)?;
+        let socket = UnixListener::bind(name)?;
         Ok(Self { path, socket })
     }
 
@@ -47,7 +62,8 @@ impl Listener {
 /// Reaches the running process.
 pub(crate) async fn connect(directory: &Path) -> io::Result<Stream> {
     let path = path_in(directory);
-    UnixStream::connect(&path).await.map_err(|error| {
+    let (name, _open) = short(&path)?;
+    UnixStream::connect(name).await.map_err(|error| {
         let shown = path.display();
         match error.kind() {
             io::ErrorKind::PermissionDenied => {

@@ -67,6 +67,8 @@ mod messages;
 mod metrics;
 #[path = "promises/operations.rs"]
 mod operations;
+#[path = "promises/places.rs"]
+mod places;
 #[path = "promises/prometheus.rs"]
 mod prometheus;
 #[path = "promises/queue_limits.rs"]
