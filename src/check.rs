@@ -100,12 +100,18 @@ fn private_files(config: &Config) -> impl Iterator<Item = Finding> {
         let shown = path.display();
         let detail = match cmsync_files::strangers(path, &accounts) {
             Ok(strangers) if strangers.is_empty() => return None,
-            Ok(strangers) => format!(
-                "`{shown}` can be read by {}: leave it to administrators and the service (icacls \
-                 \"{shown}\" /inheritance:r /grant *S-1-5-18:F *S-1-5-32-544:F \"NT SERVICE\\{}:F\")",
-                strangers.join(", "),
-                cmsync_files::SERVICE,
-            ),
+            Ok(strangers) => {
+                let all = if path.is_dir() { "(OI)(CI)F" } else { "F" };
+                let removed: String =
+                    strangers.iter().map(|who| format!(" /remove:g \"{who}\"")).collect();
+                format!(
+                    "`{shown}` can be read or changed by {}: leave it to administrators and the service \
+                     (icacls \"{shown}\" /inheritance:r{removed} /grant *S-1-5-18:{all} *S-1-5-32-544:{all} \
+                     \"NT SERVICE\\{}:{all}\")",
+                    strangers.join(", "),
+                    cmsync_files::SERVICE,
+                )
+            }
             // It may be made later.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => format!("who can read `{shown}` is not known: {error}"),

@@ -152,6 +152,8 @@ impl Command {
     pub(crate) fn stages(&self) -> &[StageName] {
         match self {
             Self::Run { stage, .. } | Self::Check { stage, .. } => stage,
+            // What it has may be gone, or be under another machine's key.
+            Self::Secret(SecretCommand::Renew { .. }) => &[StageName::Producer],
             // They ask the queue alone.
             Self::Topics(_)
             | Self::Console { .. }

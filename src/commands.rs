@@ -42,9 +42,8 @@ async fn with_configuration(cli: Cli, path: PathBuf) -> anyhow::Result<bool> {
     kerberos::enter(&config, cli.command.needs_site())?;
     let question = match cli.command {
         Command::Run { once, stage } => {
-            let mut host = Host::default();
-            let logging = logging::start(config.log_format, &config.log_level, host.log.take());
-            return pipeline::run(config, path, (once, stage), (&logging, host)).await;
+            let logging = logging::start(config.log_format, &config.log_level, None);
+            return pipeline::run(config, path, (once, stage), (&logging, Host::default())).await;
         }
         Command::Check { offline: true, .. } => return check::offline(&config, cli.json),
         Command::Check { stage, .. } => return check::run(&config, &stage, cli.json).await,

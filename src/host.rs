@@ -10,20 +10,10 @@ pub(crate) struct Host {
     pub(crate) stop: CancellationToken,
     /// Called once all parts run.
     pub(crate) running: Arc<dyn Fn() + Send + Sync>,
-    /// Called when it begins to stop.
-    pub(crate) stopping: Arc<dyn Fn() + Send + Sync>,
-    /// Where its log goes; standard error without it.
-    pub(crate) log: Option<Box<dyn std::io::Write + Send>>,
 }
 
 impl Default for Host {
     fn default() -> Self {
-        let nothing = Arc::new(|| ());
-        Self {
-            stop: CancellationToken::new(),
-            running: nothing.clone(),
-            stopping: nothing,
-            log: None,
-        }
+        Self { stop: CancellationToken::new(), running: Arc::new(|| ()) }
     }
 }

@@ -90,7 +90,11 @@ fn main() -> ExitCode {
     if let Command::Completions { shell } = cli.command {
         return complete(shell);
     }
-    let path = cli.config.clone().unwrap_or_else(commands::default_config);
+    let path = cli.config.clone().unwrap_or_else(|| match cli.command {
+        // What happens to lie where one stands is no service's.
+        Command::Service(_) => platform::configuration(),
+        _ => commands::default_config(),
+    });
     if let Command::Service(ServiceCommand::Run) = cli.command {
         return platform::run_service(path);
     }

@@ -211,8 +211,7 @@ fn produce(
 /// From here on, the system's signals and the host stop the process in good order; whether one did.
 fn stop_when_asked(shutdown: CancellationToken, host: &Host) -> anyhow::Result<CancellationToken> {
     let signals = platform::stop_asked()?;
-    let (asked, stop, stopping) =
-        (CancellationToken::new(), host.stop.clone(), host.stopping.clone());
+    let (asked, stop) = (CancellationToken::new(), host.stop.clone());
     let own = asked.clone();
     tokio::spawn(async move {
         tokio::select! {
@@ -220,7 +219,6 @@ fn stop_when_asked(shutdown: CancellationToken, host: &Host) -> anyhow::Result<C
             () = stop.cancelled() => {}
         }
         tracing::info!("stopping");
-        stopping();
         own.cancel();
         shutdown.cancel();
     });

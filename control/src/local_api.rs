@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,8 @@ use crate::views::Answer;
 
 /// Bytes of a question, at most.
 const MAX_QUESTION: u64 = 64 * 1024;
+/// How long nobody is heard after one could not be.
+const MOMENT: Duration = Duration::from_millis(50);
 /// Bytes of an answer, at most: the members of the largest collection.
 const MAX_ANSWER: u64 = 512 * 1024 * 1024;
 
@@ -28,7 +31,16 @@ pub async fn serve(directory: &Path, desk: Desk, shutdown: CancellationToken) ->
     loop {
         let stream = tokio::select! {
             () = shutdown.cancelled() => break,
-            accepted = listener.accept() => accepted?,
+            accepted = listener.accept() => accepted,
+        };
+        let stream = match stream {
+            Ok(stream) => stream,
+            // Whoever went away before it was accepted, or too many open files: the next one is heard.
+            Err(error) => {
+                tracing::debug!(%error, "a command was not accepted");
+                tokio::time::sleep(MOMENT).await;
+                continue;
+            }
         };
         let (desk, listener) = (desk.clone(), Arc::clone(&listener));
         tokio::spawn(async move {

@@ -39,16 +39,25 @@ pub fn adopt(path: &Path) {
     platform::adopt(path);
 }
 
-/// Leaves a directory or a file, and what will be made in it, to administrators, the service, and its
-/// owner. On Unix the mode with which it was made says so already.
+/// Makes a directory, with those above it, that nobody else can look into on Windows, where it would
+/// hand on whatever rights the one above it has. One that is there stays as it is.
 ///
 /// # Errors
-/// When this user may not.
+/// When it cannot be made.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    platform::create_directory(path)
+}
+
+/// Leaves a directory or a file, and what will be made in it, to administrators, the service, and on Unix
+/// its owner.
+///
+/// # Errors
+/// When this user may not, or on Windows somebody else than an administrator made it.
 pub fn restrict(path: &Path) -> io::Result<()> {
     platform::restrict(path)
 }
 
-/// Who may read a file or a directory beside its owner, administrators, the service, and the accounts
+/// Who may read or change a file or a directory beside administrators, the service, this account, and those
 /// that are given (`DOMAIN\name`). Empty on Unix, where a container's secrets are readable to all in it.
 ///
 /// # Errors
@@ -66,17 +75,25 @@ pub const SERVICE: &str = "cmsync";
 /// # Errors
 /// When it cannot be read, is no text, or was protected on another machine.
 pub fn read_secret(path: &Path) -> io::Result<SecretString> {
-    let text = Zeroizing::new(std::fs::read_to_string(path)?);
+    let bytes = read_private(path)?;
+    let wrong = || io::Error::new(io::ErrorKind::InvalidData, "holds no text of UTF-8");
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong())?;
     // Editors of Windows mark a text so.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let Some(sealed) = text.trim_end().strip_prefix(PROTECTED) else {
-        return Ok(SecretString::from(text));
+    Ok(SecretString::from(text.strip_prefix('\u{feff}').unwrap_or(text)))
+}
+
+/// What is in a file, which may be under the machine's key.
+///
+/// # Errors
+/// When it cannot be read, or was protected on another machine.
+pub fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    let bytes = Zeroizing::new(std::fs::read(path)?);
+    let Some(sealed) = bytes.trim_ascii_end().strip_prefix(PROTECTED.as_bytes()) else {
+        return Ok(bytes);
     };
-    let wrong = |detail: &str| io::Error::new(io::ErrorKind::InvalidData, detail.to_owned());
-    let sealed = BASE64_STANDARD.decode(sealed).map_err(|_| wrong("is cut or was changed"))?;
-    let opened = Zeroizing::new(platform::unprotect(&sealed)?);
-    let text = std::str::from_utf8(&opened).map_err(|_| wrong("holds no text"))?;
-    Ok(SecretString::from(text))
+    let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "is cut or was changed");
+    let sealed = BASE64_STANDARD.decode(sealed).map_err(wrong)?;
+    platform::unprotect(&sealed).map(Zeroizing::new)
 }
 
 /// Whether a file's secret is under the machine's key.
@@ -118,7 +135,7 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     file.write_all(text)?;
     file.sync_all()?;
     drop(file);
-    keep_access(path, &aside);
+    platform::keep_private_access(path, &aside);
     std::fs::rename(&aside, path)
 }
 

@@ -56,12 +56,16 @@ fn info(config: &Path, account: &str) -> anyhow::Result<ServiceInfo> {
 /// account, and with it its password, unless another is given.
 pub(super) fn install(config: &Path, account: Option<&str>) -> anyhow::Result<String> {
     let before = open(ServiceAccess::all()).ok();
-    let had = before.as_ref().and_then(|service| service.query_config().ok()?.account_name);
+    let found = before.as_ref().and_then(|service| service.query_config().ok());
+    let had = found.as_ref().and_then(|found| found.account_name.as_ref());
     let had = had.map(|name| name.to_string_lossy().into_owned());
-    let info = match (account, &had) {
+    let mut info = match (account, &had) {
         (None, Some(_)) => ServiceInfo { account_name: None, ..info(config, VIRTUAL)? },
         (account, _) => info(config, account.unwrap_or(VIRTUAL))?,
     };
+    // Whoever disabled it has a reason.
+    info.start_type = found.map_or(ServiceStartType::AutoStart, |found| found.start_type);
+    directories(config)?;
     let account = account.map(str::to_owned).or(had).unwrap_or_else(|| VIRTUAL.into());
     let service = match before {
         Some(service) => service.change_config(&info).map(|()| service),
@@ -73,7 +77,6 @@ pub(super) fn install(config: &Path, account: Option<&str>) -> anyhow::Result<St
     };
     settle(&service.map_err(told)?).map_err(told)?;
     events::register().context("the event log")?;
-    directories(config)?;
     Ok(format!("the service cmsync runs as {account} with `{}`", config.display()))
 }
 
@@ -81,10 +84,13 @@ pub(super) fn install(config: &Path, account: Option<&str>) -> anyhow::Result<St
 /// is in somebody else's.
 fn directories(config: &Path) -> anyhow::Result<()> {
     let (home, log) = (system::configuration(), system::log_file(config));
-    let (home, log) = (home.parent(), log.parent());
-    for directory in [home, log].into_iter().flatten() {
-        std::fs::create_dir_all(directory)
-            .and_then(|()| cmsync_files::restrict(directory))
+    let made = |directory: &Path| {
+        cmsync_files::create_directory(directory)?;
+        // One that was there may be open to others, or somebody else's.
+        if Some(directory) == home.parent() { cmsync_files::restrict(directory) } else { Ok(()) }
+    };
+    for directory in [home.parent(), log.parent()].into_iter().flatten() {
+        made(directory)
             .with_context(|| format!("failed to keep `{}` from others", directory.display()))?;
     }
     Ok(())

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use cmsync_files::SERVICE;
-use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
+use windows_service::service::{
+    Service, ServiceAccess, ServiceExitCode, ServiceState, ServiceStatus,
+};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 
 use super::ServiceCommand;
@@ -65,6 +67,7 @@ pub(crate) fn manage(command: &ServiceCommand, config: &Path) -> anyhow::Result<
 
 fn start() -> anyhow::Result<String> {
     let service = open(ServiceAccess::QUERY_STATUS | ServiceAccess::START).map_err(told)?;
+    settled(&service)?;
     if service.query_status().map_err(told)?.current_state != ServiceState::Running {
         service.start::<&OsStr>(&[]).map_err(told)?;
         until(&service, ServiceState::Running)?;
@@ -74,11 +77,18 @@ fn start() -> anyhow::Result<String> {
 
 /// Stops it, if it is not stopped yet; it drains first.
 pub(super) fn stop(service: &Service) -> anyhow::Result<()> {
+    settled(service)?;
     if service.query_status().map_err(told)?.current_state != ServiceState::Stopped {
         service.stop().map_err(told)?;
         until(service, ServiceState::Stopped)?;
     }
     Ok(())
+}
+
+/// Waits while it starts or stops: it hears nothing then.
+fn settled(service: &Service) -> anyhow::Result<()> {
+    let passing = |state| matches!(state, ServiceState::StartPending | ServiceState::StopPending);
+    wait_while(service, passing).map(drop)
 }
 
 fn status() -> anyhow::Result<String> {
@@ -97,22 +107,31 @@ pub(crate) fn service_accounts() -> Vec<String> {
 }
 
 /// Waits for a state.
-#[expect(clippy::disallowed_methods, reason = "the service manager tells nobody when it is so")]
 fn until(service: &Service, wanted: ServiceState) -> anyhow::Result<()> {
+    let passing = |state| state != wanted && state != ServiceState::Stopped;
+    let status = wait_while(service, passing)?;
+    if status.current_state == wanted {
+        return Ok(());
+    }
+    let code = match status.exit_code {
+        ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => code,
+    };
+    bail!(
+        "it stopped at once (code {code}): why is in the event log (Application, source cmsync); \
+         `cmsync check --offline` tells mistakes in the configuration"
+    );
+}
+
+#[expect(clippy::disallowed_methods, reason = "the service manager tells nobody when it is so")]
+fn wait_while(
+    service: &Service,
+    passing: impl Fn(ServiceState) -> bool,
+) -> anyhow::Result<ServiceStatus> {
     let since = Instant::now();
     loop {
         let status = service.query_status().map_err(told)?;
-        if status.current_state == wanted {
-            return Ok(());
-        }
-        if status.current_state == ServiceState::Stopped {
-            let code = match status.exit_code {
-                ServiceExitCode::Win32(code) | ServiceExitCode::ServiceSpecific(code) => code,
-            };
-            bail!(
-                "it stopped at once (code {code}): why is in the event log (Application, source \
-                 cmsync); `cmsync check --offline` tells mistakes in the configuration"
-            );
+        if !passing(status.current_state) {
+            return Ok(status);
         }
         if since.elapsed() > PATIENCE {
             bail!("it is {:?} after {} s", status.current_state, PATIENCE.as_secs());

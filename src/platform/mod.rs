@@ -7,6 +7,8 @@ mod events;
 mod install;
 #[cfg(windows)]
 mod manage;
+#[cfg(any(windows, test))]
+mod rotating;
 #[cfg(windows)]
 mod service;
 #[cfg(unix)]
@@ -15,6 +17,8 @@ mod system;
 #[cfg(windows)]
 #[path = "windows.rs"]
 mod system;
+#[cfg(windows)]
+mod told;
 
 use clap::Subcommand;
 

@@ -2,36 +2,32 @@
 //! when it failed.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use cmsync_files::SERVICE;
-use file_rotate::suffix::AppendCount;
-use file_rotate::{ContentLimit, FileRotate, compression::Compression};
 use tokio_util::sync::CancellationToken;
-use windows_service::service::{
-    ServiceControl, ServiceControlAccept, ServiceExitCode, ServiceState, ServiceStatus, ServiceType,
-};
-use windows_service::service_control_handler::{
-    self, ServiceControlHandlerResult, ServiceStatusHandle,
-};
+use windows_service::service::{ServiceControl, ServiceState};
+use windows_service::service_control_handler::{self, ServiceControlHandlerResult};
 use windows_service::{define_windows_service, service_dispatcher};
 
 use super::events::{Kind, report};
+use super::rotating::Rotating;
 use super::system::log_file;
+use super::told::Told;
 use crate::host::Host;
 use crate::{BAD_USE, LAST_WAIT, config, logging, pipeline};
 
-/// Bytes of a log file, and how many are kept beside the newest.
-const LOG_BYTES: usize = 16 * 1024 * 1024;
-const LOG_FILES: usize = 7;
-/// How long the service manager waits for a start, and for a stop: above `drain_deadline`.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a start that goes on says so.
+const STEP: Duration = Duration::from_secs(10);
 
 /// What the service manager hands over in no other way.
 static CONFIGURATION: OnceLock<PathBuf> = OnceLock::new();
+/// How its own thread is told.
+static TOLD: OnceLock<Told> = OnceLock::new();
 
 define_windows_service!(entry, started);
 
@@ -51,47 +47,36 @@ pub(crate) fn run_service(config: PathBuf) -> ExitCode {
     }
 }
 
-/// What the service manager is told.
-#[derive(Clone, Copy)]
-struct Told(ServiceStatusHandle);
-
-impl Told {
-    fn is(self, state: ServiceState, code: u32) {
-        let controls_accepted = match state {
-            ServiceState::Running => {
-                ServiceControlAccept::STOP
-                    | ServiceControlAccept::SHUTDOWN
-                    | ServiceControlAccept::PRESHUTDOWN
-            }
-            _ => ServiceControlAccept::empty(),
-        };
-        let exit_code = match code {
-            0 => ServiceExitCode::NO_ERROR,
-            code => ServiceExitCode::ServiceSpecific(code),
-        };
-        let is_passing = matches!(state, ServiceState::StartPending | ServiceState::StopPending);
-        let status = ServiceStatus {
-            service_type: ServiceType::OWN_PROCESS,
-            current_state: state,
-            controls_accepted,
-            exit_code,
-            checkpoint: u32::from(is_passing),
-            wait_hint: if is_passing { PATIENCE } else { Duration::ZERO },
-            process_id: None,
-        };
-        if let Err(error) = self.0.set_service_status(status) {
-            tracing::warn!(%error, "the service manager does not listen");
-        }
-    }
-}
-
 /// Runs until it is told to stop.
-fn run(path: PathBuf, mut host: Host) -> anyhow::Result<()> {
+fn run(path: &Path, told: Told, stop: CancellationToken) -> anyhow::Result<()> {
+    let log = log_file(path);
+    let log =
+        Rotating::open(&log).with_context(|| format!("failed to open `{}`", log.display()))?;
+    let running = CancellationToken::new();
+    let (starting, runs) = (running.clone(), running.clone().drop_guard());
     let runtime = crate::runtime()?;
-    let config = config::load(&path, &[])?;
-    let logging = logging::start(config.log_format, &config.log_level, host.log.take());
-    let ran = pipeline::run(config, path, (false, Vec::new()), (&logging, host));
+    // A queue that is repaired first takes its time.
+    runtime.spawn(async move {
+        for steps in 2.. {
+            tokio::select! {
+                () = starting.cancelled() => return,
+                () = tokio::time::sleep(STEP) => told.is(ServiceState::StartPending, steps, 0),
+            }
+        }
+    });
+    let host = Host {
+        stop,
+        running: Arc::new(move || {
+            running.cancel();
+            told.is(ServiceState::Running, 0, 0);
+            report(Kind::Note, concat!("cmsync ", env!("CARGO_PKG_VERSION"), " is running"));
+        }),
+    };
+    let config = config::load(path, &[])?;
+    let logging = logging::start(config.log_format, &config.log_level, Some(Box::new(log)));
+    let ran = pipeline::run(config, path.to_owned(), (false, Vec::new()), (&logging, host));
     let outcome = runtime.block_on(ran);
+    drop(runs);
     runtime.shutdown_timeout(LAST_WAIT);
     outcome.map(drop)
 }
@@ -101,7 +86,11 @@ fn started(_: Vec<OsString>) {
     let stop = CancellationToken::new();
     let asked = stop.clone();
     let handler = move |control| match control {
-        ServiceControl::Stop | ServiceControl::Shutdown | ServiceControl::Preshutdown => {
+        ServiceControl::Stop | ServiceControl::Preshutdown => {
+            // Told here, before another control can come: the handler is gone after the first.
+            if let Some(told) = TOLD.get() {
+                told.is(ServiceState::StopPending, 1, 0);
+            }
             asked.cancel();
             ServiceControlHandlerResult::NoError
         }
@@ -109,30 +98,14 @@ fn started(_: Vec<OsString>) {
         _ => ServiceControlHandlerResult::NotImplemented,
     };
     let told = match service_control_handler::register(SERVICE, handler) {
-        Ok(handle) => Told(handle),
+        Ok(handle) => *TOLD.get_or_init(|| Told(handle)),
         Err(error) => {
             let words = super::manage::words(&error);
             return report(Kind::Fault, &format!("cmsync: the service manager: {words}"));
         }
     };
-    told.is(ServiceState::StartPending, 0);
-    let log = log_file(&config);
-    let host = Host {
-        stop,
-        running: Arc::new(move || {
-            told.is(ServiceState::Running, 0);
-            report(Kind::Note, concat!("cmsync ", env!("CARGO_PKG_VERSION"), " is running"));
-        }),
-        stopping: Arc::new(move || told.is(ServiceState::StopPending, 0)),
-        log: Some(Box::new(FileRotate::new(
-            log,
-            AppendCount::new(LOG_FILES),
-            ContentLimit::BytesSurpassed(LOG_BYTES),
-            Compression::None,
-            None,
-        ))),
-    };
-    let code = match run(config, host) {
+    told.is(ServiceState::StartPending, 1, 0);
+    let code = match run(&config, told, stop) {
         Ok(()) => {
             report(Kind::Note, "cmsync stopped");
             0
@@ -143,5 +116,5 @@ fn started(_: Vec<OsString>) {
             if is_bad_use { u32::from(BAD_USE) } else { 1 }
         }
     };
-    told.is(ServiceState::Stopped, code);
+    told.is(ServiceState::Stopped, 0, code);
 }

@@ -117,6 +117,14 @@ def secrets_are_kept(windows):
     sealed = secret.read_text()
     assert sealed.startswith("dpapi:") and before not in sealed
     windows.cmsync("secret", "verify", "lab")
+    # As on another machine, whose key it is not under.
+    secret.write_text("dpapi:" + "A" * 64 + "\n")
+    assert "DPAPI" in windows.cmsync("check", "--offline", code=2)
+    plain = windows.home / "renewed"
+    plain.write_text(before)
+    windows.cmsync("secret", "renew", "lab", "--from-file", r"C:\ProgramData\cmsync\renewed")
+    plain.unlink()
+    windows.cmsync("secret", "verify", "lab")
 
 
 def live(windows, old, new, directory):
@@ -157,13 +165,13 @@ def live(windows, old, new, directory):
         windows.run("msiexec", "/i", new, "/qn")
         assert windows.service() == "Running", "an upgrade starts it again"
         until("what is kept", lambda: windows.members() == kept)
-        assert config.read_bytes().startswith(b"\xef\xbb\xbf")
+        assert b"[connections.lab]" in config.read_bytes()
         lab.ask("churn?collections=3")
         until("a change after the upgrade", lab.is_equal)
         assert counted("cmsync_producer_snapshots_total") == 0, "sent whole again: the state was not kept"
         print("upgraded with its state")
 
-        windows.run("msiexec", "/x", new, "/qn")
+        windows.run("msiexec", "/x", new, "/qn", "PURGE=0")
         assert not (windows.drive / "Program Files/cmsync/cmsync.exe").exists() and not is_in_path(windows)
         windows.run("sc", "query", "cmsync", code=1)
         assert config.exists() and (windows.home / "queue/queue.redb").exists(), "what is kept"

@@ -87,9 +87,8 @@ impl CertificateFile {
     fn chain(&self) -> Result<Vec<Vec<u8>>, TokenError> {
         let fail = |detail: String| TokenError::Certificate { path: self.path.clone(), detail };
         // Its key may be in the same file.
-        let text = cmsync_files::read_secret(&self.path).map_err(|e| fail(e.to_string()))?;
-        let blocks =
-            Pem::iter_from_buffer(text.expose_secret().as_bytes()).collect::<Result<Vec<_>, _>>();
+        let bytes = cmsync_files::read_private(&self.path).map_err(|e| fail(e.to_string()))?;
+        let blocks = Pem::iter_from_buffer(&bytes).collect::<Result<Vec<_>, _>>();
         let blocks = blocks.map_err(|e| fail(format!("is no PEM file: {e}")))?;
         let chain: Vec<_> =
             blocks.into_iter().filter(|b| b.label == "CERTIFICATE").map(|b| b.contents).collect();

@@ -1,5 +1,6 @@
-//! A port on loopback, which any account of the machine can reach, and a token of this start that only
-//! those can read who may use the queue's directory.
+//! A port on loopback, which any account of the machine can reach, and two tokens of this start that only
+//! those can read who may use the queue's directory: one that a command shows, and one that it is shown,
+//! since the port of a process that was killed may be another's by now.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -16,16 +17,17 @@ pub(crate) type Stream = TcpStream;
 
 /// Bytes of a token, in hexadecimal digits.
 const TOKEN: usize = 64;
-/// How long whoever connects may take to show it.
+/// How long whoever connects, or is connected to, may take to show theirs.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Connections that have not shown it yet; more wait.
+/// Connections that have not shown theirs yet; more are turned away.
 const STRANGERS: usize = 32;
 
 /// Takes commands.
 pub(crate) struct Listener {
     path: PathBuf,
     socket: TcpListener,
-    token: SecretString,
+    theirs: SecretString,
+    ours: SecretString,
     strangers: Semaphore,
 }
 
@@ -33,33 +35,48 @@ fn path_in(directory: &Path) -> PathBuf {
     directory.join("cmsync.port")
 }
 
+fn token() -> SecretString {
+    let bytes: [u8; TOKEN / 2] = rand::rng().random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+fn denied() -> io::Error {
+    io::ErrorKind::PermissionDenied.into()
+}
+
+/// Reads a token and compares it.
+async fn is_shown(stream: &mut Stream, wanted: &str) -> io::Result<bool> {
+    let mut shown = [0; TOKEN];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut shown)).await??;
+    let differs = shown.iter().zip(wanted.as_bytes()).fold(0, |all, (a, b)| all | (a ^ b));
+    Ok(wanted.len() == TOKEN && differs == 0)
+}
+
 impl Listener {
     pub(crate) fn bind(directory: &Path) -> io::Result<Self> {
         let path = path_in(directory);
         let socket = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_nonblocking(true)?;
-        let bytes: [u8; TOKEN / 2] = rand::rng().random();
-        let token: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (theirs, ours) = (token(), token());
         let port = socket.local_addr()?.port();
-        cmsync_files::replace(&path, format!("{port} {token}\n").as_bytes())?;
+        let text = format!("{port} {} {}\n", theirs.expose_secret(), ours.expose_secret());
+        cmsync_files::replace(&path, text.as_bytes())?;
         let socket = TcpListener::from_std(socket)?;
-        let strangers = Semaphore::new(STRANGERS);
-        Ok(Self { path, socket, token: token.into(), strangers })
+        Ok(Self { path, socket, theirs, ours, strangers: Semaphore::new(STRANGERS) })
     }
 
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         self.socket.accept().await.map(|(stream, _)| stream)
     }
 
-    /// Who asks: whoever could read the token.
+    /// Who asks: whoever could read the tokens.
     pub(crate) async fn admit(&self, stream: &mut Stream) -> io::Result<String> {
-        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
-        let _turn = self.strangers.acquire().await.map_err(|_| denied())?;
-        let mut shown = [0; TOKEN];
-        tokio::time::timeout(PATIENCE, stream.read_exact(&mut shown)).await??;
-        let wanted = self.token.expose_secret().as_bytes();
-        let is_same = shown.iter().zip(wanted).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0;
-        if is_same { Ok("an administrator of this machine".into()) } else { Err(denied()) }
+        let _turn = self.strangers.try_acquire().map_err(|_| denied())?;
+        if !is_shown(stream, self.theirs.expose_secret()).await? {
+            return Err(denied());
+        }
+        stream.write_all(self.ours.expose_secret().as_bytes()).await?;
+        Ok("an administrator of this machine".into())
     }
 
     pub(crate) fn remove(&self) -> io::Result<()> {
@@ -79,9 +96,14 @@ pub(crate) async fn connect(directory: &Path) -> io::Result<Stream> {
         _ => error,
     })?;
     let gone = || io::Error::from(io::ErrorKind::NotFound);
-    let (port, token) = text.trim_end().split_once(' ').ok_or_else(gone)?;
+    let parts: Vec<&str> = text.split_whitespace().collect();
+    let [port, theirs, ours] = parts[..] else { return Err(gone()) };
     let port: u16 = port.parse().map_err(|_| gone())?;
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-    stream.write_all(token.as_bytes()).await?;
-    Ok(stream)
+    stream.write_all(theirs.as_bytes()).await?;
+    // Whoever does not show it is another program.
+    match is_shown(&mut stream, ours).await {
+        Ok(true) => Ok(stream),
+        Ok(false) | Err(_) => Err(gone()),
+    }
 }

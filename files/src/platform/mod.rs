@@ -1,5 +1,9 @@
 //! Rights of files, as the system has them.
 
+#[cfg(windows)]
+mod accounts;
+#[cfg(windows)]
+mod key;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod system;
@@ -8,8 +12,9 @@ mod system;
 mod system;
 
 pub(crate) use system::{
-    adopt, create_private, keep_access, protect, restrict, strangers, unprotect,
+    adopt, create_directory, create_private, keep_access, keep_private_access, protect, restrict,
+    strangers, unprotect,
 };
 
 #[cfg(all(test, windows))]
-pub(crate) use system::service_sid;
+pub(crate) use accounts::service_sid;

@@ -20,6 +20,15 @@ pub(crate) fn keep_access(old: &Path, new: &Path) {
     drop(std::fs::set_permissions(new, metadata.permissions()));
 }
 
+/// As of any file.
+pub(crate) fn keep_private_access(old: &Path, new: &Path) {
+    keep_access(old, new);
+}
+
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
 pub(crate) fn adopt(path: &Path) {
     if let Some(directory) = path.parent().and_then(|directory| std::fs::metadata(directory).ok()) {
         drop(chown(path, Some(directory.uid()), Some(directory.gid())));

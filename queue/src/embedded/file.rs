@@ -46,7 +46,7 @@ impl RedbStore {
     pub fn open(directory: &Path) -> Result<Self, Error> {
         let told =
             |e: std::io::Error| Error::Place { path: directory.to_owned(), detail: e.to_string() };
-        std::fs::create_dir_all(directory).map_err(told)?;
+        cmsync_files::create_directory(directory).map_err(told)?;
         let path = super::path_in(directory);
         let database = open_database(&path)?;
         check_format(&path, &database)?;

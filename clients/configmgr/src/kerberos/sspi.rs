@@ -16,6 +16,7 @@ pub const TICKETS: Tickets = Tickets::OfThisAccount;
 
 /// What a token begins with that is of NTLM, bare or in SPNEGO's wrapping.
 const NTLM: &[u8] = b"NTLMSSP\0";
+const NO_CREDENTIALS: u32 = 0x8009_030E;
 
 struct ThisAccount;
 
@@ -58,35 +59,51 @@ fn token(host: &str) -> Result<Vec<u8>, String> {
         return Err(NEEDS_NAME.into());
     }
     let service = format!("HTTP/{host}");
-    let begun = ClientCtx::new(InitiateFlags::NEGOTIATE_TOKEN, None, &service, None);
-    let (_, token) = begun.map_err(|error| remedy(&format!("{error:#}"), &service))?;
-    if token.windows(NTLM.len()).any(|part| part == NTLM) {
-        return Err(format!(
-            "Windows has no Kerberos ticket for {service} and would use NTLM, which sites since \
-             version 2509 reject: check that {service} is registered (setspn -Q), and that a domain \
-             controller can be reached"
-        ));
+    let begun = begin(InitiateFlags::NEGOTIATE_TOKEN, &service)?;
+    let is_ntlm = begun.windows(NTLM.len()).any(|part| part == NTLM);
+    if !is_ntlm {
+        return Ok(begun);
     }
+    // Towards its own machine Windows negotiates NTLM by design, which sites since version 2509 reject.
+    begin(InitiateFlags::empty(), &service)
+}
+
+fn begin(flags: InitiateFlags, service: &str) -> Result<Vec<u8>, String> {
+    let begun = ClientCtx::new(flags, None, service, None);
+    let (_, token) = begun.map_err(|error| remedy(&format!("{error:#}"), service))?;
     Ok(token.to_vec())
+}
+
+/// What the system says of a code, in its own language.
+fn words(code: u32) -> String {
+    let text = std::io::Error::from_raw_os_error(code.cast_signed()).to_string();
+    text.split(" (os error").next().unwrap_or_default().trim().to_owned()
 }
 
 /// The system's words with what to do.
 fn remedy(text: &str, service: &str) -> String {
-    let unknown = format!("check that {service} is registered (setspn -Q)");
+    let unknown = format!(
+        "check that {service} is registered (setspn -Q), and that a domain controller can be reached"
+    );
     let known = [
         (
-            "8009030E",
+            NO_CREDENTIALS,
             "the account has no tickets: run cmsync as a domain account, best a group-managed one \
              (cmsync service install --account CONTOSO\\svc-cmsync$)",
         ),
-        ("80090303", &*unknown),
-        ("80090322", &*unknown),
-        ("80090311", "no domain controller can be reached: check the network and DNS"),
-        ("80090324", "set this machine's clock right"),
-        ("80090304", "the system's security service does not answer: restart the machine"),
+        (0x8009_0303, &*unknown),
+        (0x8009_0322, &*unknown),
+        (0x8009_0311, "no domain controller can be reached: check the network and DNS"),
+        (0x8009_0324, "set this machine's clock right"),
+        (0x8009_0304, "the system's security service does not answer: restart the machine"),
     ];
+    // Some errors come with their code, others in the system's words alone.
     let upper = text.to_uppercase();
-    match known.iter().find(|(code, _)| upper.contains(code)) {
+    let is_it = |code: u32| {
+        let words = words(code);
+        upper.contains(&format!("{code:X}")) || (!words.is_empty() && text.contains(&words))
+    };
+    match known.iter().find(|(code, _)| is_it(*code)) {
         Some((_, remedy)) => format!("{text}; {remedy}"),
         None => text.to_owned(),
     }
@@ -109,8 +126,11 @@ mod tests {
 
     #[test]
     fn what_the_system_says_comes_with_what_to_do() {
-        let told = remedy("InitializeSecurityContext: 0x8009030e", "HTTP/cm01");
-        assert!(told.contains("run cmsync as a domain account"), "{told}");
+        let code = remedy("failed: 0x8009030e", "HTTP/cm01");
+        let text = remedy(&format!("step failed {}", words(NO_CREDENTIALS)), "HTTP/cm01");
+        for told in [code, text] {
+            assert!(told.contains("run cmsync as a domain account"), "{told}");
+        }
         assert_eq!(remedy("something else", "HTTP/cm01"), "something else");
     }
 }
