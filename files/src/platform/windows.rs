@@ -84,7 +84,11 @@ pub(crate) fn adopt(_: &Path) {}
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     let is_new = !path.exists();
     std::fs::create_dir_all(path)?;
-    if is_new { restrict(path) } else { Ok(()) }
+    if is_new {
+        // A drive without such rights is still a drive; who can look into it is told by `check`.
+        drop(restrict(path));
+    }
+    Ok(())
 }
 
 pub(crate) fn restrict(path: &Path) -> io::Result<()> {
