@@ -148,7 +148,7 @@ $(TOOLS)/wine/.ready: tests/windows/prefix.sh tests/windows/process_prng.c | min
 	tests/windows/prefix.sh $(@D)
 
 # The producer's promises, kills, places and the queue's, with the program for Windows and the lab on Linux.
-ON_WINDOWS := life_of_a_group:: crashes:: places:: queue_limits::a_full_disk a_second_service a_clock_that_is
+ON_WINDOWS := configuration:: life_of_a_group:: crashes:: places:: queue_limits::a_full_disk a_second_service a_clock_that_is
 UNDER_WINE = export WINEPREFIX=$(CURDIR)/$(TOOLS)/wine WINEDEBUG=-all CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine
 
 # Not optimized: that takes three times as long to build.

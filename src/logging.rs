@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+use crate::platform::IS_WINDOWS;
 
 /// Lines that wait for whoever reads them, at most.
 const MOST_WAITING: usize = 8_192;
@@ -77,7 +78,8 @@ pub(crate) fn start(
     level: &str,
     to: Option<Box<dyn io::Write + Send>>,
 ) -> Logging {
-    let is_terminal = to.is_none() && io::stderr().is_terminal();
+    // Terminals of Windows show colours to those alone who ask them to.
+    let is_terminal = to.is_none() && io::stderr().is_terminal() && !IS_WINDOWS;
     let (writer, guard) = NonBlockingBuilder::default()
         .buffered_lines_limit(MOST_WAITING)
         .lossy(true)

@@ -1,6 +1,6 @@
 //! Bad configuration is refused with every mistake at once and the key's path.
 
-use crate::rig::{Rig, small, stderr};
+use crate::rig::{Rig, is_windows, small, stderr};
 
 async fn refused(edit: impl Fn(&str) -> String) -> String {
     let rig = Rig::new(small()).await;
@@ -89,6 +89,22 @@ async fn each_bad_value_names_its_place_and_its_remedy() {
     let certificate =
         refused(|text| text.replace("[connections.lab]", "[connections.Lab_1]")).await;
     assert!(certificate.contains("connections.Lab_1: a connection's name has"), "{certificate}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_this_system_does_not_have_is_refused_with_the_one_it_has() {
+    let tickets = |written: &str| {
+        let written = format!("authentication = {{ {written} }}\n#");
+        refused(move |text| text.replace("authentication = ", &written))
+    };
+    let ntlm = tickets("ntlm = true").await;
+    assert!(ntlm.contains("site.authentication.ntlm: is not spoken"), "{ntlm}");
+    let (foreign, remedy) = match is_windows() {
+        true => ("kerberos = { principal = \"a@B\" }", "write { integrated = true }"),
+        false => ("integrated = true", "site.authentication.integrated: is for Windows"),
+    };
+    let told = tickets(foreign).await;
+    assert!(told.contains(remedy), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
