@@ -92,7 +92,7 @@ pub(crate) fn offline(config: &Config, as_json: bool) -> anyhow::Result<bool> {
     show(&findings, as_json)
 }
 
-/// Secrets and the queue, where others than the service and administrators can read them.
+/// Secrets, configuration and queue, where others than the service and administrators can read or change them.
 fn private_files(config: &Config) -> impl Iterator<Item = Finding> {
     let queue = config.kafka.is_none().then_some(&config.queue_directory);
     let accounts = platform::service_accounts();

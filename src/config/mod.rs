@@ -83,7 +83,7 @@ pub(crate) struct Config {
     pub(crate) producer: cmsync_producer::Options,
     pub(crate) uploader: cmsync_uploader::Options,
     pub(crate) connections: BTreeMap<String, Connection>,
-    /// Files that hold secrets.
+    /// Files that hold secrets, and the one that says where they are sent.
     pub(crate) private: Vec<PathBuf>,
 }
 
@@ -275,7 +275,10 @@ pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes
         (false, true) => &[".site."],
         (false, false) => &[".site.", ".workspace.", "console."],
     };
-    check::check(&file, mistakes, unread)
+    let mut config = check::check(&file, mistakes, unread)?;
+    // Whoever can change it can send the secrets elsewhere.
+    config.private.push(path.to_owned());
+    Ok(config)
 }
 
 /// The same of a file that must name a connection: for whatever is done with connections.
