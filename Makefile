@@ -29,8 +29,9 @@ BROWSER := chromium
 WINDOWS := 1
 WINDOWS_BUILD := gcc-mingw-w64-x86-64-win32
 WINDOWS_TEST := wine wine64 wixl msitools
-# Everything but Kafka.
+# Everything but Kafka, and of the workspace what is no test's.
 FOR_WINDOWS := --locked --target x86_64-pc-windows-gnu --no-default-features --features cmsync/kerberos
+PRODUCT := --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker
 
 GO = @command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 
@@ -154,7 +155,7 @@ UNDER_WINE = export WINEPREFIX=$(CURDIR)/$(TOOLS)/wine WINEDEBUG=-all CARGO_TARG
 # Not optimized: that takes three times as long to build.
 windows-test: build $(TOOLS)/wine/.ready $(TOOLS)/python/.ready ## Unit tests, end-to-end tests, service and installer under Wine
 	$(CARGO) build -p cmsync $(FOR_WINDOWS)
-	umask 077; $(UNDER_WINE); $(CARGO) test --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker $(FOR_WINDOWS)
+	umask 077; $(UNDER_WINE); $(CARGO) test $(PRODUCT) $(FOR_WINDOWS)
 	umask 077; CMSYNC_ON=windows $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(ON_WINDOWS)
 	for version in 0.0.1 0.0.2; do deploy/windows/package.sh target/x86_64-pc-windows-gnu/debug/cmsync.exe $$version $(call MSI,$$version) || exit 1; done
 	$(PYTHON) tests/deploy/windows.py $(TOOLS)/wine-installed $(call MSI,0.0.1) $(call MSI,0.0.2)
@@ -211,7 +212,7 @@ slow-lint: headers mingw ## Licences, bans, sources, typos, and clippy for Windo
 	@test -x $(TOOLS)/bin/cargo-deny || $(CARGO) install --locked --root $(TOOLS) cargo-deny@$(DENY_VERSION)
 	@test -x $(TOOLS)/bin/typos || $(CARGO) install --locked --root $(TOOLS) typos-cli@$(TYPOS_VERSION)
 	$(TOOLS)/bin/cargo-deny check licenses bans sources
-	$(CARGO) clippy --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker --all-targets $(FOR_WINDOWS) -- -D warnings
+	$(CARGO) clippy $(PRODUCT) --all-targets $(FOR_WINDOWS) -- -D warnings
 	$(TOOLS)/bin/typos
 
 bench: headers kafka ## Measure what is shipped; writes target/bench.json

@@ -93,10 +93,10 @@ pub(crate) fn offline(config: &Config, as_json: bool) -> anyhow::Result<bool> {
 }
 
 /// Secrets, configuration and queue, where others than the service and administrators can read or change them.
-fn private_files(config: &Config) -> impl Iterator<Item = Finding> {
+fn private_files(config: &Config) -> Vec<Finding> {
     let queue = config.kafka.is_none().then_some(&config.queue_directory);
     let accounts = platform::service_accounts();
-    let finding = move |path: &PathBuf| {
+    let finding = |path: &PathBuf| {
         let shown = path.display();
         let detail = match cmsync_files::strangers(path, &accounts) {
             Ok(strangers) if strangers.is_empty() => return None,
@@ -118,7 +118,7 @@ fn private_files(config: &Config) -> impl Iterator<Item = Finding> {
         };
         Some(Finding { connection: "-".into(), what: "secrets", is_fine: false, detail })
     };
-    config.private.iter().chain(queue).filter_map(finding).collect::<Vec<_>>().into_iter()
+    config.private.iter().chain(queue).filter_map(finding).collect()
 }
 
 /// Prints what was found; true when all is fine.

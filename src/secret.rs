@@ -92,10 +92,7 @@ fn protect(connection: &Connection) -> anyhow::Result<String> {
     }
     let sealed = cmsync_files::read_secret(file).and_then(|text| cmsync_files::protect(&text));
     sealed
-        .and_then(|sealed| {
-            cmsync_files::replace(file, sealed.as_bytes())?;
-            cmsync_files::restrict(file)
-        })
+        .and_then(|sealed| cmsync_files::replace(file, sealed.as_bytes()))
         .with_context(|| format!("`{shown}`"))?;
     Ok(format!("`{shown}` is under this machine's key now: a copy of it is of no use elsewhere"))
 }

@@ -7,8 +7,7 @@ use windows_service::service::{
 };
 use windows_service::service_control_handler::ServiceStatusHandle;
 
-/// How long the service manager waits for a start, and for a stop: above `drain_deadline`.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::manage::PATIENCE;
 
 /// What the service manager is told.
 #[derive(Clone, Copy)]
@@ -17,7 +16,7 @@ pub(super) struct Told(pub(super) ServiceStatusHandle);
 impl Told {
     /// In `state`, with a number that grows while it is the same, and ended with `code` where it is.
     pub(super) fn is(self, state: ServiceState, steps: u32, code: u32) {
-        // A start that takes long can be told to stop, as far as it hears it.
+        // While it starts or stops there is nothing that it could be told.
         let controls_accepted = match state {
             ServiceState::Running => ServiceControlAccept::STOP | ServiceControlAccept::PRESHUTDOWN,
             _ => ServiceControlAccept::empty(),

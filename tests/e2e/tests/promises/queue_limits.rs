@@ -34,11 +34,11 @@ async fn a_full_queue_makes_it_wait_while_the_workspace_takes_nothing() {
 }
 
 /// A small file system of its own, gone at the end.
-struct SmallDisk<'a>(&'a Path);
+pub(crate) struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {
     /// `None` where the tests may not mount.
-    fn mount(at: &'a Path, size: &str) -> Option<Self> {
+    pub(crate) fn mount(at: &'a Path, size: &str) -> Option<Self> {
         std::fs::create_dir_all(at).unwrap();
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", size, "cmsync-test"]).arg(at).status();
