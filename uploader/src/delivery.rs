@@ -1,6 +1,6 @@
 //! One body on its way: posted until it is taken, or until it is clear that it never will be.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -158,7 +158,7 @@ impl Delivery {
     ) -> Option<Outcome> {
         self.slow_down();
         self.rules.undecided(index);
-        let outcome = attempt.failed(&error, self.rules.passed(index), body.rows);
+        let outcome = attempt.failed(&error, (index, self.rules.passed(index)), body.rows);
         if outcome.is_none() {
             tracing::warn!(%error, attempts = attempt.count, "post failed; trying again");
             tokio::time::sleep(attempt.policy.next_delay()).await;
@@ -305,28 +305,31 @@ struct Attempts {
     renewed: bool,
     failures: u32,
     cuts: u32,
-    passed_before: Option<u64>,
+    /// By rule: bodies of others that had passed when this one failed there last.
+    passed: BTreeMap<usize, u64>,
     policy: Policy,
 }
 
 impl Attempts {
     fn new(options: &Options) -> Self {
         let policy = Policy::new(options.probe_first, options.probe_max);
-        Self { count: 0, renewed: false, failures: 0, cuts: 0, passed_before: None, policy }
+        Self { count: 0, renewed: false, failures: 0, cuts: 0, passed: BTreeMap::new(), policy }
     }
 
-    /// Notes a failure on the service's side; the outcome, if others pass and this body never does.
-    fn failed(&mut self, error: &str, passed: u64, rows: u32) -> Option<Outcome> {
-        let before = *self.passed_before.get_or_insert(passed);
+    /// Notes a failure on the service's side; the outcome, if others pass and this body never does. A
+    /// failure counts where others have passed since the one before: those of an outage are one.
+    fn failed(&mut self, error: &str, (rule, passed): (usize, u64), rows: u32) -> Option<Outcome> {
         let is_answer = error.starts_with('5');
         if is_answer {
-            self.failures += 1;
             self.cuts = 0;
+        }
+        if self.passed.insert(rule, passed).is_some_and(|before| passed <= before) {
+            return None;
+        }
+        if is_answer {
+            self.failures += 1;
         } else {
             self.cuts += 1;
-        }
-        if passed <= before {
-            return None;
         }
         if self.failures >= FAILURES {
             return Some(Outcome::Refused(error.to_owned()));
@@ -346,22 +349,25 @@ mod tests {
     #[test]
     fn an_outage_of_the_service_never_makes_a_body_the_culprit() {
         let mut attempt = attempts();
-        for _ in 0..100 {
-            assert!(attempt.failed("503: ", 7, 1).is_none());
-            assert!(attempt.failed("no answer", 7, 50).is_none());
+        // Whichever of the rules it was sent to: one has taken more before than another.
+        for rule in (0..3).cycle().take(100) {
+            assert!(attempt.failed("503: ", (rule, 7 * rule as u64), 1).is_none());
+            assert!(attempt.failed("no answer", (rule, 7 * rule as u64), 50).is_none());
         }
+        // When it ends another body passes first.
+        assert!(attempt.failed("503: ", (0, 8), 1).is_none());
     }
 
     #[test]
     fn a_body_that_alone_fails_is_refused_and_one_that_alone_is_cut_is_halved() {
         let mut attempt = attempts();
         for passed in 0..9 {
-            assert!(attempt.failed("500: ", passed, 1).is_none());
+            assert!(attempt.failed("500: ", (0, passed), 1).is_none());
         }
-        assert!(matches!(attempt.failed("500: ", 9, 1), Some(Outcome::Refused(_))));
+        assert!(matches!(attempt.failed("500: ", (0, 9), 1), Some(Outcome::Refused(_))));
         let mut attempt = attempts();
-        assert!(attempt.failed("cut", 0, 50).is_none());
-        assert!(attempt.failed("cut", 1, 50).is_none());
-        assert!(matches!(attempt.failed("cut", 2, 50), Some(Outcome::CutOff)));
+        assert!(attempt.failed("cut", (0, 0), 50).is_none());
+        assert!(attempt.failed("cut", (0, 1), 50).is_none());
+        assert!(matches!(attempt.failed("cut", (0, 2), 50), Some(Outcome::CutOff)));
     }
 }
