@@ -14,6 +14,10 @@ use crate::{
 /// How long what was handled waits for more.
 const COMPANY: Duration = Duration::from_millis(2);
 
+/// How long a stop waits for a commit that waits itself, for room in a topic perhaps: what it would have
+/// made durable comes again.
+const STOPS_WITHIN: Duration = Duration::from_secs(2);
+
 /// What became of a message.
 #[derive(Debug)]
 pub enum Handled {
@@ -51,6 +55,23 @@ pub trait Each: Send {
 /// # Errors
 /// When the queue is closed or a commit breaks the contract.
 pub async fn each(
+    events: Box<dyn Events>,
+    committer: &dyn Committer,
+    stage: &mut dyn Each,
+    shutdown: &CancellationToken,
+) -> Result<(), Error> {
+    let is_late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(STOPS_WITHIN).await;
+    };
+    tokio::select! {
+        biased;
+        ended = take_each(events, committer, stage, shutdown) => ended,
+        () = is_late => Ok(()),
+    }
+}
+
+async fn take_each(
     mut events: Box<dyn Events>,
     committer: &dyn Committer,
     stage: &mut dyn Each,
@@ -185,5 +206,60 @@ async fn pass(committer: &dyn Committer, mut pending: Commit) -> Result<bool, Er
             Committed::Retry(again) => pending = again,
             Committed::Lost => return Ok(false),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{MemoryQueue, MemoryStore};
+    use crate::{Queue, TopicKind, TopicSpec};
+
+    /// Passes every message on.
+    struct Copies;
+
+    impl Each for Copies {
+        fn handle(&mut self, partition: u32, message: &Message) -> Handled {
+            Handled::Outputs(vec![output("to", partition, message)])
+        }
+
+        fn lost(&mut self, _: u32, _: u64) -> Vec<Output> {
+            Vec::new()
+        }
+
+        fn held(&mut self, _: u32, _: &str) {}
+
+        fn committed(&mut self, _: usize) {}
+    }
+
+    fn output(topic: &str, partition: u32, message: &Message) -> Output {
+        let (key, value) = (message.key.clone(), Some(message.value.clone()));
+        Output { topic: topic.into(), partition, key, value }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_does_not_wait_for_room_and_nothing_is_passed() {
+        let queue = MemoryQueue::open(MemoryStore::new()).unwrap();
+        let topic = |name: &str, max_bytes| TopicSpec {
+            name: name.into(),
+            partitions: 1,
+            kind: TopicKind::Log,
+            max_bytes,
+        };
+        queue.declare(&[topic("from", u64::MAX), topic("to", 1)]).await.unwrap();
+        let message = Message { offset: 0, key: "k".into(), value: "v".into() };
+        // The first is taken whatever its size, and leaves no room.
+        queue.publish(vec![output("to", 0, &message), output("from", 0, &message)]).await.unwrap();
+        let (events, committer) = queue.join("group", "from").await.unwrap();
+        let (stop, started) = (CancellationToken::new(), tokio::time::Instant::now());
+        let stopping = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            stop.cancel();
+        };
+        let mut copies = Copies;
+        let (ended, ()) = tokio::join!(each(events, &*committer, &mut copies, &stop), stopping);
+        ended.unwrap();
+        assert!(started.elapsed() < Duration::from_secs(63), "{:?}", started.elapsed());
+        assert_eq!(queue.log("from", "group").await.unwrap()[0].waiting, 1);
     }
 }
