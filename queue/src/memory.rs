@@ -43,6 +43,8 @@ impl MemoryStore {
 }
 
 impl Store for MemoryStore {
+    const WAITS: bool = false;
+
     fn load(&self) -> Result<Stored, Error> {
         let held = self.held();
         let positions = held.positions.iter();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use tokio::sync::watch;
 
 use super::store::{Batch, Extent, Stored, TopicPartition};
+use super::versions::Versions;
 use crate::{Error, Position, TopicSpec};
 
 /// One topic.
@@ -16,16 +17,12 @@ pub(crate) struct Topic {
     pub(crate) id: u32,
     pub(crate) spec: TopicSpec,
     pub(crate) extents: Vec<Extent>,
-    pub(crate) version: watch::Sender<u64>,
+    pub(crate) versions: Versions,
 }
 
 impl Topic {
     pub(crate) fn bytes(&self) -> u64 {
         self.extents.iter().map(|e| e.bytes).sum()
-    }
-
-    fn touch(&self) {
-        self.version.send_modify(|v| *v += 1);
     }
 }
 
@@ -80,7 +77,7 @@ impl Catalog {
     /// Ends the queue: whoever waits is woken and told.
     pub(crate) fn close(&mut self) {
         self.closed = true;
-        self.topics.values().for_each(Topic::touch);
+        self.topics.values_mut().for_each(|topic| topic.versions.touch());
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -91,16 +88,16 @@ impl Catalog {
         self.next_topic = self.next_topic.max(id + 1);
         self.names.insert(id, spec.name.clone());
         let extents = vec![Extent::default(); spec.partitions as usize];
-        let version = watch::Sender::new(0);
-        self.topics.insert(spec.name.clone(), Topic { id, spec, extents, version });
+        self.topics
+            .insert(spec.name.clone(), Topic { id, spec, extents, versions: Versions::default() });
     }
 
     pub(crate) fn remove_topic(&mut self, name: &str) {
-        if let Some(topic) = self.topics.remove(name) {
+        if let Some(mut topic) = self.topics.remove(name) {
             self.names.remove(&topic.id);
             self.positions.retain(|((id, _), _), _| *id != topic.id);
             self.groups.retain(|(_, of), _| of != name);
-            topic.touch();
+            topic.versions.touch();
         }
     }
 
@@ -114,6 +111,12 @@ impl Catalog {
 
     pub(crate) fn topic_mut(&mut self, name: &str) -> Option<&mut Topic> {
         self.topics.get_mut(name)
+    }
+
+    pub(crate) fn subscribe(&mut self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
+        let topic =
+            self.topics.get_mut(topic).ok_or_else(|| Error::UnknownTopic(topic.to_owned()))?;
+        Ok(topic.versions.subscribe())
     }
 
     pub(crate) fn topics(&self) -> impl Iterator<Item = &Topic> {
@@ -158,8 +161,8 @@ impl Catalog {
         touched.sort_unstable();
         touched.dedup();
         for id in touched {
-            if let Some(topic) = self.names.get(&id).and_then(|n| self.topics.get(n)) {
-                topic.touch();
+            if let Some(topic) = self.names.get(&id).and_then(|n| self.topics.get_mut(n)) {
+                topic.versions.touch();
             }
         }
     }
@@ -185,7 +188,7 @@ impl Catalog {
 
     /// Spreads partitions over members; those that stay where they are keep their epoch.
     fn rebalance(&mut self, key: &(String, String)) {
-        let Some(topic) = self.topics.get(&key.1) else {
+        let Some(topic) = self.topics.get_mut(&key.1) else {
             return;
         };
         let Some(group) = self.groups.get_mut(key) else {
@@ -210,7 +213,7 @@ impl Catalog {
                 group.notices.entry(new).or_default().push_back(Notice::Assigned(partition));
             }
         }
-        topic.touch();
+        topic.versions.touch();
     }
 
     /// Gives the partitions of a group to the same members anew: what they had open is void.
@@ -230,8 +233,8 @@ impl Catalog {
                 }
             }
         }
-        if let Some(topic) = self.topics.get(topic) {
-            topic.touch();
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.versions.touch();
         }
     }
 

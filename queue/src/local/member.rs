@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::{Catalog, Notice};
-use super::store::{Store, TopicPartition};
+use super::store::{self, Store, TopicPartition};
 use super::writer::{Ask, Author, Request};
 use crate::{Commit, Committed, Committer, Error, Event, Events, Position, TopicKind};
 
@@ -139,10 +139,8 @@ impl<S: Store> Events for Inbox<S> {
                     return Ok(Event::Assigned { partition, position, lost: 0, state });
                 }
                 Found::Read(partition, at, from) => {
-                    let store = Arc::clone(&self.store);
-                    let read =
-                        tokio::task::spawn_blocking(move || store.read(at, from, READ_BYTES));
-                    let messages = read.await.map_err(|e| Error::storage("read", e)).flatten()?;
+                    let read = move |store: &S| store.read(at, from, READ_BYTES);
+                    let messages = store::call(&self.store, "read", read).await?;
                     // Nothing is awaited from here on, so a dropped future has not moved the cursor.
                     if let Some(end) = messages.last() {
                         self.cursors.insert(partition, end.offset + 1);

@@ -4,6 +4,7 @@ mod catalog;
 mod faults;
 mod member;
 mod store;
+mod versions;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,7 +121,8 @@ impl<S: Store> Queue for LocalQueue<S> {
         let (id, changed) = {
             let mut catalog = self.catalog();
             let id = catalog.join(group, topic)?;
-            (id, catalog.topic(topic)?.version.subscribe())
+            let changed = catalog.subscribe(topic)?;
+            (id, changed)
         };
         let (inbox, outbox) = member::member(
             (group, topic, id),
@@ -155,10 +157,8 @@ impl<S: Store> Queue for LocalQueue<S> {
 
     async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {
         let (id, _) = self.partitions(topic, TopicKind::Log)?;
-        let store = Arc::clone(&self.store);
-        let read =
-            tokio::task::spawn_blocking(move || store.read((id, partition), from, PEEK_BYTES));
-        read.await.map_err(|e| Error::storage("read", e)).flatten()
+        let read = move |store: &S| store.read((id, partition), from, PEEK_BYTES);
+        store::call(&self.store, "read", read).await
     }
 
     async fn log(&self, topic: &str, group: &str) -> Result<Vec<PartitionLog>, Error> {
@@ -181,11 +181,11 @@ impl<S: Store> Queue for LocalQueue<S> {
     }
 
     fn watch(&self, topic: &str) -> Result<watch::Receiver<u64>, Error> {
-        Ok(self.catalog().topic(topic)?.version.subscribe())
+        self.catalog().subscribe(topic)
     }
 
     async fn version(&self, topic: &str) -> Result<u64, Error> {
-        Ok(*self.catalog().topic(topic)?.version.borrow())
+        Ok(self.catalog().topic(topic)?.versions.latest())
     }
 
     async fn topics(&self) -> Result<Vec<TopicSpec>, Error> {

@@ -1,5 +1,7 @@
 //! What the broker asks of the place where bytes rest.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use crate::{Error, Message, Position, State, TopicKind};
@@ -61,8 +63,30 @@ pub struct Batch {
     pub ends: Vec<(TopicPartition, u64)>,
 }
 
+/// Makes a call of a store without holding up the async threads.
+pub(crate) async fn call<S, T>(
+    store: &Arc<S>,
+    what: &'static str,
+    call: impl FnOnce(&S) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error>
+where
+    S: Store,
+    T: Send + 'static,
+{
+    if !S::WAITS {
+        return call(store);
+    }
+    let store = Arc::clone(store);
+    let called = tokio::task::spawn_blocking(move || call(&store));
+    called.await.map_err(|error| Error::storage(what, error)).flatten()
+}
+
 /// Where bytes rest. All calls block; the broker makes them off the async threads.
 pub trait Store: Send + Sync + 'static {
+    /// Whether a call may take time. What has no disk to wait for is called in place: then all of the
+    /// queue runs in one thread, and a simulation of it goes the same way each time.
+    const WAITS: bool = true;
+
     /// Reads everything but messages and entries.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::catalog::Catalog;
 use super::faults::{CrashPoint, Faults};
-use super::store::{Batch, Store, StoredTopic, TopicPartition};
+use super::store::{self, Batch, Store, StoredTopic, TopicPartition};
 use crate::contract::size;
 use crate::limits::{check, fits, wanted};
 use crate::metrics::Metrics;
@@ -135,14 +135,14 @@ impl<S: Store> Writer<S> {
         let mut rest = Duration::from_millis(10);
         let started = Instant::now();
         let extents = loop {
-            let (store, work) = (Arc::clone(&self.store), Arc::clone(&batch));
-            let applied = tokio::task::spawn_blocking(move || {
+            let work = Arc::clone(&batch);
+            let apply = move |store: &S| {
                 store.apply(&work).or_else(|error| {
                     store.recover()?;
                     Err(error)
                 })
-            });
-            match applied.await.map_err(|e| Error::storage("write", e)).flatten() {
+            };
+            match store::call(&self.store, "write", apply).await {
                 Ok(extents) => break extents,
                 Err(error) => {
                     self.trouble.send_replace(Some(error.to_string()));
