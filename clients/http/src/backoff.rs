@@ -2,11 +2,27 @@
 //!
 //! The `backoff` crate is used for its policy alone, and in this file alone.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use ::backoff::backoff::Backoff as _;
 use ::backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, SeedableRng as _};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// What a delay may be off by, as a share of it.
+const JITTER: f64 = 0.5;
+
+thread_local! {
+    /// Of each thread, so that a simulation in one of them is alone with it.
+    static DRAWS: RefCell<SmallRng> = RefCell::new(SmallRng::from_os_rng());
+}
+
+/// Lets this thread draw what delays are off by from a seed, so that what goes on in it can be replayed.
+pub fn seed_jitter(seed: u64) {
+    DRAWS.set(SmallRng::seed_from_u64(seed));
+}
 
 /// Growing delays with jitter.
 #[derive(Debug, Clone)]
@@ -22,7 +38,7 @@ impl Policy {
             .with_initial_interval(first)
             .with_max_interval(longest)
             .with_multiplier(2.0)
-            .with_randomization_factor(0.5)
+            .with_randomization_factor(0.0)
             .with_max_elapsed_time(None)
             .build();
         Self { delays }
@@ -30,7 +46,11 @@ impl Policy {
 
     /// The next delay.
     pub fn next_delay(&mut self) -> Duration {
-        self.delays.next_backoff().unwrap_or(self.delays.max_interval)
+        // What the crate gives is off by a nanosecond of its own chance.
+        let delay = self.delays.current_interval;
+        self.delays.next_backoff();
+        let drawn = |draws: &mut SmallRng| draws.random_range(1.0 - JITTER..1.0 + JITTER);
+        delay.mul_f64(DRAWS.with_borrow_mut(drawn))
     }
 
     /// Starts again at the first delay.

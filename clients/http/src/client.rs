@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{Method, Request, RequestBuilder, Response, StatusCode};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -78,10 +79,30 @@ impl Answer {
     }
 }
 
+/// What carries a request to whoever answers it.
+#[async_trait]
+pub trait Transport: Send + Sync {
+    /// Gives the answer, its body perhaps still to come.
+    ///
+    /// # Errors
+    /// When there is none.
+    async fn carry(&self, request: Request) -> Result<Response, Error>;
+}
+
+/// The network.
+#[async_trait]
+impl Transport for reqwest::Client {
+    async fn carry(&self, request: Request) -> Result<Response, Error> {
+        let host = host_of(request.url());
+        self.execute(request).await.map_err(|e| Error::from_reqwest(&host, &e))
+    }
+}
+
 /// Makes requests to one kind of target, which names its metrics.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    carrier: Arc<dyn Transport>,
     metrics: Arc<Metrics>,
     /// Seconds that this machine's clock is ahead of the server's, from its last answer.
     skew: Arc<Mutex<Option<i64>>>,
@@ -131,7 +152,14 @@ impl Client {
         };
         // A system without authorities of its own is refused here (a container from scratch, for one).
         let http = built.map_err(|e| fail("ca_file", innermost(&e)))?;
-        Ok(Self { http, metrics: Arc::new(Metrics::new(target)), skew: Arc::default() })
+        let (carrier, metrics) = (Arc::new(http.clone()), Arc::new(Metrics::new(target)));
+        Ok(Self { http, carrier, metrics, skew: Arc::default() })
+    }
+
+    /// The same over something else than the network, for simulations.
+    #[must_use]
+    pub fn over(self, carrier: Arc<dyn Transport>) -> Self {
+        Self { carrier, skew: Arc::default(), ..self }
     }
 
     /// Starts a request.
@@ -143,16 +171,14 @@ impl Client {
     ///
     /// # Errors
     /// When there is no answer.
-    pub async fn open(&self, request: RequestBuilder) -> Result<reqwest::Response, Error> {
-        let (http, request) = request.build_split();
-        let request = request.map_err(|e| Error::from_reqwest("request", &e))?;
-        let host = host_of(request.url());
+    pub async fn open(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let request = request.build().map_err(|e| Error::from_reqwest("request", &e))?;
         let started = Instant::now();
-        let outcome = http.execute(request).await;
+        let outcome = self.carrier.carry(request).await;
         self.metrics.seconds.record(started.elapsed());
         let status = outcome.as_ref().map_or(Status::None, |answer| answer.status().into());
         self.metrics.requests.of(status).increment(1);
-        let response = outcome.map_err(|e| Error::from_reqwest(&host, &e))?;
+        let response = outcome?;
         self.note_time(response.headers());
         Ok(response)
     }
@@ -175,7 +201,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Cut`] or [`Error::Timeout`].
-    pub async fn chunk(response: &mut reqwest::Response) -> Result<Option<Bytes>, Error> {
+    pub async fn chunk(response: &mut Response) -> Result<Option<Bytes>, Error> {
         let host = host_of(response.url());
         response.chunk().await.map_err(|e| Error::from_reqwest(&host, &e))
     }

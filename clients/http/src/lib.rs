@@ -10,9 +10,9 @@ mod error;
 mod metrics;
 mod secret;
 
-pub use backoff::{Policy, retry_after};
-pub use client::{Answer, Client, Settings, excerpt};
+pub use backoff::{Policy, retry_after, seed_jitter};
+pub use client::{Answer, Client, Settings, Transport, excerpt};
 pub use error::Error;
 pub use metrics::METRICS;
-pub use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
+pub use reqwest::{Method, Request, RequestBuilder, Response, StatusCode, header};
 pub use secret::Secret;
