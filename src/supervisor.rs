@@ -96,6 +96,7 @@ impl Supervisor {
             state_partitions,
             partitions: self.config.partitions,
             options,
+            cuts: cmsync_producer::Cuts::default(),
             neighbours: self.neighbours.subscribe(),
             new_instance: Arc::new(|| format!("{:016x}", rand::random::<u64>())),
             note: self.desk.noting(),

@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 use serde::{Deserialize, Serialize};
 
 use cmsync_configmgr::Selection;
+use cmsync_schemas::topics::DEVICES_PER_MESSAGE;
 
 /// Options that all connections share.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,23 @@ impl Default for Options {
             max_rows_per_day: 50_000_000,
             page_size: 5_000,
         }
+    }
+}
+
+/// How what is published is cut into messages and steps. No option: a simulation makes them small, so
+/// that a few devices already take several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cuts {
+    /// Devices that one message carries, at most.
+    pub devices: usize,
+    /// Messages of one step, which become durable together: enough to share the sync of a commit, few
+    /// enough not to weigh in memory.
+    pub messages: usize,
+}
+
+impl Default for Cuts {
+    fn default() -> Self {
+        Self { devices: DEVICES_PER_MESSAGE, messages: 32 }
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) struct Connection {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) status: watch::Sender<Status>,
     pub(crate) claim: Claim,
+    /// Whether the account had fewer rights when they were looked at last.
+    pub(crate) had_fewer_rights: bool,
+    /// Why they could not be looked at before the reads.
+    pub(crate) unread_rights: Option<cmsync_configmgr::Error>,
     /// Whether the last poll found a site that is not to be read.
     pub(crate) is_misplaced: bool,
     /// What people asked for, by key.
@@ -154,6 +158,7 @@ impl Connection {
                 false => next_poll.min(self.sweep.next_at(!self.may_sweep())),
             };
             tokio::select! {
+                biased;
                 () = tokio::time::sleep_until(wake) => {}
                 changed = control.changed() => changed.map_err(|_| cmsync_queue::Error::Closed)?,
                 changed = records.changed(), if waits_for_room => {
@@ -263,9 +268,10 @@ impl Connection {
         Ok(None)
     }
 
-    /// Another site's devices must not be taken for those of this one.
+    /// Another site's devices must not be taken for those of this one; and with a wrong clock nothing is
+    /// published, so a sweep that is due must not be waited for.
     fn may_sweep(&self) -> bool {
-        !self.is_resting() && !self.is_misplaced
+        !self.is_resting() && !self.is_misplaced && !self.clock_is_wrong
     }
 
     fn is_resting(&self) -> bool {

@@ -12,16 +12,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::config::Options;
 use crate::connection::Connection;
 use crate::error::Error;
 use crate::guard;
-use crate::holds::{Candidate, SHORT};
+use crate::holds::Candidate;
 use crate::measured::Measured;
 use crate::publish::Finish;
 use crate::reading::{self, Batch, Reading, Settled};
 use crate::schedule;
-use crate::state::Kept;
 use crate::waiting::WAITS;
 use crate::work::READS;
 
@@ -65,6 +63,8 @@ impl Connection {
             .map(|c| (c.id.clone(), c))
             .collect();
         let mut candidates = self.note_vanished(&wanted);
+        let shows_less = self.shows_less(&wanted);
+        self.note_rights(all_systems, shows_less).await?;
         self.note_names(&wanted).await?;
         let read = self.read_dirty(&wanted).await;
         self.keep_track();
@@ -139,6 +139,13 @@ impl Connection {
             }
         }
         candidates
+    }
+
+    /// Whether the list shows less than was read before.
+    fn shows_less(&self, wanted: &BTreeMap<String, Collection>) -> bool {
+        self.memory.collections.iter().any(|(id, kept)| {
+            wanted.get(id).is_none_or(|listed| listed.member_count < kept.state.rows_read)
+        })
     }
 
     /// Takes over new collections, and publishes new names.
@@ -217,7 +224,7 @@ impl Connection {
                     Err(error) => {
                         // An error of its own read resets what two reads would have to agree on.
                         if let Some(kept) = self.memory.collections.get_mut(&collection.id) {
-                            kept.run.pending = None;
+                            (kept.run.pending, kept.run.is_doubtful) = (None, true);
                         }
                         failed_in_a_row += 1;
                         let id = &collection.id;
@@ -255,7 +262,7 @@ impl Connection {
         let settled = reading::settle(&reading, &mut kept.run);
         let version = version.filter(|_| settled == Settled::Complete);
         kept.run.known_as_of = version.map(|version| (version, computers.len()));
-        kept.run.recheck = false;
+        kept.run.recheck &= settled == Settled::No;
         if settled != Settled::Complete {
             self.metrics.unsettled_reads.increment(1);
         }
@@ -277,7 +284,8 @@ impl Connection {
         let Some(kept) = self.memory.collections.get_mut(&id) else {
             return Ok(None);
         };
-        let (may_go, hold, is_done) = weigh(kept, settled, missing, &self.options);
+        let (may_go, hold, is_done) =
+            guard::weigh(kept, settled, missing, self.options.max_removed_share);
         let rest = schedule::rest_after(kept.run.reservations, self.options.poll_interval);
         if matches!(settled, Settled::WithReservations { .. }) {
             kept.run.not_before = now + micros(rest);
@@ -368,28 +376,6 @@ impl Connection {
         }
         self.memory.owed.clear();
         self.publisher.commit_connection(&self.memory).await
-    }
-}
-
-/// What may go after a read, why it must wait all the same, and whether the read is done with.
-fn weigh(
-    kept: &mut Kept,
-    settled: Settled,
-    missing: RoaringBitmap,
-    options: &Options,
-) -> (RoaringBitmap, Option<String>, bool) {
-    if settled != Settled::No {
-        kept.narrow_hold(&missing);
-    }
-    match settled {
-        Settled::No => (RoaringBitmap::new(), None, false),
-        Settled::WithReservations { is_short: true } => (missing, Some(SHORT.to_owned()), true),
-        Settled::Complete | Settled::WithReservations { is_short: false } => {
-            let members = kept.members.len();
-            let share = options.max_removed_share;
-            let may_go = guard::agree(missing, members, share, &mut kept.run.pending);
-            (may_go, None, kept.run.pending.is_none())
-        }
     }
 }
 

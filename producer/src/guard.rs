@@ -2,6 +2,11 @@
 
 use roaring::RoaringBitmap;
 
+use crate::holds::SHORT;
+use crate::reading::Settled;
+use crate::rights::Rights;
+use crate::state::Kept;
+
 /// More visible collections than these do not go at once by themselves.
 const MAX_VANISHED: usize = 5;
 /// Nor does a larger share of a connection's memberships, in percent.
@@ -12,10 +17,8 @@ const FEW: u64 = 10;
 /// What a cycle shows of the account's rights and of what would go.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
-    /// All Systems was visible when all was well, and is now.
-    pub(crate) all_systems: (bool, bool),
-    /// The account's own row when all was well (empty: never read), and now.
-    pub(crate) account: (String, Option<String>),
+    /// The account's rights.
+    pub(crate) rights: Rights,
     /// Collections that the list lacks.
     pub(crate) vanished: usize,
     /// Memberships kept, and those that would go.
@@ -25,18 +28,8 @@ pub(crate) struct Evidence {
 impl Evidence {
     /// Why what would go must wait for a person, if it must.
     pub(crate) fn hold_reason(&self) -> Option<String> {
-        if self.all_systems == (true, false) {
-            return Some(
-                "All Systems is not visible any longer: the account's rights may have changed"
-                    .into(),
-            );
-        }
-        if !self.account.0.is_empty() && self.account.1.as_ref() != Some(&self.account.0) {
-            let how =
-                if self.account.1.is_some() { "changed" } else { "cannot be read any longer" };
-            return Some(format!(
-                "the account's own administrative user {how}: its rights may have changed"
-            ));
+        if let Some(reason) = self.rights.reason() {
+            return Some(reason);
         }
         if self.vanished > MAX_VANISHED {
             return Some(format!("{} collections would go at once", self.vanished));
@@ -48,14 +41,41 @@ impl Evidence {
         }
         None
     }
+}
 
-    /// Whether held removals may go by themselves after their time: only while the account is
-    /// visibly as it was.
-    pub(crate) fn rights_are_as_before(&self) -> bool {
-        self.all_systems.1
-            && !self.account.0.is_empty()
-            && self.account.1.as_ref() == Some(&self.account.0)
+/// What may go after a read, why it must wait all the same, and whether the read is done with.
+pub(crate) fn weigh(
+    kept: &mut Kept,
+    settled: Settled,
+    missing: RoaringBitmap,
+    max_share: f64,
+) -> (RoaringBitmap, Option<String>, bool) {
+    let before = kept.run.missed.take();
+    if settled != Settled::Complete {
+        kept.run.missed = Some(missing.clone());
     }
+    if settled == Settled::No {
+        return (RoaringBitmap::new(), None, false);
+    }
+    kept.narrow_hold(&missing);
+    kept.run.is_doubtful = false;
+    let is_held = kept.is_held() && !kept.state.held_vanished;
+    // Of what is held already, reads have agreed.
+    let held = if is_held { kept.held_devices() & &missing } else { RoaringBitmap::new() };
+    let believed = match settled {
+        // What a short read misses waits by itself: it must not go with what has waited for long.
+        Settled::WithReservations { is_short: true } => {
+            return (if is_held { held } else { missing }, Some(SHORT.to_owned()), true);
+        }
+        // Rows and counts of what moves may agree by chance though a row is missing: a member goes when
+        // the read before missed it too.
+        Settled::WithReservations { is_short: false } => before.unwrap_or_default() & &missing,
+        Settled::Complete | Settled::No => missing.clone(),
+    };
+    let is_all = (&missing - &believed).is_subset(&held);
+    let members = kept.members.len();
+    let new = agree(believed - &held, members, max_share, &mut kept.run.pending);
+    (held | new, None, is_all && kept.run.pending.is_none())
 }
 
 /// Whether a loss is so large that a second complete read must agree.
@@ -92,30 +112,37 @@ pub(crate) fn agree(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::encode_bitmap;
+
+    fn rights() -> Rights {
+        let account = ("row".into(), Some("row".into()));
+        Rights { all_systems: (true, true), account, were_fewer: false }
+    }
 
     fn fine() -> Evidence {
-        Evidence {
-            all_systems: (true, true),
-            account: ("row".into(), Some("row".into())),
-            vanished: 1,
-            memberships: (1_000, 20),
-        }
+        Evidence { rights: rights(), vanished: 1, memberships: (1_000, 20) }
+    }
+
+    fn with(rights: Rights) -> Evidence {
+        Evidence { rights, ..fine() }
     }
 
     #[test]
     fn ordinary_removals_go() {
         assert_eq!(fine().hold_reason(), None);
         assert_eq!(Evidence { vanished: 5, ..fine() }.hold_reason(), None);
-        assert_eq!(Evidence { account: (String::new(), None), ..fine() }.hold_reason(), None);
+        let unread = Rights { account: (String::new(), None), ..rights() };
+        assert_eq!(with(unread).hold_reason(), None);
         assert_eq!(Evidence { memberships: (10, 10), ..fine() }.hold_reason(), None);
     }
 
     #[test]
     fn what_looks_like_lost_rights_is_held() {
         for held in [
-            Evidence { all_systems: (true, false), ..fine() },
-            Evidence { account: ("row".into(), None), ..fine() },
-            Evidence { account: ("row".into(), Some("other".into())), ..fine() },
+            with(Rights { all_systems: (true, false), ..rights() }),
+            with(Rights { account: ("row".into(), None), ..rights() }),
+            with(Rights { account: ("row".into(), Some("other".into())), ..rights() }),
+            with(Rights { were_fewer: true, ..rights() }),
             Evidence { vanished: 6, ..fine() },
             Evidence { memberships: (1_000, 301), ..fine() },
         ] {
@@ -125,9 +152,14 @@ mod tests {
 
     #[test]
     fn a_hold_ends_by_itself_only_while_the_rights_are_visibly_as_before() {
-        assert!(fine().rights_are_as_before());
-        assert!(!Evidence { account: (String::new(), None), ..fine() }.rights_are_as_before());
-        assert!(!Evidence { all_systems: (false, false), ..fine() }.rights_are_as_before());
+        assert!(rights().are_as_before());
+        for other in [
+            Rights { account: (String::new(), None), ..rights() },
+            Rights { all_systems: (false, false), ..rights() },
+            Rights { were_fewer: true, ..rights() },
+        ] {
+            assert!(!other.are_as_before(), "{other:?}");
+        }
     }
 
     #[test]
@@ -141,5 +173,45 @@ mod tests {
         // The members are back: nothing is pending any longer.
         assert_eq!(agree(set(0..0), 100, 0.2, &mut pending), set(0..0));
         assert_eq!(pending, None);
+    }
+    /// A collection with so many members, of which the first so many are held.
+    fn kept(members: u32, held: u32) -> Kept {
+        let mut kept = Kept { members: (0..members).collect(), ..Kept::default() };
+        if held > 0 {
+            kept.state.held_reason = "why".into();
+            kept.state.held_devices = encode_bitmap(&(0..held).collect());
+        }
+        kept
+    }
+
+    #[test]
+    fn what_is_held_waits_together_with_what_two_reads_agree_on_later() {
+        let mut kept = kept(100, 40);
+        let missing = || (0..70).collect::<RoaringBitmap>();
+        let weigh = |kept: &mut Kept| weigh(kept, Settled::Complete, missing(), 0.2);
+        assert_eq!(weigh(&mut kept), ((0..40).collect(), None, false));
+        assert_eq!(weigh(&mut kept), (missing(), None, true));
+        kept.state.held_devices = encode_bitmap(&missing());
+        assert_eq!(weigh(&mut kept), (missing(), None, true));
+    }
+
+    #[test]
+    fn a_member_that_one_short_read_misses_does_not_join_what_has_waited() {
+        let short = Settled::WithReservations { is_short: true };
+        let mut kept = kept(100, 2);
+        let missing = (1..4).collect();
+        assert_eq!(weigh(&mut kept, short, missing, 0.2).0, (1..2).collect());
+    }
+
+    #[test]
+    fn of_what_moves_a_member_goes_when_the_read_before_missed_it_too() {
+        let moving = Settled::WithReservations { is_short: false };
+        let mut kept = kept(100, 0);
+        weigh(&mut kept, Settled::No, (1..3).collect(), 0.2);
+        assert_eq!(
+            weigh(&mut kept, moving, (2..4).collect(), 0.2),
+            ((2..3).collect(), None, false)
+        );
+        assert_eq!(weigh(&mut kept, moving, (3..4).collect(), 0.2), ((3..4).collect(), None, true));
     }
 }

@@ -1,6 +1,5 @@
 //! Removals on their way: those that go, those that wait for a person, and what the person says.
 
-use cmsync_configmgr::Site as _;
 use cmsync_schemas::{Decision, Health};
 use roaring::RoaringBitmap;
 
@@ -64,7 +63,7 @@ fn going(name: &str, is_vanished: bool, members: u64) -> String {
 }
 
 impl Connection {
-    /// Lets go what may go, holds what may not, and remembers the account's rights while all is well.
+    /// Lets go what may go, and holds what may not.
     pub(crate) async fn judge(
         &mut self,
         candidates: Vec<Candidate>,
@@ -75,31 +74,14 @@ impl Connection {
         let collections = &self.memory.collections;
         let vanished = collections.values().filter(|kept| kept.run.vanished > 0).count();
         let holds = collections.values().any(|kept| kept.is_held() && !kept.state.dismissed);
-        let is_calm = candidates.is_empty()
-            && vanished == 0
-            && !holds
-            && collections.values().all(|kept| kept.run.pending.is_none());
-        let known = self.memory.connection.account.clone();
-        // The probe of the account costs a request: it is made where it decides something.
-        let probed = match !is_calm || known.is_empty() {
-            true => self.site.account().await,
-            false => Ok(Some(known.clone())),
-        };
-        let Ok(account) = probed else {
-            self.forget_agreement();
-            return probed.map(drop).map_err(Into::into);
-        };
-        if is_calm {
-            let connection = &mut self.memory.connection;
-            let seen = account.unwrap_or_default();
-            // What was visible once is missed until a person has approved of a loss.
-            let visible = connection.all_systems_visible || all_systems;
-            if connection.all_systems_visible != visible || connection.account != seen {
-                (connection.all_systems_visible, connection.account) = (visible, seen);
-                self.publisher.commit_connection(&self.memory).await?;
-            }
+        let pends = collections.values().any(|kept| kept.run.pending.is_some());
+        if candidates.is_empty() && vanished == 0 && !holds && !pends {
+            self.had_fewer_rights = self.memory.connection.all_systems_visible && !all_systems;
             return Ok(());
         }
+        // A probe costs requests: it is made where it decides something.
+        let rights = self.look_at_rights(all_systems).await?;
+        let collections = &self.memory.collections;
         let going = |c: &Candidate| match collections.get(&c.id) {
             Some(kept) if c.is_vanished => kept.members.len(),
             _ => c.devices.len(),
@@ -108,8 +90,7 @@ impl Connection {
         let waits = |(id, _): &(&String, &Kept)| candidates.iter().all(|c| c.id != **id);
         let waiting = collections.iter().filter(waits).map(|(_, kept)| kept.waiting());
         let evidence = Evidence {
-            all_systems: (self.memory.connection.all_systems_visible, all_systems),
-            account: (known, account),
+            rights,
             vanished,
             memberships: (
                 collections.values().map(|kept| kept.members.len()).sum(),
@@ -125,8 +106,11 @@ impl Connection {
                 None => self.let_go(candidate).await?,
             }
         }
-        if evidence.rights_are_as_before() {
-            self.release_old().await?;
+        if evidence.rights.are_as_before() {
+            return self.release_old().await;
+        }
+        for kept in self.memory.collections.values_mut().filter(|kept| kept.is_held()) {
+            (kept.run.is_doubtful, kept.run.recheck) = (true, true);
         }
         Ok(())
     }
@@ -173,13 +157,17 @@ impl Connection {
         self.publisher.commit_collection(&self.memory, &candidate.id).await
     }
 
-    /// Lets held removals go after their time.
+    /// Lets held removals go after their time, those that the last read still missed.
     async fn release_old(&mut self) -> Result<(), Error> {
         let before = self.now() - micros(self.options.removal_hold);
-        let is_old = |state: &cmsync_schemas::CollectionState| {
-            !state.held_reason.is_empty() && !state.dismissed && state.held_since <= before
+        let is_old = |kept: &Kept| {
+            let state = &kept.state;
+            (state.held_vanished || !kept.run.is_doubtful)
+                && kept.is_held()
+                && !state.dismissed
+                && state.held_since <= before
         };
-        let old = self.memory.collections.iter().filter(|(_, kept)| is_old(&kept.state));
+        let old = self.memory.collections.iter().filter(|(_, kept)| is_old(kept));
         let ids: Vec<String> = old.map(|(id, _)| id.clone()).collect();
         for id in ids {
             let told = self.words_of_held(&id, "goes after its time");

@@ -19,6 +19,7 @@ mod orders;
 mod pass;
 mod publish;
 mod reading;
+mod rights;
 mod schedule;
 mod snapshot;
 mod stage;
@@ -29,7 +30,7 @@ mod waiting;
 mod work;
 
 pub use claim::Neighbours;
-pub use config::{ConnectionConfig, Options, StaticGroups};
+pub use config::{ConnectionConfig, Cuts, Options, StaticGroups};
 pub use metrics::METRICS;
 
 pub use error::Error;

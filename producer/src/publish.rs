@@ -9,22 +9,19 @@ use bytes::Bytes;
 use cmsync_queue::{
     Committed, Committer, MAX_COMMIT_BYTES, Output, Queue, StateEntry, partition_for,
 };
-use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
+use cmsync_schemas::topics;
 use cmsync_schemas::{CHANGE, Change, ChangeKind, Clock, Device, GROUP, Group};
 use cmsync_telemetry::trace;
 use roaring::RoaringBitmap;
 
 use crate::backlog::Backlog;
-use crate::config::StaticGroups;
+use crate::config::{Cuts, StaticGroups};
 use crate::devices::DeviceTable;
 use crate::diary::Diary;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::state::{Entries, Kept, Memory};
 use crate::waiting::{End, Waiting};
-
-/// Messages of one commit: enough to share its fsync, few enough not to weigh in memory.
-pub(crate) const MESSAGES: usize = 32;
 
 /// Publishes for one connection.
 pub(crate) struct Publisher {
@@ -35,6 +32,7 @@ pub(crate) struct Publisher {
     pub(crate) partition: u32,
     /// Partitions of the changes.
     pub(crate) partitions: u32,
+    pub(crate) cuts: Cuts,
     pub(crate) backlog: Backlog,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
@@ -282,13 +280,14 @@ impl Publisher {
         let touched: Vec<u32> = (adds | removes).iter().collect();
         let mut rest = touched.as_slice();
         loop {
-            let (now, later) = rest.split_at(rest.len().min(MESSAGES * DEVICES_PER_MESSAGE));
+            let (now, later) =
+                rest.split_at(rest.len().min(self.cuts.messages * self.cuts.devices));
             rest = later;
             let Some(kept) = memory.collections.get(id) else {
                 return Ok(());
             };
-            let mut outputs = Vec::with_capacity(MESSAGES + 1);
-            for part in now.chunks(DEVICES_PER_MESSAGE) {
+            let mut outputs = Vec::with_capacity(self.cuts.messages + 1);
+            for part in now.chunks(self.cuts.devices) {
                 let part: RoaringBitmap = part.iter().copied().collect();
                 let change = Change {
                     present: self.devices_of(&(&part & adds)),

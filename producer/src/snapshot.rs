@@ -1,12 +1,12 @@
 //! Snapshots: a collection sent whole from the state, in order of id, over as many commits as it
 //! takes; run, rows sent and last id are state, and whoever comes next goes on there.
 
-use cmsync_schemas::topics::{self, DEVICES_PER_MESSAGE};
+use cmsync_schemas::topics;
 use cmsync_schemas::{Change, ChangeKind};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
-use crate::publish::{MESSAGES, Publisher};
+use crate::publish::Publisher;
 use crate::state::Memory;
 use crate::waiting::End;
 
@@ -24,9 +24,9 @@ impl Publisher {
         let from = u32::try_from(kept.state.sent_to + 1).unwrap_or(u32::MAX);
         let mut rest = kept.members.range(from..).peekable();
         let mut state = kept.state.clone();
-        let mut outputs = Vec::with_capacity(MESSAGES + 1);
-        while outputs.len() < MESSAGES && state.sending {
-            let part: RoaringBitmap = rest.by_ref().take(DEVICES_PER_MESSAGE).collect();
+        let mut outputs = Vec::with_capacity(self.cuts.messages + 1);
+        while outputs.len() < self.cuts.messages && state.sending {
+            let part: RoaringBitmap = rest.by_ref().take(self.cuts.devices).collect();
             state.rows_sent += i64::try_from(part.len()).unwrap_or(0);
             state.sent_to = part.max().map_or(state.sent_to, i64::from);
             state.sending = rest.peek().is_some();

@@ -1,6 +1,6 @@
 //! The stage: owns partitions of the state, and runs the connections in them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::backlog::Backlog;
 use crate::claim::{Claim, Neighbours};
-use crate::config::{ConnectionConfig, Options};
+use crate::config::{ConnectionConfig, Cuts, Options};
 use crate::connection::{Connection, Stopped};
 use crate::diary::Diary;
 use crate::error::Error;
@@ -25,6 +25,7 @@ use crate::publish::Publisher;
 use crate::state::{self, Memory};
 use crate::sweep::Sweep;
 use crate::tracking::Look;
+use crate::waiting::Waiting;
 
 /// What all connections share.
 #[derive(Clone)]
@@ -39,6 +40,8 @@ pub struct Context {
     pub partitions: u32,
     /// Options.
     pub options: Options,
+    /// How what is published is cut.
+    pub cuts: Cuts,
     /// Who else writes into each connection's workspace: a site code belongs to one of them.
     pub neighbours: watch::Receiver<Neighbours>,
     /// Gives each installation's state its random instance.
@@ -92,8 +95,8 @@ pub async fn run(
         context,
         committer,
         owned: BTreeMap::new(),
-        metrics: HashMap::new(),
-        running: HashMap::new(),
+        metrics: BTreeMap::new(),
+        running: BTreeMap::new(),
         tasks: JoinSet::new(),
         outcome: Outcome::default(),
         finished: 0,
@@ -139,9 +142,9 @@ struct Stage {
     committer: Arc<dyn Committer>,
     /// What is remembered of connections that do not run, by owned partition.
     owned: BTreeMap<u32, BTreeMap<String, Memory>>,
-    running: HashMap<String, (Job, CancellationToken)>,
+    running: BTreeMap<String, (Job, CancellationToken)>,
     /// Of every connection of the configuration, whether it runs here or not.
-    metrics: HashMap<String, Arc<Metrics>>,
+    metrics: BTreeMap<String, Arc<Metrics>>,
     tasks: JoinSet<(String, Stopped)>,
     outcome: Outcome,
     finished: usize,
@@ -295,13 +298,14 @@ impl Stage {
             committer: Arc::clone(&self.committer),
             partition,
             partitions: context.partitions,
+            cuts: context.cuts,
             backlog,
             clock: Arc::clone(&context.clock),
             metrics: Arc::clone(&metrics),
             devices: Arc::clone(&devices),
             statics: job.config.statics.clone(),
             polled_at: AtomicI64::new(0),
-            waiting: Mutex::default(),
+            waiting: Mutex::new(Waiting::new(context.cuts.messages)),
             ended: Mutex::default(),
             diary: Diary::new(
                 &job.config.name,
@@ -322,6 +326,8 @@ impl Stage {
             metrics,
             status: job.status.clone(),
             claim: Claim::new(is_old, context.neighbours.clone(), Arc::clone(&self.claims)),
+            had_fewer_rights: false,
+            unread_rights: None,
             is_misplaced: false,
             asked: BTreeMap::new(),
             clock_is_wrong: false,

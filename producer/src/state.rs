@@ -32,6 +32,8 @@ pub(crate) struct RunState {
     pub(crate) vanished: u32,
     /// What one complete read found missing and a second must agree to.
     pub(crate) pending: Option<RoaringBitmap>,
+    /// What the last read that is not believed alone found missing.
+    pub(crate) missed: Option<RoaringBitmap>,
     /// Reads in a row whose token moved.
     pub(crate) moving: u32,
     /// The last difference between count and rows, and how often in a row.
@@ -46,6 +48,9 @@ pub(crate) struct RunState {
     pub(crate) known_as_of: Option<(i64, u64)>,
     /// To be read at the next poll, whatever its token says.
     pub(crate) recheck: bool,
+    /// Whether what is held may be there after all: it was read with fewer rights, or could not be read
+    /// since. Only a read that is believed ends that.
+    pub(crate) is_doubtful: bool,
     /// Parts of the members that the state may hold.
     pub(crate) parts: AtomicU32,
 }
@@ -172,6 +177,9 @@ pub(crate) fn load(
     }
     for (connection, memory) in &mut memories {
         repair(memory, connection);
+        for kept in memory.collections.values_mut().filter(|kept| kept.is_held()) {
+            (kept.run.is_doubtful, kept.run.recheck) = (true, true);
+        }
     }
     Ok(memories)
 }

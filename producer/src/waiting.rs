@@ -9,8 +9,6 @@ use bytes::Bytes;
 use cmsync_queue::{Commit, MAX_COMMIT_BYTES, MAX_COMMIT_MESSAGES, Output, StateEntry};
 use tokio::time::Instant;
 
-use crate::publish::MESSAGES;
-
 /// How long anything waits for company.
 pub(crate) const WAITS: Duration = Duration::from_millis(100);
 
@@ -47,14 +45,19 @@ impl Batch {
 }
 
 /// What waits, in its order.
-#[derive(Default)]
 pub(crate) struct Waiting {
     /// Full ones, and those that could not be committed.
     closed: VecDeque<Batch>,
     open: Batch,
+    /// Messages that are enough for a commit.
+    enough: usize,
 }
 
 impl Waiting {
+    pub(crate) fn new(enough: usize) -> Self {
+        Self { closed: VecDeque::new(), open: Batch::default(), enough }
+    }
+
     /// Adds what belongs together. Where a collection's snapshot ends in it: the id, and how many
     /// outputs follow the last of the snapshot.
     pub(crate) fn add(
@@ -85,7 +88,7 @@ impl Waiting {
     /// Whether it should go now.
     pub(crate) fn is_due(&self) -> bool {
         !self.closed.is_empty()
-            || self.open.outputs.len() >= MESSAGES
+            || self.open.outputs.len() >= self.enough
             || self.open.bytes >= MAX_COMMIT_BYTES / 2
             || self.open.since.is_some_and(|since| since.elapsed() >= WAITS)
     }
@@ -123,7 +126,7 @@ mod tests {
 
     #[test]
     fn what_is_decided_shares_a_commit_in_its_order_and_the_last_state_counts() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(32);
         assert!(waiting.take().is_none() && !waiting.is_due());
         waiting.add(vec![output("1"), output("group")], vec![entry("old")], Some(("a", 1)));
         waiting.add(vec![output("2")], vec![entry("new")], None);
@@ -137,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_and_what_failed_keep_their_order() {
-        let mut waiting = Waiting::default();
+        let mut waiting = Waiting::new(32);
         for text in ["first", "second", "third"] {
             waiting.add(vec![output(text); MAX_COMMIT_MESSAGES], Vec::new(), None);
         }
