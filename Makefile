@@ -31,7 +31,7 @@ WINDOWS_BUILD := gcc-mingw-w64-x86-64-win32
 WINDOWS_TEST := wine wine64 wixl msitools
 # Everything but Kafka, and of the workspace what is no test's.
 FOR_WINDOWS := --locked --target x86_64-pc-windows-gnu --no-default-features --features cmsync/kerberos
-PRODUCT := --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker
+PRODUCT := --workspace --exclude cmsync-lab --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-broker --exclude cmsync-simulation
 
 GO = @command -v go >/dev/null || { echo "Go 1.25 is needed (https://go.dev/dl, or Debian: apt-get install golang-go)"; exit 1; }
 
@@ -46,7 +46,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit simulate kafka registry kql e2e python-client lint slow-lint bench faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -62,11 +62,17 @@ build: headers ## Build the release binary and the lab
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
 	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
-test: lint deploy unit kql e2e python-client package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
+test: lint deploy unit simulate kql e2e python-client package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
 
 unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
-	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench $(FEATURES)
+	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation $(FEATURES)
+
+# What fails says its seed: cmsync-simulate --seed N tells it step by step.
+SEEDS := 2000
+simulate: headers ## The whole pipeline in virtual time with faults drawn from SEEDS seeds, from FROM on
+	$(CARGO) test --locked --release -p cmsync-simulation
+	$(CARGO) run --locked --release -p cmsync-simulation -- --seeds $(SEEDS) --from $(or $(FROM),0)
 
 # They wait more than they work.
 THREADS = --test-threads=$$(( 2 * $$(nproc) ))
@@ -74,7 +80,7 @@ THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
 next: headers
-	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --bin cmsync $(FEATURES),cmsync/next
+	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation --bin cmsync $(FEATURES),cmsync/next
 	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
 
 e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ## The real binary against the lab

@@ -22,9 +22,10 @@ ALLOWED = {
     "cmsync-lab": None,
     "cmsync-e2e": None,
     "cmsync-bench": None,
+    "cmsync-simulation": None,
     "cmsync-broker": set(),
 }
-TESTS = {"cmsync-lab", "cmsync-e2e", "cmsync-bench", "cmsync-broker"}
+TESTS = {"cmsync-lab", "cmsync-e2e", "cmsync-bench", "cmsync-broker", "cmsync-simulation"}
 # Crates of others that one crate of ours alone may name.
 ONLY_IN = {"rdkafka": {"cmsync-queue"}, "redb": {"cmsync-queue"}, "apache-avro": {"cmsync-schemas"}, "backoff": {"cmsync-http"}}
 

@@ -133,6 +133,7 @@ impl Rules {
             };
             match wait {
                 Some(until) => tokio::select! {
+                    biased;
                     () = tokio::time::sleep_until(until) => {}
                     () = changed => {}
                 },

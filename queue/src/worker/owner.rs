@@ -29,6 +29,7 @@ where
         // The event is let go of before the work begins: its state keeps a version of the file alive,
         // and none of the pages of that version can be used again.
         let is_owner = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(()),
             event = next_event(&mut *events) => matches!(event?, Event::Assigned { .. }),
         };
@@ -39,6 +40,7 @@ where
         let mut running = std::pin::pin!(work(token.clone()));
         loop {
             tokio::select! {
+                biased;
                 ended = &mut running => return ended,
                 event = next_event(&mut *events), if !token.is_cancelled() => {
                     if matches!(event?, Event::Revoked { .. }) {

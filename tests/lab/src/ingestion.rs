@@ -1,7 +1,6 @@
 //! Logs Ingestion with its limits.
 
 use std::collections::HashMap;
-use std::time::Instant;
 
 use bytes::Bytes;
 use hyper::header::{HeaderMap, HeaderValue};
@@ -10,7 +9,6 @@ use serde_json::json;
 use crate::arm;
 use crate::faults::{Faults, Quota};
 use crate::server::Lab;
-use crate::workspace::Body;
 
 /// The largest body on the wire.
 const BODY_LIMIT: usize = 1_048_576;
@@ -97,13 +95,7 @@ pub(crate) fn ingest(
     counts.bodies += 1;
     drop(counts);
     let is_gzip = headers.get("content-encoding").is_some_and(|v| v == "gzip");
-    lab.workspace.take(Body {
-        arrived: Instant::now(),
-        received: jiff::Timestamp::now(),
-        stream: stream.to_owned(),
-        bytes: body,
-        is_gzip,
-    });
+    lab.workspace.take(stream, body, is_gzip);
     reply
 }
 

@@ -143,8 +143,11 @@ impl Workspace {
         self.bodies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn take(&self, body: Body) {
-        self.bodies().push(body);
+    /// Takes a body that was accepted.
+    pub fn take(&self, stream: &str, bytes: Bytes, is_gzip: bool) {
+        let (arrived, received) = (Instant::now(), jiff::Timestamp::now());
+        let stream = stream.to_owned();
+        self.bodies().push(Body { arrived, received, stream, bytes, is_gzip });
         self.taken.send_modify(|n| *n += 1);
     }
 

@@ -119,6 +119,7 @@ async fn write(
     let mut rest = Duration::ZERO;
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(()),
             () = tokio::time::sleep(rest) => {}
         }
@@ -126,11 +127,13 @@ async fn write(
         control.borrow_and_update();
         stage.look_if_asked().await?;
         rest = tokio::select! {
+            biased;
             () = shutdown.cancelled() => return Ok(()),
             rest = stage.turn() => match rest? {
                 Some(rest) => rest,
                 None => {
                     tokio::select! {
+                        biased;
                         () = shutdown.cancelled() => return Ok(()),
                         Ok(()) = changes.changed() => {}
                         Ok(()) = control.changed() => {}

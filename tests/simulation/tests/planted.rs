@@ -1,0 +1,32 @@
+//! The simulation finds what it is for, and goes the same way each time.
+
+use cmsync_simulation::{ALL_BUGS, Bug, simulate};
+
+/// Seeds among which each planted bug must show.
+const SEEDS: u64 = 150;
+
+fn is_found(bug: Bug) -> bool {
+    (0..SEEDS).any(|seed| !simulate(seed, Some(bug), false).findings.is_empty())
+}
+
+#[test]
+fn every_planted_bug_is_found() {
+    let missed: Vec<Bug> = ALL_BUGS.into_iter().filter(|bug| !is_found(*bug)).collect();
+    assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn the_same_seed_goes_the_same_way_step_for_step() {
+    for seed in 0..SEEDS {
+        let (first, again) = (simulate(seed, None, false), simulate(seed, None, false));
+        assert!(first == again, "seed {seed} ends otherwise:\n{first:#?}\n{again:#?}");
+    }
+}
+
+#[test]
+fn a_finding_replays() {
+    let found = |seed| Some(simulate(seed, Some(Bug::ReuseASeq), false));
+    let first = (0..SEEDS).filter_map(found).find(|outcome| !outcome.findings.is_empty());
+    let first = first.expect("the bug shows");
+    assert_eq!(simulate(first.seed, Some(Bug::ReuseASeq), false), first);
+}
