@@ -109,11 +109,9 @@ pub(crate) async fn keep(
 
 /// How often a ticket is looked at, and from when its end is told: whoever renews it does so in its last
 /// half hour, or long before.
-#[cfg(feature = "kerberos")]
 const TICKET: (Duration, i64) = (Duration::from_secs(300), 1_800);
 
 /// Keeps the metric, and tells the end, of a site's ticket that nothing renews, until `stop`.
-#[cfg(feature = "kerberos")]
 pub(crate) async fn keep_ticket(connection: String, principal: String, stop: CancellationToken) {
     let metrics = ProcessMetrics::new();
     loop {
