@@ -8,6 +8,7 @@ use crate::cycle::micros;
 use crate::error::Error;
 use crate::guard::Evidence;
 use crate::publish::Finish;
+use crate::rights::FEWER;
 use crate::state::{Kept, encode_bitmap};
 
 /// Why a removal is held that may be a member which is not shown.
@@ -39,10 +40,12 @@ impl Candidate {
     }
 
     /// Why it is held already: what is held stays held until its time, or until a person decides. A read
-    /// in which counts and rows agree takes away the doubt that they did not, unless a person has decided.
+    /// in which counts and rows agree takes away the doubt that they did not, and that it was made with fewer
+    /// rights, unless a person has decided.
     fn held_for(&self, kept: &Kept) -> Option<String> {
         let reason = &kept.state.held_reason;
-        let is_cleared = reason == SHORT && self.is_complete && !kept.state.dismissed;
+        let is_doubt = reason == SHORT || reason == FEWER;
+        let is_cleared = is_doubt && self.is_complete && !kept.state.dismissed;
         (kept.is_held() && self.continues(kept) && !is_cleared).then(|| reason.clone())
     }
 
@@ -233,6 +236,7 @@ impl Connection {
         if decision.approve && !self.memory.collections.values().any(waits) {
             // A person has seen what went: the rights of now are what the next loss is measured by.
             let connection = &mut self.memory.connection;
+            self.had_fewer_rights = false;
             connection.account.clear();
             connection.all_systems_visible = false;
             self.publisher.commit_connection(&self.memory).await?;

@@ -7,6 +7,9 @@ use crate::connection::Connection;
 use crate::cycle::ALL_SYSTEMS;
 use crate::error::Error;
 
+/// Why a removal is held that may have been read before the rights came back.
+pub(crate) const FEWER: &str = "the account had fewer rights a moment ago";
+
 /// The account's rights as a cycle saw them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Rights {
@@ -34,7 +37,7 @@ impl Rights {
                 "the account's own administrative user {how}: its rights may have changed"
             ));
         }
-        self.were_fewer.then(|| "the account had fewer rights a moment ago".into())
+        self.were_fewer.then(|| FEWER.to_owned())
     }
 
     /// Whether held removals may go by themselves after their time: only while the account is
