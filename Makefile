@@ -14,6 +14,8 @@ HELM := v3.22.0
 KUBECONFORM := v0.8.0
 CARGO_DEB := 3.8.0
 MDBOOK := 0.5.4
+PLOT := matplotlib==3.10.7
+CARGO_FUZZ := 0.13.2
 
 # What Kerberos needs to be built, and what its tests need: a real realm.
 KERBEROS_BUILD := libkrb5-dev libclang-dev
@@ -46,7 +48,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit simulate kafka registry kql e2e python-client lint slow-lint bench faults build clean
+.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit simulate fuzz corpora kafka registry kql e2e python-client lint slow-lint bench soak faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +80,22 @@ simulate: headers ## The whole pipeline in virtual time with faults drawn from S
 THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 # The producer's promises, whatever a site is read through.
 BY_SITE := site_faults:: guard:: life_of_a_group::
+
+# Every reader of foreign bytes. Without a sanitizer: what is not Rust's own is not in them.
+TARGETS := site_pages site_database azure_answers messages configuration console_requests
+MINUTES := 1
+FUZZ = RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) fuzz
+fuzz: headers ## Fuzz each of TARGETS for MINUTES, from the corpora in tests/fuzz
+	@command -v c++ >/dev/null || { echo "a C++ compiler is needed (Debian: apt-get install g++)"; exit 1; }
+	@test -x $(TOOLS)/bin/cargo-fuzz || $(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ)
+	$(FUZZ) build --fuzz-dir tests/fuzz -s none
+	for target in $(TARGETS); do mkdir -p tests/fuzz/corpus/$$target; tar -xzf tests/fuzz/corpora/$$target.tar.gz -C tests/fuzz/corpus || exit 1; done
+	for target in $(TARGETS); do $(FUZZ) run --fuzz-dir tests/fuzz -s none $$target -- -max_total_time=$$(( 60 * $(MINUTES) )) -max_len=20000 -timeout=20 -print_final_stats=1 || exit 1; done
+
+corpora: ## Keep what fuzzing found of new ways, and no more of it than that takes
+	for target in $(TARGETS); do \
+		$(FUZZ) cmin --fuzz-dir tests/fuzz -s none $$target -- -max_len=20000 -timeout=20 || exit 1; \
+		tar -C tests/fuzz/corpus --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c $$target | gzip -9n > tests/fuzz/corpora/$$target.tar.gz || exit 1; done
 
 next: headers
 	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation --bin cmsync $(FEATURES),cmsync/next
@@ -210,6 +228,7 @@ $(TOOLS)/python/.ready: Makefile
 lint: headers ## Format, clippy without warnings, sizes and arrows
 	$(call packages,$(BROKERS_TEST))
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path tests/fuzz/Cargo.toml --check
 	$(CARGO) clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	tests/lint/sizes.sh
 	python3 tests/lint/arrows.py
@@ -224,6 +243,13 @@ slow-lint: headers mingw ## Licences, bans, sources, typos, and clippy for Windo
 bench: headers kafka ## Measure what is shipped; writes target/bench.json
 	$(CARGO) build --profile dist --locked -p cmsync -p cmsync-lab
 	$(CARGO) run --profile dist --locked -p cmsync-bench
+
+# OUTPUT gets the measurements as CSV and, beside them, the plot.
+OUTPUT := target/soak$(if $(filter kafka,$(QUEUE)),-kafka).csv
+soak: build $(if $(filter kafka,$(QUEUE)),kafka) ## Churn, faults and kills for MINUTES, measured and plotted; QUEUE=kafka: on a broker
+	@test -x $(TOOLS)/plot/bin/python || { python3 -m venv $(TOOLS)/plot && $(TOOLS)/plot/bin/pip install --quiet $(PLOT); }
+	MINUTES=$(MINUTES) QUEUE=$(QUEUE) OUTPUT=$(OUTPUT) target/release/cmsync-soak
+	$(TOOLS)/plot/bin/python tests/bench/soak.py $(OUTPUT) $(OUTPUT:.csv=.png)
 
 # The list of faults that the pipeline stands, whatever its queue is.
 FAULTS := ingestion_faults:: site_faults:: guard:: messages:: life_of_a_group::

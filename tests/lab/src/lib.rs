@@ -13,6 +13,7 @@ mod captures;
 pub mod churn;
 mod classes;
 mod config;
+pub mod copies;
 pub mod directory;
 mod entra;
 pub mod faults;

@@ -6,18 +6,17 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use cmsync_broker::Broker;
 use cmsync_lab::churn::percentile;
+use cmsync_lab::copies::{COPIES, Copies, binary, kafka_table};
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options, Source};
 
 const RUN: Duration = Duration::from_secs(30);
-/// Copies on Kafka: one producer and its standby, two transformers, three uploaders.
-const COPIES: [(&str, usize); 3] = [("producer", 2), ("transformer", 2), ("uploader", 3)];
 /// The last changes have this long to arrive.
 const LAST: Duration = Duration::from_secs(30);
 
@@ -40,7 +39,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
         Ok("kafka") => Some(tokio::task::spawn_blocking(|| Broker::start(1)).await??),
         _ => None,
     };
-    let kafka = broker.as_ref().map(table).unwrap_or_default();
+    let kafka = broker.as_ref().map(kafka_table).unwrap_or_default();
     let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"\n{kafka}");
     let config = lab.write_config(directory, "[{ name = \"*\" }]", &extra)?;
     println!(
@@ -48,15 +47,10 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     );
     lab.start_churn(Duration::from_secs(1), 5);
     let binary = binary();
-    let mut copies = Copies { binary: binary.clone(), config: config.clone(), running: Vec::new() };
-    match &broker {
-        None => copies.start(&[])?,
-        Some(_) => {
-            for (stage, count) in COPIES {
-                println!("on Kafka: {count} x cmsync run --stage {stage}");
-                (0..count).try_for_each(|_| copies.start(&["--stage", stage]))?;
-            }
-        }
+    let mut copies = Copies::new(config.clone());
+    copies.start_all(broker.is_some())?;
+    if broker.is_some() {
+        COPIES.iter().for_each(|(stage, n)| println!("on Kafka: {n} x cmsync run --stage {stage}"));
     }
     if keeps {
         println!("site and workspace: {}", lab.url());
@@ -161,80 +155,4 @@ fn tell(lab: &Lab) -> bool {
         report.differences.iter().for_each(|difference| println!("  {difference}"));
     }
     report.equal
-}
-
-/// The release build beside this program.
-fn binary() -> PathBuf {
-    let own = std::env::current_exe().unwrap_or_default();
-    own.with_file_name("cmsync")
-}
-
-/// How cmsync reaches the broker.
-fn table(broker: &Broker) -> String {
-    let brokers = broker.brokers();
-    format!(
-        "[queue.kafka]\nbrokers = \"{brokers}\"\nreplication = 1\nmin_in_sync = 1\n\
-         session_timeout = \"3s\"\n"
-    )
-}
-
-/// Processes of cmsync, each with its log.
-struct Copies {
-    binary: PathBuf,
-    config: PathBuf,
-    running: Vec<(String, Child, PathBuf)>,
-}
-
-impl Copies {
-    fn start(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
-        let stage = arguments.last().copied().unwrap_or("run");
-        let log = self.config.with_file_name(format!("{stage}-{}.log", self.running.len()));
-        let child = Command::new(&self.binary)
-            .arg("--config")
-            .arg(&self.config)
-            .arg("run")
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(std::fs::File::create(&log)?)
-            .spawn()?;
-        self.running.push((stage.to_owned(), child, log));
-        Ok(())
-    }
-
-    /// The log of a copy that ended by itself.
-    fn ended(&mut self) -> anyhow::Result<Option<PathBuf>> {
-        for (_, child, log) in &mut self.running {
-            if child.try_wait()?.is_some() {
-                return Ok(Some(log.clone()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Kills the first copy of a stage as `kill -9` does.
-    fn kill_one(&mut self, stage: &str) -> anyhow::Result<()> {
-        if let Some(at) = self.running.iter().position(|(of, ..)| of == stage) {
-            let (_, mut child, _) = self.running.remove(at);
-            child.kill()?;
-            child.wait()?;
-        }
-        Ok(())
-    }
-
-    fn stop(&mut self) -> anyhow::Result<()> {
-        for (_, child, _) in &self.running {
-            Command::new("kill").arg(child.id().to_string()).status()?;
-        }
-        self.running.drain(..).try_for_each(|(_, mut child, _)| child.wait().map(drop))?;
-        Ok(())
-    }
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        for (_, child, _) in &mut self.running {
-            drop(child.kill());
-            drop(child.wait());
-        }
-    }
 }
