@@ -13,8 +13,9 @@ pub(crate) struct DeadLetters {
     connection: String,
     topic: String,
     scanned: Option<u64>,
-    /// Ids by run: those of the topic, and those that are on their way to it.
-    by_run: HashMap<String, HashSet<String>>,
+    /// Ids by run and seq: those of the topic, and those that are on their way to it. Changes that follow a run
+    /// carry its name too, with a seq of their own.
+    by_run: HashMap<(String, i64), HashSet<String>>,
 }
 
 /// What a person decided about a dead letter.
@@ -33,7 +34,8 @@ impl DeadLetters {
 
     /// A message for the topic; counted at once.
     pub(crate) fn add(&mut self, letter: &DeadLetter) -> Output {
-        self.by_run.entry(letter.run_id.clone()).or_default().insert(letter.id.clone());
+        let run = (letter.run_id.clone(), letter.seq);
+        self.by_run.entry(run).or_default().insert(letter.id.clone());
         Output {
             topic: self.topic.clone(),
             partition: 0,
@@ -56,8 +58,8 @@ impl DeadLetters {
         self.queue.publish(tombstones).await.map(drop)
     }
 
-    /// How many records of a run were set aside, by either stage.
-    pub(crate) async fn of_run(&mut self, run: &str) -> Result<i64, Error> {
+    /// How many records of the snapshot that began a run were set aside, by either stage.
+    pub(crate) async fn of_run(&mut self, run: &str, start_seq: i64) -> Result<i64, Error> {
         let version = self.queue.version(&self.topic).await?;
         if self.scanned != Some(version) {
             for entry in self.queue.scan(&self.topic).await? {
@@ -65,12 +67,14 @@ impl DeadLetters {
                 if let Ok(letter) = DEAD_LETTER.decode(&value)
                     && !letter.run_id.is_empty()
                 {
-                    self.by_run.entry(letter.run_id).or_default().insert(letter.id);
+                    let run = (letter.run_id, letter.seq);
+                    self.by_run.entry(run).or_default().insert(letter.id);
                 }
             }
             self.scanned = Some(version);
         }
-        Ok(self.by_run.get(run).map_or(0, |ids| i64::try_from(ids.len()).unwrap_or(i64::MAX)))
+        let aside = self.by_run.get(&(run.to_owned(), start_seq));
+        Ok(aside.map_or(0, |ids| i64::try_from(ids.len()).unwrap_or(i64::MAX)))
     }
 
     /// What people decided and nobody has done yet.

@@ -323,7 +323,9 @@ impl Attempts {
         if is_answer {
             self.cuts = 0;
         }
-        if self.passed.insert(rule, passed).is_some_and(|before| passed <= before) {
+        let is_first = self.passed.is_empty();
+        let counts = self.passed.insert(rule, passed).map_or(is_first, |before| passed > before);
+        if !counts {
             return None;
         }
         if is_answer {
@@ -353,6 +355,13 @@ mod tests {
         for rule in (0..3).cycle().take(100) {
             assert!(attempt.failed("503: ", (rule, 7 * rule as u64), 1).is_none());
             assert!(attempt.failed("no answer", (rule, 7 * rule as u64), 50).is_none());
+        }
+        // However many rules there are, and whatever the failure is.
+        for error in ["503: ", "cut"] {
+            let mut attempt = attempts();
+            for rule in (0..12).cycle().take(200) {
+                assert!(attempt.failed(error, (rule, 7), 50).is_none(), "{error}");
+            }
         }
         // When it ends another body passes first.
         assert!(attempt.failed("503: ", (0, 8), 1).is_none());

@@ -68,7 +68,7 @@ impl Stage {
         for free in self.runs.take_free() {
             let FreeMarker { message, marker, run, group, site, time } = free;
             let aside = match marker.status {
-                MarkerStatus::Complete => self.letters.of_run(&run).await?,
+                MarkerStatus::Complete => self.letters.of_run(&run, marker.start_seq).await?,
                 MarkerStatus::Removed => 0,
             };
             let row = CollectionRow {
