@@ -107,7 +107,10 @@ impl Connection {
             }
             self.publisher.flush().await?;
             let is_open = |kept: &Kept| {
-                kept.run.pending.is_some() || kept.run.vanished == 1 || kept.run.difference.1 > 0
+                kept.run.pending.is_some()
+                    || kept.run.vanished == 1
+                    || kept.run.difference.1 > 0
+                    || (kept.run.recheck && kept.is_held() && !kept.state.dismissed)
             };
             if !self.memory.collections.values().any(is_open) {
                 break;

@@ -4,7 +4,7 @@ use roaring::RoaringBitmap;
 
 use crate::holds::SHORT;
 use crate::reading::Settled;
-use crate::rights::Rights;
+use crate::rights::{FEWER, Rights};
 use crate::state::Kept;
 
 /// More visible collections than these do not go at once by themselves.
@@ -43,6 +43,11 @@ impl Evidence {
     }
 }
 
+/// Whether something is held only until a read that is complete, and made with all rights.
+pub(crate) fn is_doubt(reason: &str) -> bool {
+    reason == SHORT || reason == FEWER
+}
+
 /// What may go after a read, why it must wait all the same, and whether the read is done with.
 pub(crate) fn weigh(
     kept: &mut Kept,
@@ -60,7 +65,6 @@ pub(crate) fn weigh(
     kept.narrow_hold(&missing);
     kept.run.is_doubtful = false;
     let is_held = kept.is_held() && !kept.state.held_vanished;
-    // Of what is held already, reads have agreed.
     let held = if is_held { kept.held_devices() & &missing } else { RoaringBitmap::new() };
     let believed = match settled {
         // What a short read misses waits by itself: it must not go with what has waited for long.
@@ -72,10 +76,14 @@ pub(crate) fn weigh(
         Settled::WithReservations { is_short: false } => before.unwrap_or_default() & &missing,
         Settled::Complete | Settled::No => missing.clone(),
     };
-    let is_all = (&missing - &believed).is_subset(&held);
+    // Reads have agreed on what is held, unless it is held because they may not have. What a person dismissed
+    // is exactly that.
+    let is_as_seen = !kept.state.dismissed || kept.held_devices() == missing;
+    let is_agreed = is_held && !is_doubt(&kept.state.held_reason) && is_as_seen;
+    let agreed = if is_agreed { held } else { RoaringBitmap::new() };
     let members = kept.members.len();
-    let new = agree(believed - &held, members, max_share, &mut kept.run.pending);
-    (held | new, None, is_all && kept.run.pending.is_none())
+    let new = agree(believed - &agreed, members, max_share, &mut kept.run.pending);
+    (agreed | new, None, kept.run.pending.is_none())
 }
 
 /// Whether a loss is so large that a second complete read must agree.
@@ -196,6 +204,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_for_a_doubt_or_otherwise_than_it_was_dismissed_needs_two_reads() {
+        for (reason, dismissed, missing) in [
+            (SHORT, false, 0..40),
+            (FEWER, false, 0..40),
+            ("why", true, 0..41),
+            ("why", true, 0..39),
+        ] {
+            let mut kept = kept(100, 40);
+            kept.state.held_reason = reason.into();
+            kept.state.dismissed = dismissed;
+            let missing = || missing.clone().collect::<RoaringBitmap>();
+            let weigh = |kept: &mut Kept| weigh(kept, Settled::Complete, missing(), 0.2);
+            assert_eq!(weigh(&mut kept), (RoaringBitmap::new(), None, false), "{reason}");
+            assert_eq!(weigh(&mut kept), (missing(), None, true), "{reason}");
+        }
+    }
+
+    #[test]
     fn a_member_that_one_short_read_misses_does_not_join_what_has_waited() {
         let short = Settled::WithReservations { is_short: true };
         let mut kept = kept(100, 2);
@@ -208,10 +234,7 @@ mod tests {
         let moving = Settled::WithReservations { is_short: false };
         let mut kept = kept(100, 0);
         weigh(&mut kept, Settled::No, (1..3).collect(), 0.2);
-        assert_eq!(
-            weigh(&mut kept, moving, (2..4).collect(), 0.2),
-            ((2..3).collect(), None, false)
-        );
+        assert_eq!(weigh(&mut kept, moving, (2..4).collect(), 0.2), ((2..3).collect(), None, true));
         assert_eq!(weigh(&mut kept, moving, (3..4).collect(), 0.2), ((3..4).collect(), None, true));
     }
 }

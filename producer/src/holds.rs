@@ -6,9 +6,8 @@ use roaring::RoaringBitmap;
 use crate::connection::Connection;
 use crate::cycle::micros;
 use crate::error::Error;
-use crate::guard::Evidence;
+use crate::guard::{Evidence, is_doubt};
 use crate::publish::Finish;
-use crate::rights::FEWER;
 use crate::state::{Kept, encode_bitmap};
 
 /// Why a removal is held that may be a member which is not shown.
@@ -44,8 +43,7 @@ impl Candidate {
     /// rights, unless a person has decided.
     fn held_for(&self, kept: &Kept) -> Option<String> {
         let reason = &kept.state.held_reason;
-        let is_doubt = reason == SHORT || reason == FEWER;
-        let is_cleared = is_doubt && self.is_complete && !kept.state.dismissed;
+        let is_cleared = is_doubt(reason) && self.is_complete && !kept.state.dismissed;
         (kept.is_held() && self.continues(kept) && !is_cleared).then(|| reason.clone())
     }
 
@@ -75,7 +73,11 @@ impl Connection {
         // What reads have added does not wait for the site's answer.
         self.publisher.flush().await?;
         let collections = &self.memory.collections;
-        let vanished = collections.values().filter(|kept| kept.run.vanished > 0).count();
+        // What a person dismissed is no evidence against what comes after it.
+        let is_vanished = |kept: &&Kept| {
+            kept.run.vanished > 0 && !(kept.state.held_vanished && kept.state.dismissed)
+        };
+        let vanished = collections.values().filter(is_vanished).count();
         let holds = collections.values().any(|kept| kept.is_held() && !kept.state.dismissed);
         let pends = collections.values().any(|kept| kept.run.pending.is_some());
         if candidates.is_empty() && vanished == 0 && !holds && !pends {
@@ -86,6 +88,7 @@ impl Connection {
         let rights = self.look_at_rights(all_systems).await?;
         let collections = &self.memory.collections;
         let going = |c: &Candidate| match collections.get(&c.id) {
+            Some(kept) if kept.state.dismissed && c.continues(kept) => 0,
             Some(kept) if c.is_vanished => kept.members.len(),
             _ => c.devices.len(),
         };
@@ -109,13 +112,14 @@ impl Connection {
                 None => self.let_go(candidate).await?,
             }
         }
-        if evidence.rights.are_as_before() {
-            return self.release_old().await;
+        let waits = |kept: &&mut Kept| kept.is_held() && !kept.state.dismissed;
+        let are_as_before = evidence.rights.are_as_before();
+        for kept in self.memory.collections.values_mut().filter(waits) {
+            // One read with all rights takes the doubt away; with fewer there is no use in reading.
+            kept.run.recheck |= are_as_before && kept.run.is_doubtful && !kept.state.held_vanished;
+            kept.run.is_doubtful |= !are_as_before;
         }
-        for kept in self.memory.collections.values_mut().filter(|kept| kept.is_held()) {
-            (kept.run.is_doubtful, kept.run.recheck) = (true, true);
-        }
-        Ok(())
+        if are_as_before { self.release_old().await } else { Ok(()) }
     }
 
     async fn let_go(&mut self, candidate: Candidate) -> Result<(), Error> {

@@ -32,7 +32,7 @@ pub(crate) struct RunState {
     pub(crate) vanished: u32,
     /// What one complete read found missing and a second must agree to.
     pub(crate) pending: Option<RoaringBitmap>,
-    /// What the last read that is not believed alone found missing.
+    /// What the last read found missing, where that was no complete read: the next must miss it too.
     pub(crate) missed: Option<RoaringBitmap>,
     /// Reads in a row whose token moved.
     pub(crate) moving: u32,
@@ -177,7 +177,9 @@ pub(crate) fn load(
     }
     for (connection, memory) in &mut memories {
         repair(memory, connection);
-        for kept in memory.collections.values_mut().filter(|kept| kept.is_held()) {
+        for kept in
+            memory.collections.values_mut().filter(|kept| kept.is_held() && !kept.state.dismissed)
+        {
             (kept.run.is_doubtful, kept.run.recheck) = (true, true);
         }
     }

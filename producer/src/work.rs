@@ -145,7 +145,7 @@ impl Connection {
         }
     }
 
-    fn is_dirty(&self, collection: &Collection) -> bool {
+    pub(crate) fn is_dirty(&self, collection: &Collection) -> bool {
         let Some(kept) = self.memory.collections.get(&collection.id) else {
             return false;
         };
