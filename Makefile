@@ -81,22 +81,6 @@ THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 # The producer's promises, whatever a site is read through.
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
-# Every reader of foreign bytes. Without a sanitizer: what is not Rust's own is not in them.
-TARGETS := site_pages site_database azure_answers messages configuration console_requests
-MINUTES := 1
-FUZZ = RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) fuzz
-fuzz: headers ## Fuzz each of TARGETS for MINUTES, from the corpora in tests/fuzz
-	@command -v c++ >/dev/null || { echo "a C++ compiler is needed (Debian: apt-get install g++)"; exit 1; }
-	@test -x $(TOOLS)/bin/cargo-fuzz || $(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ)
-	$(FUZZ) build --fuzz-dir tests/fuzz -s none
-	for target in $(TARGETS); do mkdir -p tests/fuzz/corpus/$$target; tar -xzf tests/fuzz/corpora/$$target.tar.gz -C tests/fuzz/corpus || exit 1; done
-	for target in $(TARGETS); do $(FUZZ) run --fuzz-dir tests/fuzz -s none $$target -- -max_total_time=$$(( 60 * $(MINUTES) )) -max_len=20000 -timeout=20 -print_final_stats=1 || exit 1; done
-
-corpora: ## Keep what fuzzing found of new ways, and no more of it than that takes
-	for target in $(TARGETS); do \
-		$(FUZZ) cmin --fuzz-dir tests/fuzz -s none $$target -- -max_len=20000 -timeout=20 || exit 1; \
-		tar -C tests/fuzz/corpus --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c $$target | gzip -9n > tests/fuzz/corpora/$$target.tar.gz || exit 1; done
-
 next: headers
 	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation --bin cmsync $(FEATURES),cmsync/next
 	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
@@ -244,8 +228,27 @@ bench: headers kafka ## Measure what is shipped; writes target/bench.json
 	$(CARGO) build --profile dist --locked -p cmsync -p cmsync-lab
 	$(CARGO) run --profile dist --locked -p cmsync-bench
 
+# Every reader of foreign bytes. Without a sanitizer: what is not Rust's own is not in them.
+TARGETS := site_pages site_database azure_answers messages configuration console_requests
+FUZZ = RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) fuzz
+fuzz: MINUTES := 1
+fuzz: headers ## Fuzz each of TARGETS for MINUTES, from the corpora in tests/fuzz
+	@command -v c++ >/dev/null || { echo "a C++ compiler is needed (Debian: apt-get install g++)"; exit 1; }
+	@test -x $(TOOLS)/bin/cargo-fuzz || $(CARGO) install --quiet --locked --root $(TOOLS) cargo-fuzz@$(CARGO_FUZZ)
+	$(FUZZ) build --fuzz-dir tests/fuzz -s none
+	for target in $(TARGETS); do mkdir -p tests/fuzz/corpus/$$target; tar -xzf tests/fuzz/corpora/$$target.tar.gz -C tests/fuzz/corpus || exit 1; done
+	for target in $(TARGETS); do $(FUZZ) run --fuzz-dir tests/fuzz -s none $$target -- -max_total_time=$$(( 60 * $(MINUTES) )) -max_len=20000 -timeout=20 -print_final_stats=1 || exit 1; done
+
+corpora: SHELL := /bin/bash -o pipefail
+corpora: ## Keep what fuzzing found of new ways, and no more of it than that takes
+	for target in $(TARGETS); do \
+		$(FUZZ) cmin --fuzz-dir tests/fuzz -s none $$target -- -max_len=20000 -timeout=20 || exit 1; \
+		tar -C tests/fuzz/corpus --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -c $$target | gzip -9n > $(TOOLS)/corpus.gz || exit 1; \
+		mv $(TOOLS)/corpus.gz tests/fuzz/corpora/$$target.tar.gz; done
+
 # OUTPUT gets the measurements as CSV and, beside them, the plot.
 OUTPUT := target/soak$(if $(filter kafka,$(QUEUE)),-kafka).csv
+soak: MINUTES := 10
 soak: build $(if $(filter kafka,$(QUEUE)),kafka) ## Churn, faults and kills for MINUTES, measured and plotted; QUEUE=kafka: on a broker
 	@test -x $(TOOLS)/plot/bin/python || { python3 -m venv $(TOOLS)/plot && $(TOOLS)/plot/bin/pip install --quiet $(PLOT); }
 	MINUTES=$(MINUTES) QUEUE=$(QUEUE) OUTPUT=$(OUTPUT) target/release/cmsync-soak

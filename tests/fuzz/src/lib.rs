@@ -19,7 +19,7 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Of each answer the first byte says its status, and how its body is cut; a line of `----` ends it.
+    /// Of each answer the first byte says its status, and how its body is cut; `----` ends it.
     pub fn of(data: &[u8]) -> Self {
         let mut answers = VecDeque::new();
         let mut rest = data;

@@ -25,8 +25,7 @@ pub struct Churn {
 }
 
 impl Churn {
-    /// Changes a few memberships of `collections` drawn collections, and now and then a device's
-    /// name.
+    /// Changes a few memberships of `collections` drawn collections.
     pub fn step(&mut self, world: &mut World, collections: usize) {
         let mut rng = world.rng.clone();
         let ids: Vec<String> =

@@ -29,6 +29,17 @@ struct Order {
     delta: (i64, BTreeSet<i64>),
 }
 
+/// What readers of the changes see of one collection.
+#[derive(Default)]
+struct View {
+    members: BTreeSet<i64>,
+    /// Whether a snapshot was whole.
+    is_known: bool,
+    /// Rows of the snapshot that goes out, and the deltas that came since it began.
+    run: BTreeSet<i64>,
+    since: Vec<(BTreeSet<i64>, BTreeSet<i64>)>,
+}
+
 /// What was seen so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -41,6 +52,9 @@ pub(crate) struct Ledger {
     told: HashMap<String, Time>,
     /// The names that readers of the changes know.
     names: HashMap<String, (String, String)>,
+    views: HashMap<String, View>,
+    /// Rows that each run published and the workspace does not refuse, by collection and start.
+    runs: HashMap<(String, i64), u64>,
     /// Changes and the records that were made of them, by partition.
     next_mapped: BTreeMap<u32, i64>,
     /// Records that the uploader has not passed, by partition and offset.
@@ -50,8 +64,7 @@ pub(crate) struct Ledger {
     rows: BTreeSet<Row>,
     markers: BTreeSet<(String, i64)>,
     /// Dead letters by the message that they come from.
-    letters: HashMap<(u32, u64), u32>,
-    aside: HashMap<String, u32>,
+    letters: HashMap<(u32, u64), BTreeSet<String>>,
     pub findings: Vec<String>,
 }
 
@@ -97,6 +110,12 @@ impl Ledger {
                 && let Some(state) = value.as_ref().and_then(|v| COLLECTION_STATE.decode(v).ok())
             {
                 self.state(&id, &state);
+            }
+            if name(*topic, &self.topics) == topics::STATE
+                && let Some((_, StateKey::Members(id, 0))) = StateKey::decode(key)
+                && let Some(value) = value
+            {
+                self.members(&id, value);
             }
         }
         for ((topic, partition), group, position) in &batch.positions {
@@ -145,6 +164,7 @@ impl Ledger {
             self.names.insert(id.clone(), (change.name.clone(), change.folder.clone()));
         }
         self.removals(change, truth);
+        self.see(change, truth);
         for device in &change.present {
             self.published.insert((id.clone(), device.resource_id), now);
         }
@@ -154,6 +174,61 @@ impl Ledger {
         };
         let (present, removed) = (names(&change.present), names(&change.removed));
         format!("{of} seq {} chunk {} +[{present}] -[{removed}]", change.seq, change.chunk)
+    }
+
+    /// A snapshot says what the changes before it said: what it leaves out would be gone for readers.
+    fn see(&mut self, change: &Change, truth: &Truth) {
+        let ids = |devices: &[cmsync_schemas::Device]| -> BTreeSet<i64> {
+            devices.iter().map(|device| device.resource_id).collect()
+        };
+        let (present, removed) = (ids(&change.present), ids(&change.removed));
+        let id = &change.collection_id;
+        let view = self.views.entry(id.clone()).or_default();
+        match change.kind {
+            ChangeKind::Delta => {
+                view.members.extend(&present);
+                view.members.retain(|device| !removed.contains(device));
+                view.since.push((present, removed));
+            }
+            ChangeKind::Snapshot => {
+                if change.chunk == 0 {
+                    (view.run, view.since) = (BTreeSet::new(), Vec::new());
+                }
+                view.run.extend(&present);
+                if change.is_last {
+                    let rows = view.run.difference(&truth.poison).count() as u64;
+                    let mut members = std::mem::take(&mut view.run);
+                    for (present, removed) in view.since.drain(..) {
+                        members.extend(&present);
+                        members.retain(|device| !removed.contains(device));
+                    }
+                    let (was_known, before) = (view.is_known, view.members.clone());
+                    view.is_known = true;
+                    view.members.clone_from(&members);
+                    self.runs.insert((id.clone(), change.seq), rows);
+                    if was_known && before != members {
+                        self.find(format!(
+                            "a snapshot of {id} has {members:?}, told was {before:?}"
+                        ));
+                    }
+                }
+            }
+            ChangeKind::Removed => drop(self.views.remove(id)),
+            ChangeKind::Renamed => {}
+        }
+    }
+
+    /// Members that are kept are those that were told, once a snapshot was.
+    fn members(&mut self, id: &str, kept: &[u8]) {
+        let Ok(kept) = roaring::RoaringBitmap::deserialize_from(kept) else {
+            return self.find(format!("members of {id} cannot be read"));
+        };
+        let kept: BTreeSet<i64> = kept.iter().map(i64::from).collect();
+        let Some(view) = self.views.get(id).filter(|view| view.is_known) else { return };
+        if view.members != kept {
+            let told = view.members.clone();
+            self.find(format!("of {id} {kept:?} are kept, and {told:?} were told"));
+        }
     }
 
     /// What is remembered was told: a name that is kept is the one that was published last.
@@ -217,8 +292,7 @@ impl Ledger {
         let mut parts = letter.id.rsplit('/').skip(1);
         let offset = parts.next().and_then(|o| o.parse().ok()).unwrap_or(u64::MAX);
         let partition = parts.next().and_then(|p| p.parse().ok()).unwrap_or(u32::MAX);
-        *self.letters.entry((partition, offset)).or_default() += 1;
-        *self.aside.entry(letter.run_id.clone()).or_default() += 1;
+        self.letters.entry((partition, offset)).or_default().insert(letter.id.clone());
         format!("dead letter {}", letter.id)
     }
 
@@ -238,8 +312,8 @@ impl Ledger {
             let marker = records.marker.as_ref().is_some_and(|marker| {
                 !self.markers.contains(&(records.group_id.clone(), marker.seq))
             });
-            let aside = self.letters.remove(&(partition, offset)).unwrap_or(0);
-            if rows + usize::from(marker) > aside as usize {
+            let aside = self.letters.remove(&(partition, offset)).map_or(0, |ids| ids.len());
+            if rows + usize::from(marker) > aside {
                 self.find(format!(
                     "records {partition}/{offset} of {} were passed, {rows} rows and {} markers \
                      of them not taken, {aside} set aside",
@@ -264,6 +338,11 @@ impl Ledger {
         self.markers.insert((group.clone(), row.seq));
         if row.status == "Complete" {
             let of_run = |(id, _, seq): &&Row| id == group && *seq == row.start_seq;
+            let published = self.runs.get(&(group.clone(), row.start_seq)).copied();
+            if row.seq == row.start_seq && published != Some(row.member_count) {
+                let (count, run) = (row.member_count, &row.run_id);
+                self.find(format!("marker of {run} says {count} rows, not {published:?}"));
+            }
             let have = self.rows.iter().filter(of_run).count() as u64;
             if have < row.member_count {
                 let (count, run) = (row.member_count, &row.run_id);

@@ -17,7 +17,7 @@ use crate::settled::differences;
 use crate::site::{ALL_SYSTEMS, Time};
 use crate::store::Observed;
 use crate::workspace::Azure;
-use crate::world::{BEGINNING, Lost, World};
+use crate::world::{BEGINNING, Blow, Lost, World};
 
 /// Between two looks whether all is as it should be.
 const LOOK: Duration = Duration::from_secs(600);
@@ -87,6 +87,7 @@ struct Life<'a> {
     copies: Vec<Option<Copy>>,
     next_look: Option<Time>,
     has_approved: bool,
+    was_equal: bool,
 }
 
 fn topics_of(world: &World) -> Vec<TopicSpec> {
@@ -128,7 +129,16 @@ impl<'a> Life<'a> {
             copies.push(Some(Copy::start(world, azure, &queue)?));
         }
         let next_look = None;
-        Ok(Self { world, azure, local, queue, copies, next_look, has_approved: false })
+        Ok(Self {
+            world,
+            azure,
+            local,
+            queue,
+            copies,
+            next_look,
+            has_approved: false,
+            was_equal: false,
+        })
     }
 
     async fn run(&mut self) -> Result<End, String> {
@@ -141,7 +151,7 @@ impl<'a> Life<'a> {
             };
             tokio::select! {
                 biased;
-                () = self.world.killed() => {
+                blow = self.world.struck() => {
                     if !self.world.lock().ledger.findings.is_empty() {
                         return Ok(End::Failed);
                     }
@@ -150,8 +160,13 @@ impl<'a> Life<'a> {
                     for _ in 0..steps {
                         tokio::task::yield_now().await;
                     }
-                    self.world.note("killed");
-                    return Ok(End::Killed);
+                    self.world.note(&format!("struck: {blow:?}"));
+                    match blow {
+                        Some(Blow::KillCopy) => self.kill_copy().await?,
+                        Some(Blow::Revoke) => self.revoke(),
+                        Some(Blow::KillAll) | None => return Ok(End::Killed),
+                    }
+                    continue;
                 }
                 ended = ended => {
                     // A queue that crashed ends all that use it.
@@ -233,13 +248,9 @@ impl<'a> Life<'a> {
             Happening::KillAll => match draw(4) {
                 0 => self.local.faults().crash_at(CrashPoint::BeforeApply, draw(20) as u32),
                 1 => self.local.faults().crash_at(CrashPoint::AfterApply, draw(20) as u32),
-                _ => self.world.kill_after(1 + draw(60) as u32),
+                _ => self.world.plan_at(1 + draw(60) as u32, Blow::KillAll),
             },
-            Happening::KillCopy => {
-                let which = draw(self.copies.len());
-                drop(self.copies[which].take());
-                self.restart(which).await?;
-            }
+            Happening::KillCopy => self.world.plan_at(1 + draw(60) as u32, Blow::KillCopy),
             Happening::StopCopy => {
                 let which = draw(self.copies.len());
                 if let Some(copy) = self.copies[which].take()
@@ -250,7 +261,7 @@ impl<'a> Life<'a> {
                 }
                 self.restart(which).await?;
             }
-            Happening::Revoke => self.revoke(),
+            Happening::Revoke => self.world.plan_at(1 + draw(60) as u32, Blow::Revoke),
             Happening::Abort => self.local.faults().abort_next(1 + draw(5) as u32),
             Happening::ClockJump => {
                 let off = draw(7_200) as i64 - 3_600;
@@ -270,6 +281,12 @@ impl<'a> Life<'a> {
             }
         }
         Ok(())
+    }
+
+    async fn kill_copy(&mut self) -> Result<(), String> {
+        let which = self.world.lock().rng_draw(self.copies.len());
+        drop(self.copies[which].take());
+        self.restart(which).await
     }
 
     /// A few things change at the site.
@@ -340,7 +357,9 @@ impl<'a> Life<'a> {
         let Ok(differences) = differences(self.world, self.azure, &*self.queue).await else {
             return Ok(false);
         };
-        if differences.is_empty() {
+        // It stays so: at two looks, and when nothing that was given up can take effect any more.
+        let is_equal = differences.is_empty() && self.world.lock().late.is_empty();
+        if std::mem::replace(&mut self.was_equal, is_equal) && is_equal {
             return Ok(true);
         }
         let quiet = Duration::from_micros((now - self.faults_end()).unsigned_abs());

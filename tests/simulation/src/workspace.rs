@@ -90,6 +90,7 @@ impl Azure {
 
     async fn token(&self) -> Result<Response, Error> {
         self.world.note("token");
+        tokio::time::sleep(self.world.draw(Duration::from_millis(1), Duration::from_secs(2))).await;
         let is_away = {
             let inner = self.world.lock();
             inner.now() < inner.tokens_back
@@ -115,10 +116,17 @@ impl Azure {
         let (plan, world) = (&self.world.plan, &self.world);
         let rates = plan.rates;
         world.note(&format!("post: {stream} {} bytes", body.len()));
-        let takes = world.draw(Duration::from_millis(5), Duration::from_millis(300));
+        let is_slow = world.lock().rng_draw(20) == 0;
+        let most = Duration::from_millis(if is_slow { 50_000 } else { 300 });
+        let takes = world.draw(Duration::from_millis(5), most);
         tokio::time::sleep(takes).await;
         if world.strikes(rates.post_late) {
-            world.lock().postpone(stream, body);
+            {
+                let mut inner = world.lock();
+                if inner.rng_draw(3) > 0 {
+                    inner.postpone(stream, body);
+                }
+            }
             tokio::time::sleep(TIMEOUT).await;
             return Err(Error::Timeout { host: "azure".into() });
         }
@@ -164,7 +172,8 @@ impl Azure {
         }
         if world.strikes(rates.throttled) {
             let mut inner = world.lock();
-            let after = inner.rng_draw(40) as u64;
+            let most = if inner.rng_draw(10) == 0 { 2_000 } else { 40 };
+            let after = inner.rng_draw(most) as u64;
             let after = (inner.rng_draw(3) > 0).then_some(after);
             return Some(Ok(answer(429, after, String::new())));
         }
@@ -209,17 +218,25 @@ impl SavedSearches for Azure {
     async fn put(&self, search: &SavedSearch) -> Result<(), AzureError> {
         self.search_call(&search.id).await?;
         self.world.lock().searches.insert(search.id.clone(), search.clone());
-        Ok(())
+        self.search_answer()
     }
 
     async fn delete(&self, id: &str) -> Result<(), AzureError> {
         self.search_call(id).await?;
         self.world.lock().searches.remove(id);
-        Ok(())
+        self.search_answer()
     }
 }
 
 impl Azure {
+    /// The answer to a write that took effect may be lost.
+    fn search_answer(&self) -> Result<(), AzureError> {
+        match self.world.strikes(self.world.plan.rates.search_fails) {
+            true => Err(AzureError::Http(cut())),
+            false => Ok(()),
+        }
+    }
+
     async fn search_call(&self, what: &str) -> Result<(), AzureError> {
         self.world.note(&format!("saved search: {what}"));
         let takes = self.world.draw(Duration::from_millis(5), Duration::from_millis(300));

@@ -24,6 +24,17 @@ const MOST_READS: u32 = 20_000;
 /// Lines of what happened last that a finding is shown with.
 const LINES: usize = 400;
 
+/// What strikes in the middle of work, some steps after a call that was drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Blow {
+    /// Everything is killed.
+    KillAll,
+    /// One copy is killed, and another one started.
+    KillCopy,
+    /// Partitions are taken away and given back.
+    Revoke,
+}
+
 /// Rights that the account lacks for a while.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lost {
@@ -61,8 +72,10 @@ pub(crate) struct Inner {
     pub late: Vec<Late>,
     pub searches: BTreeMap<String, SavedSearch>,
     tokens: u64,
-    /// Calls of the outside and of the store until the kill that is planned.
-    kill_after: Option<u32>,
+    /// Calls of the outside and of the store until what is planned.
+    planned: Option<(u32, Blow)>,
+    /// What was planned and is due.
+    due: Option<Blow>,
     /// When this life began, by its own clock and by the world's.
     life: Option<Instant>,
     began: Time,
@@ -103,7 +116,8 @@ impl World {
             late: Vec::new(),
             searches: BTreeMap::new(),
             tokens: 0,
-            kill_after: None,
+            planned: None,
+            due: None,
             life: None,
             began: BEGINNING,
             reads: (0, 0),
@@ -120,7 +134,7 @@ impl World {
     /// A life of the processes begins: its clock starts anew, the world's goes on.
     pub(crate) fn begin_life(&self) {
         let mut inner = self.lock();
-        (inner.life, inner.kill_after) = (Some(Instant::now()), None);
+        (inner.life, inner.planned, inner.due) = (Some(Instant::now()), None, None);
     }
 
     /// A life ends: time stands where it was.
@@ -141,14 +155,15 @@ impl World {
         inner.now() + inner.clock_off
     }
 
-    /// Plans the end of everything at so many calls from now.
-    pub(crate) fn kill_after(&self, calls: u32) {
-        self.lock().kill_after = Some(calls);
+    /// Plans something at so many calls from now.
+    pub(crate) fn plan_at(&self, calls: u32, blow: Blow) {
+        self.lock().planned = Some((calls, blow));
     }
 
-    /// Waits for the planned end.
-    pub(crate) async fn killed(&self) {
+    /// Waits for what was planned; nothing where a finding ends the run.
+    pub(crate) async fn struck(&self) -> Option<Blow> {
         self.killed.notified().await;
+        self.lock().due.take()
     }
 
     /// Something happened: it counts towards a planned end, and is part of what a replay must repeat.
@@ -159,10 +174,10 @@ impl World {
             let line = inner.lines.back().cloned().unwrap_or_default();
             crate::print(&line);
         }
-        if let Some(left) = &mut inner.kill_after {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                inner.kill_after = None;
+        if let Some((left, blow)) = inner.planned {
+            inner.planned = (left > 1).then(|| (left - 1, blow));
+            if left <= 1 {
+                inner.due = Some(blow);
                 self.killed.notify_one();
             }
         }

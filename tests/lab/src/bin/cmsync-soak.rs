@@ -1,4 +1,4 @@
-//! `make soak`: the program beside the lab for as long as is wanted, with churn, renames, faults and kills,
+//! `make soak`: the program beside the lab for as long as is wanted, with churn, faults and kills,
 //! measured every few seconds. Writes what it measured as CSV, and exits 0 only if the workspace equals
 //! the site at the end.
 
@@ -62,12 +62,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
     let report = lab.compare(&collections);
     copies.stop()?;
-    drop(std::fs::remove_dir_all(&directory));
+    if report.equal {
+        drop(std::fs::remove_dir_all(&directory));
+    }
     println!(
         "{minutes} min, {} rows in {} bodies: {}; {output}",
         report.member_rows,
         lab.counts().bodies,
-        if report.equal { "equal" } else { "NOT equal" }
+        if report.equal { "equal".to_owned() } else { format!("NOT equal: see {}", directory.display()) }
     );
     report.differences.iter().for_each(|difference| println!("  {difference}"));
     Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -109,7 +111,7 @@ async fn soak(
     Ok(())
 }
 
-/// A copy is killed, of the stages in turn, and another one started.
+/// A copy is killed, whichever is drawn, and another one of its stage started.
 fn kill_and_start(copies: &mut Copies) -> anyhow::Result<String> {
     let stages: Vec<String> = copies.processes().map(|(stage, _)| stage.to_owned()).collect();
     let stage = stages[rand::rng().random_range(0..stages.len())].clone();
