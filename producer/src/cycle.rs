@@ -20,7 +20,6 @@ use crate::measured::Measured;
 use crate::publish::Finish;
 use crate::reading::{self, Batch, Reading, Settled};
 use crate::schedule;
-use crate::state::Kept;
 use crate::waiting::WAITS;
 use crate::work::READS;
 
@@ -75,28 +74,6 @@ impl Connection {
         self.resend_owed().await?;
         judged?;
         failure.map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Judges what would go; what could not be judged is read again. Fatal errors alone come first.
-    async fn judge_all(
-        &mut self,
-        candidates: Vec<Candidate>,
-        all_systems: bool,
-    ) -> Result<Result<(), Error>, Error> {
-        let ids: Vec<String> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
-        let judged = self.judge(candidates, all_systems).await;
-        match &judged {
-            Err(error) if error.is_fatal() => return judged.map(Ok),
-            Err(_) => {
-                for id in ids {
-                    if let Some(kept) = self.memory.collections.get_mut(&id) {
-                        kept.run.recheck = true;
-                    }
-                }
-            }
-            Ok(()) => {}
-        }
-        Ok(judged)
     }
 
     /// After a list or a rights probe that failed, removals need two good polls again.
@@ -166,17 +143,6 @@ impl Connection {
             }
         }
         candidates
-    }
-
-    /// Whether the list shows less than was read before, of what is read now: what is not read loses nothing.
-    fn shows_less(&self, wanted: &BTreeMap<String, Collection>) -> bool {
-        let shows_less = |listed: &Collection, kept: &Kept| {
-            listed.member_count < kept.state.rows_read && self.is_dirty(listed)
-        };
-        self.memory.collections.iter().any(|(id, kept)| match wanted.get(id) {
-            Some(listed) => shows_less(listed, kept),
-            None => !kept.state.held_vanished,
-        })
     }
 
     /// Takes over new collections, and publishes new names.

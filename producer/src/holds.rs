@@ -64,12 +64,30 @@ fn going(name: &str, is_vanished: bool, members: u64) -> String {
 }
 
 impl Connection {
-    /// Lets go what may go, and holds what may not.
-    pub(crate) async fn judge(
+    /// Judges what would go; what could not be judged is read again. Fatal errors alone come first.
+    pub(crate) async fn judge_all(
         &mut self,
         candidates: Vec<Candidate>,
         all_systems: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<Result<(), Error>, Error> {
+        let ids: Vec<String> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let judged = self.judge(candidates, all_systems).await;
+        match &judged {
+            Err(error) if error.is_fatal() => return judged.map(Ok),
+            Err(_) => {
+                for id in ids {
+                    if let Some(kept) = self.memory.collections.get_mut(&id) {
+                        kept.run.recheck = true;
+                    }
+                }
+            }
+            Ok(()) => {}
+        }
+        Ok(judged)
+    }
+
+    /// Lets go what may go, and holds what may not.
+    async fn judge(&mut self, candidates: Vec<Candidate>, all_systems: bool) -> Result<(), Error> {
         // What reads have added does not wait for the site's answer.
         self.publisher.flush().await?;
         let collections = &self.memory.collections;

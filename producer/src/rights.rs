@@ -1,11 +1,14 @@
 //! What shows the account's rights: looked at before a cycle reads and after it, because what is read
 //! with fewer rights looks like a loss.
 
-use cmsync_configmgr::Site as _;
+use std::collections::BTreeMap;
+
+use cmsync_configmgr::{Collection, Site as _};
 
 use crate::connection::Connection;
 use crate::cycle::ALL_SYSTEMS;
 use crate::error::Error;
+use crate::state::Kept;
 
 /// Why a removal is held that may have been read before the rights came back.
 pub(crate) const FEWER: &str = "the account had fewer rights a moment ago";
@@ -51,6 +54,17 @@ impl Rights {
 }
 
 impl Connection {
+    /// Whether the list shows less than was read before, of what is read now: what is not read loses nothing.
+    pub(crate) fn shows_less(&self, wanted: &BTreeMap<String, Collection>) -> bool {
+        let shows_less = |listed: &Collection, kept: &Kept| {
+            listed.member_count < kept.state.rows_read && self.is_dirty(listed)
+        };
+        self.memory.collections.iter().any(|(id, kept)| match wanted.get(id) {
+            Some(listed) => shows_less(listed, kept),
+            None => !kept.state.held_vanished,
+        })
+    }
+
     /// After the list and before anything is read: remembers what later losses are judged by, where it is
     /// not known yet; and where the list shows less than before, looks whether that is why.
     pub(crate) async fn note_rights(

@@ -69,7 +69,11 @@ async fn main() -> anyhow::Result<ExitCode> {
         "{minutes} min, {} rows in {} bodies: {}; {output}",
         report.member_rows,
         lab.counts().bodies,
-        if report.equal { "equal".to_owned() } else { format!("NOT equal: see {}", directory.display()) }
+        if report.equal {
+            "equal".to_owned()
+        } else {
+            format!("NOT equal: see {}", directory.display())
+        }
     );
     report.differences.iter().for_each(|difference| println!("  {difference}"));
     Ok(if report.equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
