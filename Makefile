@@ -66,9 +66,11 @@ demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a
 
 test: lint deploy unit simulate kql e2e python-client package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
 
+# What is tested optimized is not built twice.
+UNITS := --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation
 unit: headers kafka ## Unit, property and contract tests
 	$(call packages,$(KERBEROS_TEST) $(BROKERS_TEST))
-	$(CARGO) test --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation $(FEATURES)
+	$(CARGO) test --locked $(UNITS) $(FEATURES)
 
 # What fails says its seed: cmsync-simulate --seed N tells it step by step.
 SEEDS := 2000
@@ -82,7 +84,7 @@ THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 BY_SITE := site_faults:: guard:: life_of_a_group::
 
 next: headers
-	$(CARGO) build --locked --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation --bin cmsync $(FEATURES),cmsync/next
+	$(CARGO) build --locked $(UNITS) --bin cmsync $(FEATURES),cmsync/next
 	mkdir -p target/next && cp target/debug/cmsync target/next/cmsync
 
 e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ## The real binary against the lab

@@ -90,8 +90,7 @@ impl Connection {
             self.say_failed(error);
         }
         self.publisher.diary.tell();
-        let is_held = |kept: &&Kept| kept.is_held() && !kept.state.dismissed;
-        let held = self.memory.collections.values().filter(is_held).count();
+        let held = self.memory.collections.values().filter(|kept| kept.waits()).count();
         Stopped { held, outcome }
     }
 
@@ -110,7 +109,7 @@ impl Connection {
                 kept.run.pending.is_some()
                     || kept.run.vanished == 1
                     || kept.run.difference.1 > 0
-                    || (kept.run.recheck && kept.is_held() && !kept.state.dismissed)
+                    || (kept.run.recheck && kept.waits())
             };
             if !self.memory.collections.values().any(is_open) {
                 break;
@@ -297,8 +296,7 @@ impl Connection {
     /// Says how the connection is.
     pub(crate) fn report(&mut self) {
         let collections = &self.memory.collections;
-        let held =
-            collections.values().filter(|kept| kept.is_held() && !kept.state.dismissed).count();
+        let held = collections.values().filter(|kept| kept.waits()).count();
         let members: u64 = collections.values().map(|kept| kept.members.len()).sum();
         self.metrics.holds.set(held as f64);
         self.metrics.members.set(members as f64);

@@ -70,7 +70,10 @@ impl Connection {
         self.keep_track();
         let (read, failure) = read?;
         candidates.extend(read);
-        let judged = self.judge_all(candidates, all_systems).await?;
+        let judged = self.judge_all(candidates, all_systems).await;
+        if judged.as_ref().is_err_and(Error::is_fatal) {
+            return judged;
+        }
         self.resend_owed().await?;
         judged?;
         failure.map_or(Ok(()), |error| Err(error.into()))
@@ -80,9 +83,7 @@ impl Connection {
     pub(crate) fn forget_agreement(&mut self) {
         for kept in self.memory.collections.values_mut() {
             (kept.run.vanished, kept.run.pending) = (0, None);
-            let waits = kept.is_held() && !kept.state.held_vanished && !kept.state.dismissed;
-            kept.run.is_doubtful |= waits;
-            kept.run.recheck |= waits;
+            kept.doubt();
         }
     }
 

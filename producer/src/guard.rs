@@ -65,7 +65,12 @@ pub(crate) fn weigh(
     kept.narrow_hold(&missing);
     kept.run.is_doubtful = false;
     let is_held = kept.is_held() && !kept.state.held_vanished;
-    let held = if is_held { kept.held_devices() & &missing } else { RoaringBitmap::new() };
+    let all_held = if is_held { kept.held_devices() } else { RoaringBitmap::new() };
+    // Reads have agreed on what is held, unless it is held because they may not have. What a person dismissed
+    // is exactly that.
+    let is_as_seen = !kept.state.dismissed || all_held == missing;
+    let is_agreed = !is_doubt(&kept.state.held_reason) && is_as_seen;
+    let held = all_held & &missing;
     let believed = match settled {
         // What a short read misses waits by itself: it must not go with what has waited for long.
         Settled::WithReservations { is_short: true } => {
@@ -74,12 +79,8 @@ pub(crate) fn weigh(
         // Rows and counts of what moves may agree by chance though a row is missing: a member goes when
         // the read before missed it too.
         Settled::WithReservations { is_short: false } => before.unwrap_or_default() & &missing,
-        Settled::Complete | Settled::No => missing.clone(),
+        Settled::Complete | Settled::No => missing,
     };
-    // Reads have agreed on what is held, unless it is held because they may not have. What a person dismissed
-    // is exactly that.
-    let is_as_seen = !kept.state.dismissed || kept.held_devices() == missing;
-    let is_agreed = is_held && !is_doubt(&kept.state.held_reason) && is_as_seen;
     let agreed = if is_agreed { held } else { RoaringBitmap::new() };
     let members = kept.members.len();
     let new = agree(believed - &agreed, members, max_share, &mut kept.run.pending);
@@ -182,6 +183,7 @@ mod tests {
         assert_eq!(agree(set(0..0), 100, 0.2, &mut pending), set(0..0));
         assert_eq!(pending, None);
     }
+
     /// A collection with so many members, of which the first so many are held.
     fn kept(members: u32, held: u32) -> Kept {
         let mut kept = Kept { members: (0..members).collect(), ..Kept::default() };

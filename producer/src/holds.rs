@@ -64,26 +64,20 @@ fn going(name: &str, is_vanished: bool, members: u64) -> String {
 }
 
 impl Connection {
-    /// Judges what would go; what could not be judged is read again. Fatal errors alone come first.
+    /// Judges what would go; what could not be judged is read again.
     pub(crate) async fn judge_all(
         &mut self,
         candidates: Vec<Candidate>,
         all_systems: bool,
-    ) -> Result<Result<(), Error>, Error> {
+    ) -> Result<(), Error> {
         let ids: Vec<String> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
         let judged = self.judge(candidates, all_systems).await;
-        match &judged {
-            Err(error) if error.is_fatal() => return judged.map(Ok),
-            Err(_) => {
-                for id in ids {
-                    if let Some(kept) = self.memory.collections.get_mut(&id) {
-                        kept.run.recheck = true;
-                    }
-                }
-            }
-            Ok(()) => {}
+        if judged.is_err() {
+            let collections = self.memory.collections.iter_mut();
+            let unjudged = collections.filter(|(id, _)| ids.contains(id));
+            unjudged.for_each(|(_, kept)| kept.run.recheck = true);
         }
-        Ok(judged)
+        judged
     }
 
     /// Lets go what may go, and holds what may not.
@@ -96,7 +90,7 @@ impl Connection {
             kept.run.vanished > 0 && !(kept.state.held_vanished && kept.state.dismissed)
         };
         let vanished = collections.values().filter(is_vanished).count();
-        let holds = collections.values().any(|kept| kept.is_held() && !kept.state.dismissed);
+        let holds = collections.values().any(Kept::waits);
         let pends = collections.values().any(|kept| kept.run.pending.is_some());
         if candidates.is_empty() && vanished == 0 && !holds && !pends {
             self.had_fewer_rights = self.memory.connection.all_systems_visible && !all_systems;
@@ -130,9 +124,8 @@ impl Connection {
                 None => self.let_go(candidate).await?,
             }
         }
-        let waits = |kept: &&mut Kept| kept.is_held() && !kept.state.dismissed;
         let are_as_before = evidence.rights.are_as_before();
-        for kept in self.memory.collections.values_mut().filter(waits) {
+        for kept in self.memory.collections.values_mut().filter(|kept| kept.waits()) {
             // One read with all rights takes the doubt away; with fewer there is no use in reading.
             kept.run.recheck |= are_as_before && kept.run.is_doubtful && !kept.state.held_vanished;
             kept.run.is_doubtful |= !are_as_before;
@@ -188,8 +181,7 @@ impl Connection {
         let is_old = |kept: &Kept| {
             let state = &kept.state;
             (state.held_vanished || !kept.run.is_doubtful)
-                && kept.is_held()
-                && !state.dismissed
+                && kept.waits()
                 && state.held_since <= before
         };
         let old = self.memory.collections.iter().filter(|(_, kept)| is_old(kept));
@@ -254,8 +246,7 @@ impl Connection {
             }
             self.publisher.diary.removal(&id, told);
         }
-        let waits = |kept: &Kept| kept.is_held() && !kept.state.dismissed;
-        if decision.approve && !self.memory.collections.values().any(waits) {
+        if decision.approve && !self.memory.collections.values().any(Kept::waits) {
             // A person has seen what went: the rights of now are what the next loss is measured by.
             let connection = &mut self.memory.connection;
             self.had_fewer_rights = false;

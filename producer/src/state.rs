@@ -60,6 +60,18 @@ impl Kept {
         !self.state.held_reason.is_empty()
     }
 
+    /// Whether what is held waits for a person.
+    pub(crate) fn waits(&self) -> bool {
+        self.is_held() && !self.state.dismissed
+    }
+
+    /// What is held of a collection may be there after all: it is read before it goes.
+    pub(crate) fn doubt(&mut self) {
+        if self.waits() && !self.state.held_vanished {
+            (self.run.is_doubtful, self.run.recheck) = (true, true);
+        }
+    }
+
     /// Members whose removal is held.
     pub(crate) fn held_devices(&self) -> RoaringBitmap {
         decode_bitmap(&self.state.held_devices).unwrap_or_default()
@@ -67,7 +79,7 @@ impl Kept {
 
     /// Memberships whose removal waits for a person.
     pub(crate) fn waiting(&self) -> u64 {
-        match self.is_held() && !self.state.dismissed {
+        match self.waits() {
             true if self.state.held_vanished => self.members.len(),
             true => self.held_devices().intersection_len(&self.members),
             false => 0,
@@ -76,7 +88,7 @@ impl Kept {
 
     /// Holds no longer what a read showed again: it must not go when its time is over.
     pub(crate) fn narrow_hold(&mut self, missing: &RoaringBitmap) {
-        if !self.is_held() || self.state.held_vanished || self.state.dismissed {
+        if !self.waits() || self.state.held_vanished {
             return;
         }
         let held = self.held_devices();
@@ -177,11 +189,7 @@ pub(crate) fn load(
     }
     for (connection, memory) in &mut memories {
         repair(memory, connection);
-        for kept in
-            memory.collections.values_mut().filter(|kept| kept.is_held() && !kept.state.dismissed)
-        {
-            (kept.run.is_doubtful, kept.run.recheck) = (true, true);
-        }
+        memory.collections.values_mut().for_each(Kept::doubt);
     }
     Ok(memories)
 }

@@ -58,14 +58,7 @@ async fn asked(socket: &mut TcpStream) -> Option<()> {
 }
 
 async fn answer(listener: TcpListener, data: Vec<u8>) -> Option<()> {
-    let mut answers = Vec::new();
-    let mut rest = &data[..];
-    while !rest.is_empty() {
-        let end = rest.windows(4).position(|four| four == b"----").unwrap_or(rest.len());
-        answers.push(packet(&rest[..end]));
-        rest = rest.get(end + 4..).unwrap_or_default();
-    }
-    let mut answers = answers.into_iter();
+    let mut answers = cmsync_fuzz::parts(&data).map(packet);
     loop {
         let (mut socket, _) = listener.accept().await.ok()?;
         for first in [greeting(), accepted()] {

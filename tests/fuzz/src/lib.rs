@@ -21,15 +21,20 @@ pub struct Answers {
 impl Answers {
     /// Of each answer the first byte says its status, and how its body is cut; `----` ends it.
     pub fn of(data: &[u8]) -> Self {
-        let mut answers = VecDeque::new();
-        let mut rest = data;
-        while let Some((head, body)) = rest.split_first() {
-            let end = body.windows(4).position(|four| four == b"----").unwrap_or(body.len());
-            answers.push_back((*head, Bytes::copy_from_slice(&body[..end])));
-            rest = body.get(end + 4..).unwrap_or_default();
-        }
-        Self { answers: Mutex::new(answers) }
+        let answer = |part: &[u8]| Some((*part.first()?, Bytes::copy_from_slice(part.get(1..)?)));
+        Self { answers: Mutex::new(parts(data).filter_map(answer).collect()) }
     }
+}
+
+/// What foreign bytes are several of: `----` ends each.
+pub fn parts(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = data;
+    std::iter::from_fn(move || {
+        let end = rest.windows(4).position(|four| four == b"----").unwrap_or(rest.len());
+        let part = (!rest.is_empty()).then(|| &rest[..end]);
+        rest = rest.get(end + 4..).unwrap_or_default();
+        part
+    })
 }
 
 #[async_trait]

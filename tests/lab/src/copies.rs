@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use cmsync_broker::Broker;
+
+use crate::Lab;
 
 /// Copies on Kafka: one producer and its standby, two transformers, three uploaders.
 pub const COPIES: [(&str, usize); 3] = [("producer", 2), ("transformer", 2), ("uploader", 3)];
@@ -14,6 +17,14 @@ pub fn binary() -> PathBuf {
     own.with_file_name("cmsync")
 }
 
+/// A broker, where `QUEUE` asks for Kafka.
+pub async fn asked_broker() -> anyhow::Result<Option<Broker>> {
+    match std::env::var("QUEUE").as_deref() {
+        Ok("kafka") => Ok(Some(tokio::task::spawn_blocking(|| Broker::start(1)).await??)),
+        _ => Ok(None),
+    }
+}
+
 /// How cmsync reaches the broker.
 pub fn kafka_table(broker: &Broker) -> String {
     let brokers = broker.brokers();
@@ -21,6 +32,20 @@ pub fn kafka_table(broker: &Broker) -> String {
         "[queue.kafka]\nbrokers = \"{brokers}\"\nreplication = 1\nmin_in_sync = 1\n\
          session_timeout = \"3s\"\n"
     )
+}
+
+/// Lets the last changes arrive; false where workspace and site are not equal within that time.
+pub async fn wait_until_equal(lab: &Lab, within: Duration) -> bool {
+    let started = Instant::now();
+    let collections = lab.device_collections();
+    let mut taken = lab.workspace.taken();
+    while !lab.compare(&collections).equal {
+        if started.elapsed() > within {
+            return false;
+        }
+        drop(tokio::time::timeout(Duration::from_secs(1), taken.changed()).await);
+    }
+    true
 }
 
 /// Processes of cmsync, each with its log.

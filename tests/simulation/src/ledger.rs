@@ -40,6 +40,12 @@ struct View {
     since: Vec<(BTreeSet<i64>, BTreeSet<i64>)>,
 }
 
+/// A delta: who came, and who went.
+fn apply(members: &mut BTreeSet<i64>, came: &BTreeSet<i64>, went: &BTreeSet<i64>) {
+    members.extend(came);
+    members.retain(|device| !went.contains(device));
+}
+
 /// What was seen so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -186,8 +192,7 @@ impl Ledger {
         let view = self.views.entry(id.clone()).or_default();
         match change.kind {
             ChangeKind::Delta => {
-                view.members.extend(&present);
-                view.members.retain(|device| !removed.contains(device));
+                apply(&mut view.members, &present, &removed);
                 view.since.push((present, removed));
             }
             ChangeKind::Snapshot => {
@@ -199,8 +204,7 @@ impl Ledger {
                     let rows = view.run.difference(&truth.poison).count() as u64;
                     let mut members = std::mem::take(&mut view.run);
                     for (present, removed) in view.since.drain(..) {
-                        members.extend(&present);
-                        members.retain(|device| !removed.contains(device));
+                        apply(&mut members, &present, &removed);
                     }
                     let (was_known, before) = (view.is_known, view.members.clone());
                     view.is_known = true;
@@ -304,11 +308,11 @@ impl Ledger {
         }
         for offset in from..to {
             let Some(records) = self.open.remove(&(partition, offset)) else { continue };
-            let is_taken = |row: &&cmsync_schemas::MemberRecord| {
+            let is_missing = |row: &&cmsync_schemas::MemberRecord| {
                 let row = (records.group_id.clone(), row.resource_id, records.seq);
                 !self.rows.contains(&row)
             };
-            let rows = records.present.iter().chain(&records.removed).filter(is_taken).count();
+            let rows = records.present.iter().chain(&records.removed).filter(is_missing).count();
             let marker = records.marker.as_ref().is_some_and(|marker| {
                 !self.markers.contains(&(records.group_id.clone(), marker.seq))
             });

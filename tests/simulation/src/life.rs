@@ -142,7 +142,7 @@ impl<'a> Life<'a> {
     }
 
     async fn run(&mut self) -> Result<End, String> {
-        loop {
+        while !self.has_findings() {
             let (happening, after) = self.next();
             let ended = async {
                 let copies = self.copies.iter_mut().flatten();
@@ -152,9 +152,6 @@ impl<'a> Life<'a> {
             tokio::select! {
                 biased;
                 blow = self.world.struck() => {
-                    if !self.world.lock().ledger.findings.is_empty() {
-                        return Ok(End::Failed);
-                    }
                     // Somewhere among the awaits that follow this call.
                     let steps = self.world.lock().rng_draw(40);
                     for _ in 0..steps {
@@ -164,7 +161,9 @@ impl<'a> Life<'a> {
                     match blow {
                         Some(Blow::KillCopy) => self.kill_copy().await?,
                         Some(Blow::Revoke) => self.revoke(),
-                        Some(Blow::KillAll) | None => return Ok(End::Killed),
+                        Some(Blow::KillAll) => return Ok(End::Killed),
+                        // A finding, which ends all.
+                        None => {}
                     }
                     continue;
                 }
@@ -179,8 +178,7 @@ impl<'a> Life<'a> {
                 }
                 () = tokio::time::sleep(after) => {}
             }
-            let has_findings = !self.world.lock().ledger.findings.is_empty();
-            if has_findings {
+            if self.has_findings() {
                 return Ok(End::Failed);
             }
             match happening {
@@ -192,6 +190,11 @@ impl<'a> Life<'a> {
                 }
             }
         }
+        Ok(End::Failed)
+    }
+
+    fn has_findings(&self) -> bool {
+        !self.world.lock().ledger.findings.is_empty()
     }
 
     /// What happens next, and in how long; nothing once faults are over.

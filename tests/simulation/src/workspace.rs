@@ -44,15 +44,21 @@ fn cut() -> Error {
 }
 
 impl Azure {
-    /// Rows are there from now on.
-    fn take(&self, inner: &mut Inner, stream: &str, body: &Bytes) {
+    /// Rows are there from now on; false where one of them is refused, and none is there then.
+    fn take(&self, inner: &mut Inner, stream: &str, body: &Bytes) -> bool {
         let mut text = Vec::new();
         let read = std::io::Read::read_to_end(&mut GzDecoder::new(&body[..]), &mut text);
         if read.is_err() {
             inner.ledger.find(format!("a body of {stream} is no gzip"));
         } else if stream == MEMBER_STREAM {
             match serde_json::from_slice::<Vec<MemberRow<'_>>>(&text) {
-                Ok(rows) => rows.iter().for_each(|row| inner.ledger.row(row)),
+                Ok(rows) => {
+                    let poison = &inner.truth.poison;
+                    if rows.iter().any(|row| poison.contains(&i64::from(row.resource_id))) {
+                        return false;
+                    }
+                    rows.iter().for_each(|row| inner.ledger.row(row));
+                }
                 Err(error) => inner.ledger.find(format!("member rows: {error}")),
             }
         } else {
@@ -62,6 +68,7 @@ impl Azure {
             }
         }
         self.workspace.take(stream, body.clone(), true);
+        true
     }
 
     /// What was given up long ago takes effect where its time has come.
@@ -70,22 +77,8 @@ impl Azure {
         let now = inner.now();
         let due: Vec<Late> = inner.late.extract_if(.., |late| late.at <= now).collect();
         for late in due {
-            if Self::is_poisoned(&inner, &late.stream, &late.body) {
-                continue;
-            }
             self.take(&mut inner, &late.stream, &late.body);
         }
-    }
-
-    fn is_poisoned(inner: &Inner, stream: &str, body: &Bytes) -> bool {
-        let mut text = Vec::new();
-        let read = std::io::Read::read_to_end(&mut GzDecoder::new(&body[..]), &mut text);
-        let rows = serde_json::from_slice::<Vec<MemberRow<'_>>>(&text);
-        stream == MEMBER_STREAM
-            && read.is_ok()
-            && rows.is_ok_and(|rows| {
-                rows.iter().any(|row| inner.truth.poison.contains(&i64::from(row.resource_id)))
-            })
     }
 
     async fn token(&self) -> Result<Response, Error> {
@@ -150,12 +143,9 @@ impl Azure {
         if is_lost_before {
             return Err(cut());
         }
-        let mut inner = world.lock();
-        if Self::is_poisoned(&inner, stream, &body) {
+        if !self.take(&mut world.lock(), stream, &body) {
             return Ok(refusal(400, "InvalidRequest"));
         }
-        self.take(&mut inner, stream, &body);
-        drop(inner);
         world.note(&format!("taken: {stream}"));
         if world.strikes(rates.answer_lost) {
             return Err(cut());

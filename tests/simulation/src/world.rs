@@ -92,7 +92,7 @@ pub(crate) struct World {
     /// Whether what happens is printed as it does.
     is_told: bool,
     inner: Mutex<Inner>,
-    killed: Notify,
+    struck: Notify,
 }
 
 impl World {
@@ -124,7 +124,7 @@ impl World {
             lines: VecDeque::new(),
             trace: DefaultHasher::new(),
         };
-        Arc::new(Self { plan, bug, is_told, inner: Mutex::new(inner), killed: Notify::new() })
+        Arc::new(Self { plan, bug, is_told, inner: Mutex::new(inner), struck: Notify::new() })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -162,7 +162,7 @@ impl World {
 
     /// Waits for what was planned; nothing where a finding ends the run.
     pub(crate) async fn struck(&self) -> Option<Blow> {
-        self.killed.notified().await;
+        self.struck.notified().await;
         self.lock().due.take()
     }
 
@@ -178,7 +178,7 @@ impl World {
             inner.planned = (left > 1).then(|| (left - 1, blow));
             if left <= 1 {
                 inner.due = Some(blow);
-                self.killed.notify_one();
+                self.struck.notify_one();
             }
         }
     }
@@ -190,7 +190,7 @@ impl World {
         inner.reads = if inner.reads.0 == now { (now, inner.reads.1 + 1) } else { (now, 0) };
         if inner.reads.1 == MOST_READS {
             inner.ledger.find("a stage runs in circles: time stands still and it works on".into());
-            self.killed.notify_one();
+            self.struck.notify_one();
         }
     }
 

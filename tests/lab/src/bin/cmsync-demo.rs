@@ -7,12 +7,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cmsync_broker::Broker;
 use cmsync_lab::churn::percentile;
-use cmsync_lab::copies::{COPIES, Copies, binary, kafka_table};
+use cmsync_lab::copies::{COPIES, Copies, asked_broker, binary, kafka_table, wait_until_equal};
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options, Source};
 
@@ -35,10 +33,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     let lab = Lab::start(Options { plan, source, ..Options::default() }).await?;
     let keeps = std::env::var("KEEP").is_ok_and(|keep| keep == "1");
     let http = if keeps { "127.0.0.1:9464" } else { "" };
-    let broker = match std::env::var("QUEUE").as_deref() {
-        Ok("kafka") => Some(tokio::task::spawn_blocking(|| Broker::start(1)).await??),
-        _ => None,
-    };
+    let broker = asked_broker().await?;
     let kafka = broker.as_ref().map(kafka_table).unwrap_or_default();
     let extra = format!("[producer]\npoll_interval = \"1s\"\n[http]\nlisten = \"{http}\"\n{kafka}");
     let config = lab.write_config(directory, "[{ name = \"*\" }]", &extra)?;
@@ -67,7 +62,7 @@ async fn demo(directory: &Path) -> anyhow::Result<ExitCode> {
     }
     println!();
     lab.stop_churn();
-    let is_equal = wait_until_equal(&lab).await;
+    let is_equal = wait_until_equal(&lab, LAST).await;
     copies.stop()?;
     let is_equal = tell(&lab) && is_equal;
     Ok(if is_equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -101,20 +96,6 @@ async fn look_on(
         std::io::stdout().flush()?;
     }
     Ok(None)
-}
-
-/// Lets the last changes arrive.
-async fn wait_until_equal(lab: &Arc<Lab>) -> bool {
-    let started = Instant::now();
-    let collections = lab.device_collections();
-    let mut taken = lab.workspace.taken();
-    while !lab.compare(&collections).equal {
-        if started.elapsed() > LAST {
-            return false;
-        }
-        drop(tokio::time::timeout(Duration::from_secs(1), taken.changed()).await);
-    }
-    true
 }
 
 /// What happened, in a few lines; whether the workspace equals the site.

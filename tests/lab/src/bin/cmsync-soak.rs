@@ -10,8 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cmsync_broker::Broker;
-use cmsync_lab::copies::{Copies, kafka_table};
+use cmsync_lab::copies::{Copies, asked_broker, kafka_table, wait_until_equal};
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options};
 use rand::Rng as _;
@@ -32,15 +31,11 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let minutes = number("MINUTES", 10);
-    let on_kafka = std::env::var("QUEUE").is_ok_and(|queue| queue == "kafka");
     let output = std::env::var("OUTPUT").unwrap_or_else(|_| "target/soak.csv".into());
     let directory = std::env::temp_dir().join(format!("cmsync-soak-{}", std::process::id()));
     let plan = Plan { devices: 20_000, collections: 400, memberships: 300_000, ..Plan::default() };
     let lab = Lab::start(Options { plan, ..Options::default() }).await?;
-    let broker = match on_kafka {
-        true => Some(tokio::task::spawn_blocking(|| Broker::start(1)).await??),
-        false => None,
-    };
+    let broker = asked_broker().await?;
     let kafka = broker.as_ref().map(kafka_table).unwrap_or_default();
     let extra = format!(
         "[producer]\npoll_interval = \"2s\"\nsnapshot_interval = \"10m\"\n\
@@ -48,19 +43,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     );
     let config = lab.write_config(&directory, "[{ name = \"*\" }]", &extra)?;
     let mut copies = Copies::new(config);
-    copies.start_all(on_kafka)?;
+    copies.start_all(broker.is_some())?;
     lab.start_churn(Duration::from_secs(1), 5);
     let mut file = std::fs::File::create(PathBuf::from(&output))?;
     writeln!(file, "seconds,stage,rss_mib,handles,queue_mib,bodies,changes,killed")?;
     let time = Duration::from_secs(60 * minutes);
     soak(&lab, &mut copies, (time, &directory), &mut file).await?;
     lab.stop_churn();
-    let started = Instant::now();
-    let collections = lab.device_collections();
-    while !lab.compare(&collections).equal && started.elapsed() < LAST {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    let report = lab.compare(&collections);
+    wait_until_equal(&lab, LAST).await;
+    let report = lab.compare(&lab.device_collections());
     copies.stop()?;
     if report.equal {
         drop(std::fs::remove_dir_all(&directory));
