@@ -99,7 +99,10 @@ pub fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 /// Whether a file's secret is under the machine's key.
 #[must_use]
 pub fn is_protected(path: &Path) -> bool {
-    std::fs::read(path).is_ok_and(|text| text.starts_with(PROTECTED.as_bytes()))
+    use io::Read as _;
+    let mut head = [0; PROTECTED.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *PROTECTED.as_bytes()
 }
 
 /// A secret as it stands in a file that is under the machine's key: of no use on another machine.
@@ -141,7 +144,9 @@ pub fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
 
 /// Where the next version of a file is written.
 fn aside(path: &Path) -> PathBuf {
-    path.with_extension("new")
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    name.into()
 }
 
 #[cfg(test)]

@@ -29,11 +29,13 @@ fn a_secret_is_replaced_as_a_whole() {
         replace_secret(&path, &SecretString::from(text)).unwrap();
         assert_eq!(read_secret(&path).unwrap().expose_secret(), text);
     }
-    assert_eq!(
-        std::fs::read_dir(directory.path()).unwrap().count(),
-        1,
-        "nothing is left beside it"
-    );
+    let left = || std::fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!(left(), 1, "nothing is left beside it");
+    let neighbour = directory.path().join("contoso.new");
+    std::fs::write(&neighbour, "somebody's own").unwrap();
+    replace_secret(&path, &SecretString::from("third")).unwrap();
+    assert_eq!(std::fs::read_to_string(&neighbour).unwrap(), "somebody's own");
+    assert_eq!(left(), 2);
 }
 
 #[test]

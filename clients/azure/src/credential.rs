@@ -62,6 +62,14 @@ pub enum TokenError {
     Secret(#[from] cmsync_http::Error),
 }
 
+impl TokenError {
+    /// Whether there may be a token later without anyone acting.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Unavailable(_))
+    }
+}
+
 /// Whom a token speaks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub struct Principal {
@@ -156,18 +164,19 @@ impl Credential {
         if let Some(kept) = kept.filter(|kept| Instant::now() < kept.until) {
             return Ok((kept.token, kept.end));
         }
-        if let Identity::FixedToken(token) = &self.identity {
-            return Ok((token.read()?, after(RENEW_BEFORE)));
-        }
         let granted = self.ask(audience).await;
         let asked = match &granted {
             Ok(_) => Asked::Granted,
-            Err(TokenError::Unavailable(_)) => Asked::Unavailable,
+            Err(error) if error.is_transient() => Asked::Unavailable,
             Err(_) => Asked::Refused,
         };
         self.metrics.tokens.of(asked).increment(1);
         let kept = granted?.kept();
         let told = (kept.token.clone(), kept.end);
+        if matches!(self.identity, Identity::FixedToken(_)) {
+            // Its file is read at each use.
+            return Ok(told);
+        }
         self.tokens
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -80,6 +80,10 @@ impl Application<'_> {
         if answer.status == StatusCode::OK {
             return Granted::parse(answer);
         }
+        if answer.is_transient() {
+            let text = format!("the token endpoint answered {}", no_secret(answer));
+            return Err(TokenError::Unavailable(text));
+        }
         let denied: Denied = serde_json::from_slice(&answer.body).unwrap_or_default();
         let Some(number) = denied.error_codes.first() else {
             let what = if denied.error.is_empty() { no_secret(answer) } else { denied.error };

@@ -1,5 +1,6 @@
 //! The Logs Ingestion API: one body to one stream of one data collection rule.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,14 +34,42 @@ pub enum Verdict {
     BadBody(String),
     /// 401: the token is not accepted.
     BadToken(String),
-    /// 403 or 404: the rule, or the right to it, is missing.
+    /// 403 or 404 of the service: the rule, or the right to it, is missing.
     RuleRefused(String),
     /// 429: not now; the time that the service asks for.
     Throttled(Option<Duration>),
-    /// 5xx, a time-out or a cut connection: try again.
+    /// 5xx but 501, a time-out or a cut connection: try again.
     Unavailable(String),
     /// Anything else, for example a proxy's page: nothing that repeating alone would change.
     Unexpected(String),
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accepted => write!(f, "taken"),
+            Self::TooLarge => write!(f, "the body is too large (413)"),
+            Self::Aborted(text) => write!(f, "the upload was aborted: {text}"),
+            Self::BadBody(text) => write!(f, "the rows are refused: {text}"),
+            Self::BadToken(text) => write!(
+                f,
+                "the token is refused: {text}; see whether identity and rule are of one tenant and cloud"
+            ),
+            Self::RuleRefused(text) => write!(
+                f,
+                "refused: {text}; the identity needs the role Monitoring Metrics Publisher on the \
+                 rule (up to 30 minutes to take effect)"
+            ),
+            Self::Throttled(None) => write!(f, "too many requests: not now"),
+            Self::Throttled(Some(wait)) => {
+                write!(f, "too many requests: not within {} s", wait.as_secs())
+            }
+            Self::Unavailable(text) => {
+                write!(f, "the service does not answer as it should: {text}")
+            }
+            Self::Unexpected(text) => write!(f, "unexpected answer, perhaps a proxy's: {text}"),
+        }
+    }
 }
 
 /// Posts bodies.

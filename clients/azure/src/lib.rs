@@ -1,5 +1,9 @@
 //! Azure as cmsync uses it: clouds, credentials, Resource Manager, Graph, Logs Ingestion,
 //! Logs Query.
+//!
+//! Reads and tokens are repeated by `cmsync-http`; writes and POSTs are tried once and judged ([`Verdict`],
+//! [`AzureError`]). What goes into a body, when it leaves and what a refusal leads to is the uploader's; what
+//! set-up makes is control's.
 
 mod api;
 mod azure_cli;

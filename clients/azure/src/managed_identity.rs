@@ -114,6 +114,11 @@ impl ManagedIdentity {
                 "{}; assign a managed identity to this machine, and with a user-assigned one name it as `client_id`",
                 answer.excerpt()
             ))),
+            // 410: it is being updated.
+            status if answer.is_transient() || status == StatusCode::GONE => {
+                let text = format!("the machine's identity endpoint answered {status}");
+                Err(TokenError::Unavailable(text))
+            }
             status => Err(TokenError::ManagedIdentity(format!("the endpoint answered {status}"))),
         }
     }
@@ -131,10 +136,19 @@ impl ManagedIdentity {
             url.query_pairs_mut().append_pair("client_id", client);
         }
         let sent = http.send_repeating(|| Ok(with(http.request(Method::GET, url.clone()))));
-        sent.await.map_err(|e| {
-            TokenError::ManagedIdentity(format!(
-                "{e}; is this machine an Azure virtual machine, or connected through Azure Arc?"
-            ))
+        sent.await.map_err(|error| {
+            use cmsync_http::Error::{Connect, Timeout};
+            // Outside of Azure nobody answers at the address of a virtual machine's.
+            let is_elsewhere = matches!(self.source, Source::VirtualMachine(_));
+            let is_missing =
+                matches!(error, Connect { .. }) || is_elsewhere && matches!(error, Timeout { .. });
+            let text = format!(
+                "{error}; is this machine an Azure virtual machine, or connected through Azure Arc?"
+            );
+            match is_missing {
+                true => TokenError::ManagedIdentity(text),
+                false => TokenError::Unavailable(text),
+            }
         })
     }
 

@@ -1,7 +1,7 @@
 //! The Logs Query API, for what cmsync asks a workspace.
 //!
 //! Source: "Azure Monitor Log Analytics API: query" and its limits page: 500,000 rows or 100 MB an
-//! answer, ten minutes a query. What does not fit is cut, and the answer says so in `error`.
+//! answer; three minutes a query, where no more is asked for. What does not fit is cut, and the answer says so in `error`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::Credential;
-use crate::api::{Api, AzureError, Needs, Place, Wish, parse, refusal};
-
-/// Wait of a 429 that names none.
-const UNTOLD_WAIT: Duration = Duration::from_secs(10);
+use crate::api::{Api, AzureError, Needs, Place, UNTOLD_WAIT, Wish, parse, refusal};
 
 /// Asks a workspace.
 #[derive(Clone)]
@@ -120,6 +117,10 @@ impl Query {
             StatusCode::BAD_REQUEST | StatusCode::GATEWAY_TIMEOUT => {
                 let failed: Failed = serde_json::from_slice(&answer.body).unwrap_or_default();
                 let (code, message) = failed.error.innermost();
+                if code.is_empty() && answer.is_transient() {
+                    // A gateway's own.
+                    return Err(refusal(&answer, wish).into());
+                }
                 return Err(QueryError::Invalid { code, message });
             }
             _ => return Err(refusal(&answer, wish).into()),

@@ -61,6 +61,7 @@ pub struct AdminService {
     pub(crate) pass_failed: Mutex<Option<Instant>>,
     /// Whether the site knows the columns of 2010 and later.
     has_evaluation_times: AtomicBool,
+    /// Whether it knows the names of a device's columns that are asked for.
     has_resource_names: AtomicBool,
 }
 
@@ -129,8 +130,9 @@ impl AdminService {
         provider: &Url,
         filter: &str,
     ) -> Result<Vec<Collection>, Error> {
+        let mut modern = self.has_evaluation_times.load(Ordering::Relaxed);
+        let mut is_refused = false;
         loop {
-            let modern = self.has_evaluation_times.load(Ordering::Relaxed);
             let select = if modern { CollectionRow::SELECT } else { CollectionRow::SELECT_OLD };
             let query = Query {
                 class: "SMS_Collection",
@@ -144,11 +146,11 @@ impl AdminService {
                 serde_json::from_slice::<CollectionRow<'_>>(row).map(CollectionRow::into_collection)
             });
             match read.await {
-                Err(Error::Query { .. }) if modern => {
-                    self.has_evaluation_times.store(false, Ordering::Relaxed);
-                }
+                // One refusal may have any cause; two tell that the site knows no such columns.
+                Err(Error::Query { .. }) if modern => (modern, is_refused) = (!is_refused, true),
                 Err(error) => return Err(error),
                 Ok(mut found) => {
+                    self.has_evaluation_times.store(modern, Ordering::Relaxed);
                     found.sort_by(|a, b| a.id.cmp(&b.id));
                     found.dedup_by(|a, b| a.id == b.id);
                     return Ok(found);
@@ -197,8 +199,9 @@ impl AdminService {
     }
 
     async fn read_devices(&self, provider: &Url, filter: &str) -> Result<Vec<DeviceRow>, Error> {
+        let mut selects = self.has_resource_names.load(Ordering::Relaxed);
+        let mut is_refused = false;
         loop {
-            let selects = self.has_resource_names.load(Ordering::Relaxed);
             let mut options = vec![
                 ("$filter", filter.to_owned()),
                 ("$orderby", "ResourceId".to_owned()),
@@ -212,11 +215,10 @@ impl AdminService {
                 serde_json::from_slice::<System<'_>>(row).map(|s| Some(s.into_device()))
             });
             match read.await {
-                Err(Error::Query { .. }) if selects => {
-                    self.has_resource_names.store(false, Ordering::Relaxed);
-                }
+                Err(Error::Query { .. }) if selects => (selects, is_refused) = (!is_refused, true),
                 Err(error) => return Err(error),
                 Ok(mut found) => {
+                    self.has_resource_names.store(selects, Ordering::Relaxed);
                     found.sort_by_key(|d| d.resource_id);
                     found.dedup_by_key(|d| d.resource_id);
                     return Ok(found);

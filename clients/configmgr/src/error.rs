@@ -17,6 +17,16 @@ pub enum Error {
         /// What the answer hints at.
         detail: String,
     },
+    /// There is nothing to sign in with; the provider was not asked.
+    #[error("cannot sign in to {host}: {detail}")]
+    NoCredential {
+        /// The provider.
+        host: String,
+        /// Why, and what to do.
+        detail: String,
+        /// Who must act, if anyone.
+        nature: Nature,
+    },
     /// 403, or 404 with an error of the service itself.
     #[error(
         "{host} denied access to {class} ({status}): the account must be an administrative user \
@@ -115,7 +125,7 @@ impl Error {
         match self {
             Self::Http(error) => Nature::passing(error.is_transient()),
             Self::Failed { .. } | Self::Answer { .. } => Nature::Transient,
-            Self::Database { nature, .. } => *nature,
+            Self::NoCredential { nature, .. } | Self::Database { nature, .. } => *nature,
             Self::Credentials { .. } => Nature::Credentials,
             Self::Denied { .. } => Nature::Rights,
             Self::NoProvider { .. } | Self::Query { .. } => Nature::Lasting,

@@ -2,6 +2,10 @@
 //!
 //! [`Site`] is what a producer asks for; [`AdminService`] answers it over the administration
 //! service's WMI route, [`SqlSite`] by the views of the site database.
+//!
+//! It says whether rows came whole, not whether a read is complete or a removal believed: that is the
+//! producer's. It fails over between providers and goes on behind a fault of the database; else it repeats
+//! nothing.
 
 mod admin_service;
 mod authentication;

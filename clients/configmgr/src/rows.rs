@@ -90,8 +90,6 @@ pub(crate) struct Member<'a> {
     resource_type: i64,
     #[serde(rename = "Name", borrow, default, deserialize_with = "text")]
     name: Option<Cow<'a, str>>,
-    #[serde(rename = "Domain", borrow, default, deserialize_with = "text")]
-    domain: Option<Cow<'a, str>>,
     #[serde(rename = "SiteCode", borrow, default, deserialize_with = "text")]
     site: Option<Cow<'a, str>>,
     #[serde(rename = "IsObsolete", default = "none", deserialize_with = "number")]
@@ -102,14 +100,13 @@ pub(crate) struct Member<'a> {
 
 impl<'a> Member<'a> {
     pub(crate) const SELECT: &'static str =
-        "CollectionID,ResourceID,ResourceType,Name,Domain,SiteCode,IsObsolete,IsDecommissioned";
+        "CollectionID,ResourceID,ResourceType,Name,SiteCode,IsObsolete,IsDecommissioned";
 
     pub(crate) fn into_row(self) -> MemberRow<'a> {
         MemberRow {
             resource_id: self.resource_id,
             resource_type: self.resource_type,
             name: self.name.unwrap_or_default(),
-            domain: self.domain,
             assigned_site: self.site,
             is_retired: self.obsolete == 1 || self.decommissioned == 1,
         }
@@ -369,12 +366,12 @@ mod tests {
     #[test]
     fn members_are_read_whatever_the_columns_are_written_as() {
         let row: Member<'_> = serde_json::from_str(
-            r#"{"CollectionID":"PS100001","ResourceID":"16777219","ResourceType":5,"Name":"P\u00e9C","Domain":null,
+            r#"{"CollectionID":"PS100001","ResourceID":"16777219","ResourceType":5,"Name":"P\u00e9C",
                "SiteCode":"","IsObsolete":"true","IsDecommissioned":0,"Unknown":{"a":[1]}}"#,
         ).unwrap();
         let row = row.into_row();
         assert_eq!((row.resource_id, row.resource_type, row.name.as_ref()), (16_777_219, 5, "PéC"));
-        assert_eq!((row.domain, row.assigned_site, row.is_retired), (None, None, true));
+        assert_eq!((row.assigned_site, row.is_retired), (None, true));
         let bare: Member<'_> = serde_json::from_str(r#"{"ResourceId":1}"#).unwrap();
         assert_eq!(bare.into_row().resource_type, -1);
         assert!(serde_json::from_str::<Member<'_>>(r#"{"ResourceID":"x"}"#).is_err());

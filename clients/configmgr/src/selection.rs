@@ -26,6 +26,15 @@ pub struct Selection {
     selectors: Vec<(Selector, Option<GlobMatcher>)>,
 }
 
+/// A pattern in which `*` and `?` alone mean more than themselves: names hold brackets and braces.
+fn plain(pattern: &str) -> String {
+    let letter = |c: char| match c {
+        '[' | ']' | '{' | '}' => format!("[{c}]"),
+        other => other.to_string(),
+    };
+    pattern.chars().map(letter).collect()
+}
+
 impl PartialEq for Selection {
     fn eq(&self, other: &Self) -> bool {
         self.selectors().eq(other.selectors())
@@ -55,9 +64,10 @@ impl Selection {
                     return Err((index, format!("folder `{folder}` must begin with `/`")));
                 }
                 Selector::Name(pattern) => {
-                    let glob = GlobBuilder::new(pattern)
+                    let glob = GlobBuilder::new(&plain(pattern))
                         .case_insensitive(true)
                         .literal_separator(false)
+                        .backslash_escape(false)
                         .build();
                     Some(
                         glob.map_err(|e| (index, format!("pattern `{pattern}`: {e}")))?
@@ -158,12 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn only_stars_and_question_marks_mean_more_than_themselves() {
+        let has = |pattern: &str, name: &str| {
+            let selection = Selection::new(vec![Selector::Name(pattern.into())]).unwrap();
+            selection.has(&collection("PS100014", name, "/"))
+        };
+        for name in ["[PROD] Servers", "a[", "{x,y}", r"back\slash", "[!a]]"] {
+            assert!(has(name, name), "{name}");
+        }
+        assert!(!has("[PROD] Servers", "P Servers"));
+        assert!(has("[prod] *?", "[PROD] Servers 1"));
+    }
+
+    #[test]
     fn an_entry_that_cannot_be_used_is_named() {
-        for bad in [
-            Selector::Id("All Servers".into()),
-            Selector::Folder("Servers".into()),
-            Selector::Name("a[".into()),
-        ] {
+        for bad in [Selector::Id("All Servers".into()), Selector::Folder("Servers".into())] {
             let refused = Selection::new(vec![Selector::Id("SMS00001".into()), bad.clone()])
                 .map(drop)
                 .unwrap_err();

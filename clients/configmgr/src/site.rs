@@ -129,8 +129,6 @@ pub struct MemberRow<'a> {
     pub resource_type: i64,
     /// NetBIOS name.
     pub name: Cow<'a, str>,
-    /// NetBIOS name of the domain.
-    pub domain: Option<Cow<'a, str>>,
     /// Code of the site that the device is assigned to.
     pub assigned_site: Option<Cow<'a, str>>,
     /// Obsolete or decommissioned.
@@ -145,7 +143,6 @@ impl MemberRow<'_> {
             resource_id: self.resource_id,
             resource_type: self.resource_type,
             name: owned(self.name),
-            domain: self.domain.map(owned),
             assigned_site: self.assigned_site.map(owned),
             is_retired: self.is_retired,
         }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::backoff::{Policy, retry_after};
-use crate::error::{Error, innermost, is_transient_status};
+use crate::error::{Error, innermost};
 use crate::metrics::{Metrics, Status};
 
 /// Attempts of [`Client::send_repeating`]; with its delays, about half a minute.
@@ -70,6 +70,14 @@ impl Answer {
     #[must_use]
     pub fn excerpt(&self) -> String {
         excerpt(&self.body)
+    }
+
+    /// Whether it says that the same request may succeed later without anyone acting.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        self.status == StatusCode::TOO_MANY_REQUESTS
+            || self.status == StatusCode::REQUEST_TIMEOUT
+            || self.status.is_server_error()
     }
 
     /// What `Retry-After` asks for.
@@ -224,11 +232,11 @@ impl Client {
         Ok(Answer { status, headers, body: body.into() })
     }
 
-    /// Sends until there is a success or an answer that repeating cannot change, at most five
-    /// times. For requests that change nothing.
+    /// Sends until there is a success or an answer that repeating cannot change, at most five times, and
+    /// gives the last answer, whatever its status. For requests that change nothing.
     ///
     /// # Errors
-    /// The last failure; [`Error::Status`] for an answer that is no success.
+    /// When there is no answer.
     pub async fn send_repeating<B>(&self, mut build: B) -> Result<Answer, Error>
     where
         B: FnMut() -> Result<RequestBuilder, Error>,
@@ -236,25 +244,14 @@ impl Client {
         let mut policy = Policy::new(Duration::from_millis(200), Duration::from_secs(15));
         let mut attempt = 1;
         loop {
-            let mut wait = None;
-            let request = build()?;
-            let error = match self.send(request).await {
-                Ok(answer) if answer.status.is_success() => return Ok(answer),
-                Ok(answer) => {
-                    wait = answer.retry_after();
-                    let (status, excerpt) = (answer.status, answer.excerpt());
-                    if !is_transient_status(status) {
-                        return Ok(answer);
-                    }
-                    Error::Status { host: "server".into(), status, excerpt }
-                }
-                Err(error) => error,
+            let outcome = self.send(build()?).await;
+            let (is_passing, wait) = match &outcome {
+                Ok(answer) => (answer.is_transient(), answer.retry_after()),
+                Err(error) => (error.is_transient(), None),
             };
-            if attempt == ATTEMPTS
-                || !error.is_transient()
-                || wait.is_some_and(|w| w > LONGEST_WAIT)
-            {
-                return Err(error);
+            let is_long = wait.is_some_and(|wait| wait > LONGEST_WAIT);
+            if !is_passing || is_long || attempt == ATTEMPTS {
+                return outcome;
             }
             attempt += 1;
             tokio::time::sleep(wait.unwrap_or_else(|| policy.next_delay())).await;

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use reqwest::StatusCode;
+/// How rustls begins what it says of a handshake that fails (`rustls::Error`, seen in `tests/tls.rs`).
+const OF_TLS: [&str; 4] =
+    ["received fatal alert", "received corrupt message", "peer is incompatible", "peer misbehaved"];
 
 /// A failed request. Texts name the host and never the query, headers or body that were sent.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,17 @@ pub enum Error {
         /// What TLS said.
         detail: String,
     },
+    /// Its TLS is too old, broken, or none.
+    #[error(
+        "no TLS with {host} ({detail}): cmsync takes TLS 1.2 and 1.3, with ECDHE and AES-GCM or ChaCha20; see what \
+             that port speaks, and whether something between intercepts it"
+    )]
+    Tls {
+        /// The host.
+        host: String,
+        /// What TLS said.
+        detail: String,
+    },
     /// No connection.
     #[error("failed to connect to {host}: {detail}")]
     Connect {
@@ -57,16 +70,6 @@ pub enum Error {
         /// What the system said.
         detail: String,
     },
-    /// An answer that is no success, from [`crate::Client::send_repeating`].
-    #[error("{host} answered {status}: {excerpt}")]
-    Status {
-        /// The host.
-        host: String,
-        /// Its status.
-        status: StatusCode,
-        /// The first bytes of its body.
-        excerpt: String,
-    },
 }
 
 impl Error {
@@ -75,8 +78,9 @@ impl Error {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Settings { .. } | Self::SecretFile { .. } | Self::Certificate { .. } => false,
-            Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } => true,
-            Self::Status { status, .. } => is_transient_status(*status),
+            Self::Tls { .. } | Self::Connect { .. } | Self::Timeout { .. } | Self::Cut { .. } => {
+                true
+            }
         }
     }
 
@@ -87,19 +91,14 @@ impl Error {
             Self::Timeout { host }
         } else if detail.contains("certificate") || detail.contains("UnknownIssuer") {
             Self::Certificate { host, detail }
+        } else if OF_TLS.iter().any(|words| detail.contains(words)) {
+            Self::Tls { host, detail }
         } else if error.is_connect() {
             Self::Connect { host, detail }
         } else {
             Self::Cut { host, detail }
         }
     }
-}
-
-/// Whether a status says that the same request may succeed later.
-pub(crate) fn is_transient_status(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS
-        || status == StatusCode::REQUEST_TIMEOUT
-        || status.is_server_error()
 }
 
 /// The cause at the bottom, which is the one that says something; URLs are in the outer ones.

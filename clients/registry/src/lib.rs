@@ -98,7 +98,10 @@ impl Registry {
             StatusCode::NOT_FOUND if is_new_subject(&found) => {
                 let rule = json!({ "compatibility": "BACKWARD" });
                 // Who may not set it has an administrator who did.
-                self.send(Method::PUT, &["config", subject], Some(&rule)).await?;
+                let told = self.send(Method::PUT, &["config", subject], Some(&rule)).await?;
+                if told.is_transient() {
+                    return Err(refused(format!("set the rule of `{subject}`"), &told));
+                }
             }
             StatusCode::NOT_FOUND => self.check(subject, &body).await?,
             _ => return Err(refused(format!("look for the schema of `{subject}`"), &found)),

@@ -10,7 +10,7 @@ use super::{Needs, Wish};
 use crate::TokenError;
 
 /// Wait of a 429 that names none.
-const UNTOLD_WAIT: Duration = Duration::from_secs(10);
+pub(crate) const UNTOLD_WAIT: Duration = Duration::from_secs(10);
 
 /// Why something could not be read or changed.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl AzureError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Token(error) => matches!(error, TokenError::Unavailable(_)),
+            Self::Token(error) => error.is_transient(),
             Self::Http(error) => error.is_transient(),
             Self::Throttled(_) | Self::Unavailable { .. } => true,
             Self::Unreadable { .. } | Self::Refused(_) => false,

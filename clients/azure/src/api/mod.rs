@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-pub(crate) use error::refusal;
 pub use error::{AzureError, Refusal};
+pub(crate) use error::{UNTOLD_WAIT, refusal};
 
 use crate::Credential;
 use crate::cloud::{audience, join};

@@ -20,6 +20,8 @@ use super::{Api, Place, Wish, parse, succeeded};
 const PATIENCE: Duration = Duration::from_secs(600);
 /// Wait between two looks, where the service names none.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Shortest wait between two looks, whatever the service names: one that has passed is none.
+const SHORTEST: Duration = Duration::from_millis(100);
 /// Longest wait between two looks.
 const LONGEST: Duration = Duration::from_secs(30);
 
@@ -56,7 +58,7 @@ impl Api {
         wish: Wish<'_>,
     ) -> Result<T, AzureError> {
         let answer = self.write(Method::PUT, place, Some(body), wish).await?;
-        let last = self.await_end(answer, place, wish).await?;
+        let last = self.await_end(answer, false, place, wish).await?;
         match last {
             Some(answer) => parse(&answer, wish),
             None => match self.get(place, wish).await? {
@@ -73,7 +75,7 @@ impl Api {
     pub(crate) async fn delete(&self, place: Place<'_>, wish: Wish<'_>) -> Result<(), AzureError> {
         let answer = self.write(Method::DELETE, place, None, wish).await?;
         if answer.status == StatusCode::ACCEPTED {
-            self.await_end(answer, place, wish).await?;
+            self.await_end(answer, true, place, wish).await?;
         }
         Ok(())
     }
@@ -82,6 +84,7 @@ impl Api {
     async fn await_end(
         &self,
         mut answer: Answer,
+        is_delete: bool,
         place: Place<'_>,
         wish: Wish<'_>,
     ) -> Result<Option<Answer>, AzureError> {
@@ -111,12 +114,16 @@ impl Api {
                 let detail = format!("it did not end within {} minutes", PATIENCE.as_secs() / 60);
                 return Err(AzureError::Unreadable { what: wish.what.into(), detail });
             }
-            sleep(answer.retry_after().unwrap_or(LOOK_AGAIN).min(LONGEST)).await;
+            sleep(answer.retry_after().unwrap_or(LOOK_AGAIN).clamp(SHORTEST, LONGEST)).await;
             let url = match &follow {
                 Follow::Operation(url) | Follow::Location(url) => url.clone(),
                 Follow::Resource => self.url(place),
             };
-            answer = succeeded(self.read(&url).await?, wish)?;
+            answer = self.read(&url).await?;
+            if is_delete && answer.status == StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            answer = succeeded(answer, wish)?;
             is_first = false;
         }
     }

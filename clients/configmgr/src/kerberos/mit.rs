@@ -121,12 +121,17 @@ fn remedy(text: &str, service: &str) -> String {
     }
 }
 
+/// Whether the library says that the realm's servers are away.
+pub(super) fn is_away(message: &str) -> bool {
+    message.contains("contact any KDC")
+}
+
 /// What a failure towards a site's database is, where the library says it.
 pub(crate) fn of_sql(error: &tiberius::error::Error) -> Option<(String, Nature)> {
     let tiberius::error::Error::Gssapi(message) = error else { return None };
     let text = remedy(message, "MSSQLSvc/<server>:<port>");
-    let is_away = message.contains("contact any KDC");
-    Some((text, if is_away { Nature::Transient } else { Nature::Credentials }))
+    let nature = if is_away(message) { Nature::Transient } else { Nature::Credentials };
+    Some((text, nature))
 }
 
 #[cfg(test)]

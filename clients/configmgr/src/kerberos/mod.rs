@@ -63,7 +63,11 @@ async fn header(
     let asked = tokio::task::spawn_blocking(token).await;
     let token = asked.map_err(|error| error.to_string()).and_then(|token| token);
     token.and_then(|token| negotiate(&token)).map_err(|detail| {
-        let detail = format!(": {who}: {detail}");
-        crate::Error::Credentials { host: host.to_owned(), detail }
+        let (host, detail) = (host.to_owned(), format!("{who}: {detail}"));
+        let nature = match system::is_away(&detail) {
+            true => crate::Nature::Transient,
+            false => crate::Nature::Credentials,
+        };
+        crate::Error::NoCredential { host, detail, nature }
     })
 }

@@ -17,6 +17,7 @@ pub const TICKETS: Tickets = Tickets::OfThisAccount;
 /// What a token begins with that is of NTLM, bare or in SPNEGO's wrapping.
 const NTLM: &[u8] = b"NTLMSSP\0";
 const NO_CREDENTIALS: u32 = 0x8009_030E;
+const NO_SERVER: u32 = 0x8009_0311;
 
 struct ThisAccount;
 
@@ -80,6 +81,18 @@ fn words(code: u32) -> String {
     text.split(" (os error").next().unwrap_or_default().trim().to_owned()
 }
 
+/// Whether a text is about a code: some errors come with it, others in the system's words alone.
+fn is_it(text: &str, code: u32) -> bool {
+    let words = words(code);
+    text.to_uppercase().contains(&format!("{code:X}"))
+        || (!words.is_empty() && text.contains(&words))
+}
+
+/// Whether the system says that the domain's controllers are away.
+pub(super) fn is_away(message: &str) -> bool {
+    is_it(message, NO_SERVER)
+}
+
 /// The system's words with what to do.
 fn remedy(text: &str, service: &str) -> String {
     let unknown = format!(
@@ -93,17 +106,11 @@ fn remedy(text: &str, service: &str) -> String {
         ),
         (0x8009_0303, &*unknown),
         (0x8009_0322, &*unknown),
-        (0x8009_0311, "no domain controller can be reached: check the network and DNS"),
+        (NO_SERVER, "no domain controller can be reached: check the network and DNS"),
         (0x8009_0324, "set this machine's clock right"),
         (0x8009_0304, "the system's security service does not answer: restart the machine"),
     ];
-    // Some errors come with their code, others in the system's words alone.
-    let upper = text.to_uppercase();
-    let is_it = |code: u32| {
-        let words = words(code);
-        upper.contains(&format!("{code:X}")) || (!words.is_empty() && text.contains(&words))
-    };
-    match known.iter().find(|(code, _)| is_it(*code)) {
+    match known.iter().find(|(code, _)| is_it(text, *code)) {
         Some((_, remedy)) => format!("{text}; {remedy}"),
         None => text.to_owned(),
     }

@@ -202,10 +202,7 @@ impl SqlSite {
         for (view, needed) in NEEDED {
             let Some(columns) = found.get(view) else {
                 // The information schema shows neither; a query tells which it is.
-                let query = format!(
-                    "SELECT TOP (1) v.{} FROM dbo.{view} AS v",
-                    needed.first().unwrap_or(&"")
-                );
+                let query = queries::probe(view, needed.first().unwrap_or(&""));
                 self.pool.each(&query, &[], &mut |_| {}).await?;
                 continue;
             };

@@ -1,4 +1,5 @@
-//! Every query that the site database is asked, as docs/sql.md shows them to who administers it.
+//! Every query that the site database is asked, as docs/sql.md shows them to who administers it; one is made of
+//! a name ([`probe`]).
 //!
 //! Views and columns are those of Microsoft's pages "SQL Server views in Configuration Manager"
 //! (learn.microsoft.com/intune/configmgr/develop/core/understand/sqlviews/), spelled as they are there:
@@ -8,17 +9,22 @@
 
 use tiberius::ToSql;
 
-/// What the session is and how the database reads. [`sys.databases`]
-///
-/// [`sys.databases`]: https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-databases-transact-sql
+/// Who is logged in, with which role, and the server's clock.
 pub const SESSION: &str = "\
 SELECT SUSER_SNAME() AS LoginName, IS_ROLEMEMBER('db_datareader') AS IsReader, \
 DATEDIFF(second, '19700101', SYSUTCDATETIME()) AS Now";
 
-/// Whether a read sees one moment: read committed snapshot, or snapshot isolation, is on.
+/// Whether a read sees one moment: read committed snapshot, or snapshot isolation, is on. [`sys.databases`]
+///
+/// [`sys.databases`]: https://learn.microsoft.com/sql/relational-databases/system-catalog-views/sys-databases-transact-sql
 pub const DATABASE: &str = "\
 SELECT d.is_read_committed_snapshot_on, d.snapshot_isolation_state, d.is_read_only \
 FROM sys.databases AS d WHERE d.database_id = DB_ID()";
+
+/// One row of a view that the information schema does not show, so that the server says why.
+pub(super) fn probe(view: &str, column: &str) -> String {
+    format!("SELECT TOP (1) v.{column} FROM dbo.{view} AS v")
+}
 
 /// How far a secondary replica is behind, at most: the age of the last transaction that it has.
 /// [sys.dm_hadr_database_replica_states]

@@ -52,8 +52,7 @@ impl Cells {
         let assigned_site = self.text();
         let (obsolete, decommissioned) = (self.number(), self.number());
         let is_retired = obsolete == Some(1) || decommissioned == Some(1);
-        let domain = None;
-        Some(MemberRow { resource_id, resource_type, name, domain, assigned_site, is_retired })
+        Some(MemberRow { resource_id, resource_type, name, assigned_site, is_retired })
     }
 
     /// A moment as one text to compare: in whatever base the site wrote it.

@@ -75,7 +75,8 @@ pub enum SqlLogin {
         /// Its password, read for every connection.
         password: Secret,
     },
-    /// The account whose keytab or ticket cache the process has, by Kerberos.
+    /// The account whose keytab or ticket cache the process has, by Kerberos; on Windows the account that
+    /// runs the process.
     Integrated,
 }
 
