@@ -232,7 +232,8 @@ pub trait Queue: Send + Sync {
         topic: &str,
     ) -> Result<(Box<dyn Events>, std::sync::Arc<dyn Committer>), Error>;
 
-    /// Writes outside any group, all or nothing; waits while a topic is full.
+    /// Writes outside any group, all or nothing; waits while a topic is full. Without outputs it writes
+    /// nothing, and returns when every commit that was begun before it has ended.
     ///
     /// # Errors
     /// [`Error::UnknownTopic`], or when the queue is closed.

@@ -122,7 +122,7 @@ pub enum Error {
         /// What the system says.
         detail: String,
     },
-    /// The store below failed. Writers wait and repeat; readers see this.
+    /// The store below failed. Writers wait and repeat, scans for a minute; readers see this.
     #[error("failed to {action} queue storage: {source}")]
     Storage {
         /// What was tried.

@@ -45,7 +45,7 @@ pub(super) struct Owned {
     pub(super) position: Option<Position>,
     /// The next offset after what the stage has taken.
     pub(super) taken: u64,
-    /// A partition of state: its writer, once its state was read.
+    /// Whether the stage may commit for it: a partition of state must have been read first.
     pub(super) is_ready: bool,
 }
 

@@ -77,6 +77,8 @@ impl Member {
 
     pub(super) fn order(&self, change: impl FnOnce(&mut Orders)) {
         change(&mut lock(&self.orders));
+        // Whoever waits looks at the orders under this lock: it has looked, or waits already.
+        drop(self.lock());
         self.settled.notify_all();
     }
 
@@ -157,10 +159,10 @@ impl Member {
         self.news.notify_one();
     }
 
-    /// Waits until there is room for more, or something else is to be done; whether there is.
+    /// Waits until there is room for more, or the stage stops; whether there is.
     pub(super) fn has_room(&self, patience: Duration) -> bool {
         let state = self.lock();
-        let is_full = |state: &mut State| state.bytes >= ROOM;
+        let is_full = |state: &mut State| state.bytes >= ROOM && !self.is_stopping();
         let waited = self.settled.wait_timeout_while(state, patience, is_full);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.bytes < ROOM
@@ -169,7 +171,6 @@ impl Member {
     /// Partitions go away. What the stage has taken of them is waited for, unless it has ended; a
     /// commit that is on its way in any case.
     pub(super) fn leaving(&self, partitions: &[u32], patience: Duration) {
-        let has_stage = !self.is_stopping();
         let mut state = self.lock();
         state.forget_messages(|partition| partitions.contains(&partition));
         let is_open = |state: &mut State| {
@@ -180,7 +181,7 @@ impl Member {
                         self.kind == TopicKind::Log && owned.taken > done
                     })
             };
-            state.committing > 0 || has_stage && partitions.iter().any(is_taken)
+            state.committing > 0 || !self.is_stopping() && partitions.iter().any(is_taken)
         };
         let started = Instant::now();
         let waited = self.settled.wait_timeout_while(state, patience, is_open);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 /// Settings that cmsync sets itself, because its promises rest on them.
-const OURS: [&str; 14] = [
+const OURS: [&str; 21] = [
     "bootstrap.servers",
     "client.id",
     "enable.auto.commit",
@@ -23,6 +23,14 @@ const OURS: [&str; 14] = [
     "transaction.timeout.ms",
     "session.timeout.ms",
     "acks",
+    "heartbeat.interval.ms",
+    "partition.assignment.strategy",
+    "fetch.wait.max.ms",
+    "message.timeout.ms",
+    // Other names of three of these.
+    "metadata.broker.list",
+    "request.required.acks",
+    "delivery.timeout.ms",
 ];
 
 /// A token for SASL OAUTHBEARER.

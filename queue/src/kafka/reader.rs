@@ -251,9 +251,9 @@ impl Reader {
         &self,
         (topic, partitions): (&str, u32),
         partition: u32,
-        mut progress: impl FnMut(),
+        progress: impl FnMut(),
     ) -> Result<BTreeMap<Bytes, Bytes>, Error> {
-        let tables = self.latest((topic, partitions), Some(partition), |_| progress())?;
+        let tables = self.latest((topic, partitions), Some(partition), progress)?;
         Ok(tables.into_iter().map(|((_, key), value)| (key, value)).collect())
     }
 
@@ -263,14 +263,14 @@ impl Reader {
         topic: &str,
         partitions: u32,
     ) -> Result<BTreeMap<(u32, Bytes), Bytes>, Error> {
-        self.latest((topic, partitions), None, |_| {})
+        self.latest((topic, partitions), None, || {})
     }
 
     fn latest(
         &self,
         topic: (&str, u32),
         of: Option<u32>,
-        mut told: impl FnMut(u32),
+        mut told: impl FnMut(),
     ) -> Result<BTreeMap<(u32, Bytes), Bytes>, Error> {
         let ends = self.ends(topic)?;
         let starts = (0..).zip(self.starts(topic)?).zip(ends);
@@ -285,7 +285,7 @@ impl Reader {
                 Some(value) => drop(table.insert(key, value)),
                 None => drop(table.remove(&key)),
             }
-            told(found.partition);
+            told();
             true
         })?;
         Ok(table)

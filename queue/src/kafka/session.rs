@@ -32,7 +32,7 @@ const SEEK: Duration = Duration::from_secs(1);
 const ROOM_PATIENCE: Duration = Duration::from_secs(1);
 /// How long one poll waits while the last commit ends.
 const SHORT: Duration = Duration::from_millis(1);
-/// Rest before a partition's state is read again.
+/// Rest before positions are asked for again.
 const REST: Duration = Duration::from_secs(1);
 
 /// What the consumer of a member tells it.

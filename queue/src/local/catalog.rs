@@ -238,6 +238,13 @@ impl Catalog {
         }
     }
 
+    /// How many notices wait for a member.
+    pub(crate) fn notices(&self, group: &str, topic: &str, member: u64) -> usize {
+        let key = (group.to_owned(), topic.to_owned());
+        let found = self.groups.get(&key).and_then(|found| found.notices.get(&member));
+        found.map_or(0, VecDeque::len)
+    }
+
     pub(crate) fn next_notice(&mut self, group: &str, topic: &str, member: u64) -> Option<Notice> {
         let key = (group.to_owned(), topic.to_owned());
         self.groups.get_mut(&key)?.notices.get_mut(&member)?.pop_front()

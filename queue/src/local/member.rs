@@ -27,7 +27,10 @@ pub(crate) struct Inbox<S> {
     identity: Arc<Identity>,
     store: Arc<S>,
     catalog: Arc<Mutex<Catalog>>,
+    requests: mpsc::Sender<Request>,
     changed: watch::Receiver<u64>,
+    /// Notices that may be told: no commit of a former owner is on its way any longer.
+    clear: usize,
     cursors: BTreeMap<u32, u64>,
     paused: BTreeSet<u32>,
     last: u32,
@@ -56,7 +59,9 @@ pub(crate) fn member<S: Store>(
         identity: Arc::clone(&identity),
         store,
         catalog: Arc::clone(&catalog),
+        requests: requests.clone(),
         changed,
+        clear: 0,
         cursors: BTreeMap::new(),
         paused: BTreeSet::new(),
         last: 0,
@@ -73,14 +78,34 @@ enum Found {
 }
 
 impl<S: Store> Inbox<S> {
-    fn look(&self) -> Result<Found, Error> {
+    /// A commit that was taken before its partition went to another member is applied still, perhaps after the
+    /// store has failed for long: positions and state are told when it is.
+    async fn clear_the_way(&mut self) -> Result<(), Error> {
+        let waiting = self.notices();
+        if self.clear == 0 && waiting > 0 {
+            ask(&self.requests, Ask::Commit(None, Commit::default())).await?;
+            self.clear = waiting;
+        }
+        Ok(())
+    }
+
+    fn notices(&self) -> usize {
+        let (me, catalog) = (&self.identity, &self.catalog);
+        let catalog = catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        catalog.notices(&me.group, &me.topic, me.id)
+    }
+
+    fn look(&mut self) -> Result<Found, Error> {
         let me = &self.identity;
         let mut catalog = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
         if catalog.is_closed() {
             return Err(Error::Closed);
         }
         let mut epochs = me.epochs.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(notice) = catalog.next_notice(&me.group, &me.topic, me.id) {
+        while self.clear > 0
+            && let Some(notice) = catalog.next_notice(&me.group, &me.topic, me.id)
+        {
+            self.clear -= 1;
             match notice {
                 Notice::Revoked(partition) => {
                     if epochs.remove(&partition).is_some() {
@@ -125,6 +150,7 @@ impl<S: Store> Events for Inbox<S> {
     async fn next(&mut self) -> Result<Event, Error> {
         loop {
             self.changed.borrow_and_update();
+            self.clear_the_way().await?;
             match self.look()? {
                 Found::Revoked(partition) => {
                     self.cursors.remove(&partition);
@@ -132,8 +158,16 @@ impl<S: Store> Events for Inbox<S> {
                 }
                 Found::Assigned(partition, position, owned) => {
                     self.cursors.insert(partition, position.offset);
-                    let state = match owned {
-                        Some(at) => self.store.scan(at)?,
+                    let state = match owned.map(|at| self.store.scan(at)) {
+                        Some(Ok(state)) => state,
+                        Some(Err(error)) => {
+                            // Its notice is taken already: it is given anew.
+                            let me = &self.identity;
+                            let mut catalog =
+                                self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+                            catalog.reassign(&me.group, &me.topic, Some(me.id));
+                            return Err(error);
+                        }
                         None => Box::new(std::iter::empty()),
                     };
                     return Ok(Event::Assigned { partition, position, lost: 0, state });
@@ -148,6 +182,8 @@ impl<S: Store> Events for Inbox<S> {
                         return Ok(Event::Messages { partition, messages });
                     }
                 }
+                // Those that came while the way was cleared for others.
+                Found::Nothing if self.notices() > 0 => {}
                 Found::Nothing => self.changed.changed().await.map_err(|_| Error::Closed)?,
             }
         }

@@ -8,6 +8,7 @@ mod versions;
 mod writer;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -28,6 +29,9 @@ use writer::{Ask, Request, Writer};
 const REQUESTS: usize = 256;
 /// Bytes that one [`Queue::peek`] gives, about.
 const PEEK_BYTES: usize = 1024 * 1024;
+/// How long a scan rests after a failed one, and how long it is tried.
+const REST: Duration = Duration::from_millis(200);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A queue in this process over a store.
 pub struct LocalQueue<S> {
@@ -148,11 +152,19 @@ impl<S: Store> Queue for LocalQueue<S> {
 
     async fn scan_within(&self, topic: &str, prefix: Bytes) -> Result<State, Error> {
         let (id, partitions) = self.partitions(topic, TopicKind::Compacted)?;
-        let store = Arc::clone(&self.store);
-        Ok(Box::new((0..partitions).flat_map(move |p| match store.scan_within((id, p), &prefix) {
-            Ok(entries) => entries,
-            Err(error) => Box::new(std::iter::once(Err(error))) as State,
-        })))
+        let open = || (0..partitions).map(|p| self.store.scan_within((id, p), &prefix)).collect();
+        let since = tokio::time::Instant::now();
+        loop {
+            let opened: Result<Vec<State>, Error> = open();
+            match opened {
+                // Whoever reads waits too while the file is opened anew, but not for ever.
+                Err(error) if error.is_transient() && since.elapsed() < PATIENCE => {
+                    tracing::warn!(%error, "failed to read the queue; waiting and trying again");
+                    tokio::time::sleep(REST).await;
+                }
+                opened => return Ok(Box::new(opened?.into_iter().flatten())),
+            }
+        }
     }
 
     async fn peek(&self, topic: &str, partition: u32, from: u64) -> Result<Vec<Message>, Error> {

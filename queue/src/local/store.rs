@@ -81,7 +81,8 @@ where
     called.await.map_err(|error| Error::storage(what, error)).flatten()
 }
 
-/// Where bytes rest. All calls block; the broker makes them off the async threads.
+/// Where bytes rest. All calls block; the broker makes them off the async threads, but for
+/// scans, which are opened in place and read by whoever iterates.
 pub trait Store: Send + Sync + 'static {
     /// Whether a call may take time. What has no disk to wait for is called in place: then all of the
     /// queue runs in one thread, and a simulation of it goes the same way each time.

@@ -25,6 +25,9 @@ const MAX_BATCH_REQUESTS: usize = 64;
 const MAX_BATCH_BYTES: usize = 2 * MAX_COMMIT_BYTES;
 /// How long a failed store rests before it is tried again, at most.
 const MAX_REST: Duration = Duration::from_secs(1);
+/// What is to be done about a number of partitions that changed.
+const KEEPS: &str = ": a queue in a file keeps its number; set `queue.partitions` back, or move the queue's \
+     directory away and start again, which sends everything whole";
 
 /// The member that a commit comes from, with the epochs that it knows of.
 pub(crate) struct Author {
@@ -218,6 +221,7 @@ impl Draft {
                 let same = |s: &TopicSpec| format!("{} partitions, {:?}", s.partitions, s.kind);
                 let (found, wanted) = (same(&found.spec), same(&spec));
                 if found != wanted {
+                    let wanted = format!("{wanted}{KEEPS}");
                     return Err(Error::TopicDiffers { topic: spec.name, found, wanted });
                 }
                 continue;

@@ -20,7 +20,10 @@ use crate::{Error, Event, Events};
 const REST: Duration = Duration::from_millis(200);
 
 /// The next event; waits out faults of the store below.
-async fn next_event(events: &mut dyn Events) -> Result<Event, Error> {
+///
+/// # Errors
+/// When the queue is closed.
+pub async fn next_event(events: &mut dyn Events) -> Result<Event, Error> {
     loop {
         match events.next().await {
             Err(error) if error.is_transient() => {

@@ -27,10 +27,6 @@ pub enum Bug {
     ForgetARename,
 }
 
-/// All of them.
-pub const ALL: [Bug; 5] =
-    [Bug::CommitEarly, Bug::SkipTheGuard, Bug::ReuseASeq, Bug::DropOn413, Bug::ForgetARename];
-
 /// A queue with a bug in those who use it.
 pub(crate) struct Planted {
     pub queue: Arc<dyn Queue>,

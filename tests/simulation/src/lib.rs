@@ -21,7 +21,7 @@ mod world;
 
 use std::io::Write as _;
 
-pub use bugs::{ALL as ALL_BUGS, Bug};
+pub use bugs::Bug;
 
 use world::World;
 

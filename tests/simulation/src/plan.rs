@@ -47,6 +47,8 @@ pub(crate) struct Rates {
     pub rule_refused: f64,
     /// A saved search is not written.
     pub search_fails: f64,
+    /// A call of the queue's store fails.
+    pub store_fails: f64,
 }
 
 /// How often something happens to the whole, a virtual hour; 0 where the seed leaves it out.
@@ -194,6 +196,7 @@ impl Rates {
             token_refused: rate(rng, 0.1),
             rule_refused: rate(rng, 0.1),
             search_fails: rate(rng, 0.3),
+            store_fails: rate(rng, 0.2),
         }
     }
 }

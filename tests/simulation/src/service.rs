@@ -117,7 +117,6 @@ fn member(id: i64, device: &Device) -> MemberRow<'static> {
         resource_id: id,
         resource_type: 5,
         name: device.name.clone().into(),
-        domain: None,
         assigned_site: device.assigned_site.clone().map(Into::into),
         is_retired: device.is_retired,
     }

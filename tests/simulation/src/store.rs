@@ -22,6 +22,16 @@ impl Observed {
     }
 }
 
+impl Observed {
+    /// A fault, as of a disk that is full for a moment.
+    fn may_fail(&self, action: &'static str) -> Result<(), Error> {
+        match self.world.strikes(self.world.plan.rates.store_fails) {
+            true => Err(Error::Storage { action, source: "the store fails".into() }),
+            false => Ok(()),
+        }
+    }
+}
+
 impl Store for Observed {
     const WAITS: bool = false;
 
@@ -30,6 +40,7 @@ impl Store for Observed {
     }
 
     fn apply(&self, batch: &Batch) -> Result<Vec<((u32, u32), Extent)>, Error> {
+        self.may_fail("write")?;
         let applied = self.store.apply(batch)?;
         let words = {
             let mut inner = self.world.lock();
@@ -47,11 +58,13 @@ impl Store for Observed {
 
     fn read(&self, at: (u32, u32), from: u64, max_bytes: usize) -> Result<Vec<Message>, Error> {
         self.world.note_read();
+        self.may_fail("read")?;
         self.store.read(at, from, max_bytes)
     }
 
     fn scan_within(&self, at: (u32, u32), prefix: &Bytes) -> Result<State, Error> {
         self.world.note_read();
+        self.may_fail("scan")?;
         self.store.scan_within(at, prefix)
     }
 }
