@@ -23,6 +23,9 @@ use crate::state::{Kept, Memory};
 use crate::sweep::Sweep;
 use crate::tracking::Look;
 
+/// Why a connection that was taken back is not read.
+const CLOSED: &str =
+    "taken back by `cmsync disconnect`; `cmsync connection resume` has it read again";
 /// Cycles that `--once` makes until everything has settled, at most.
 const ONCE_CYCLES: u32 = 5;
 
@@ -117,6 +120,9 @@ impl Connection {
         }
         self.publisher.diary.tell();
         self.report();
+        if self.is_closing() {
+            self.say(Health::Paused, (Cause::Asked, CLOSED));
+        }
         Ok(())
     }
 
@@ -190,7 +196,7 @@ impl Connection {
             return Ok(false);
         }
         if let Some(id) = self.next_snapshot().await? {
-            if self.publisher.snapshot(&mut self.memory, &id).await? {
+            if self.snapshot_step(&id).await? {
                 self.note_snapshots();
             }
             return Ok(true);
@@ -208,7 +214,7 @@ impl Connection {
         self.publisher.diary.tell();
         if self.is_resting() {
             let reason = if self.is_closing() {
-                "being taken back by `cmsync disconnect`"
+                CLOSED
             } else if self.is_paused() {
                 "paused by `connection pause`"
             } else {
@@ -231,12 +237,25 @@ impl Connection {
         Ok(())
     }
 
+    /// The next step of a snapshot, its rows counted; true when it is out whole.
+    pub(crate) async fn snapshot_step(&mut self, id: &str) -> Result<bool, Error> {
+        let sent = |memory: &Memory| {
+            let kept = memory.collections.get(id);
+            kept.map_or((0, false), |kept| (kept.state.rows_sent, kept.state.sending))
+        };
+        let (before, was_sending) = sent(&self.memory);
+        let is_whole = self.publisher.snapshot(&mut self.memory, id).await?;
+        let rows = sent(&self.memory).0 - if was_sending { before } else { 0 };
+        self.note_rows(u64::try_from(rows).unwrap_or(0));
+        Ok(is_whole)
+    }
+
     /// Sends a snapshot whole, waiting for room as often as it takes.
     pub(crate) async fn send_snapshot(&mut self, id: &str) -> Result<(), Error> {
         let mut records = self.queue.watch(&topics::records(&self.config.name))?;
         loop {
             records.borrow_and_update();
-            match self.publisher.snapshot(&mut self.memory, id).await {
+            match self.snapshot_step(id).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
                 Err(Error::Backlog { .. }) => {
@@ -317,7 +336,7 @@ impl Connection {
     }
 
     fn say_failed(&self, error: &Error) {
-        tracing::warn!(%error, "poll failed");
+        tracing::warn!(%error, "the connection does not go on for now");
         let state =
             if error.is_fatal() || error.is_of_place() { Health::Stopped } else { Health::Paused };
         self.say(state, (error.cause(), &error.to_string()));

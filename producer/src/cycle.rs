@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use crate::connection::Connection;
 use crate::error::Error;
-use crate::guard;
+use crate::guard::{self, Weighed};
 use crate::holds::Candidate;
 use crate::measured::Measured;
 use crate::publish::Finish;
@@ -154,17 +154,21 @@ impl Connection {
             if is_new {
                 kept.state.rows_read = -1;
             }
-            if kept.state.held_vanished {
+            let is_back = kept.state.held_vanished;
+            if is_back {
                 kept.release();
                 kept.run.recheck = true;
             }
             let state = &mut kept.state;
-            if state.name != collection.name || state.folder != collection.folder {
+            let is_renamed = state.name != collection.name || state.folder != collection.folder;
+            if is_renamed {
                 state.name.clone_from(&collection.name);
                 state.folder.clone_from(&collection.folder);
-                if !is_new {
-                    self.publisher.renamed(&mut self.memory, id).await?;
-                }
+            }
+            if is_renamed && !is_new {
+                self.publisher.renamed(&mut self.memory, id).await?;
+            } else if is_back {
+                self.publisher.commit_collection(&self.memory, id).await?;
             }
         }
         Ok(())
@@ -279,29 +283,18 @@ impl Connection {
         let moved = self.same_computers(&adds, &missing);
         let missing = missing - &moved;
         let is_complete = settled == Settled::Complete;
-        let Some(kept) = self.memory.collections.get_mut(&id) else {
+        let Some((weighed, is_held_otherwise)) = self.weigh(&id, settled, missing) else {
             return Ok(None);
         };
-        let (may_go, hold, is_done) =
-            guard::weigh(kept, settled, missing, self.options.max_removed_share);
-        let rest = schedule::rest_after(kept.run.reservations, self.options.poll_interval);
-        if matches!(settled, Settled::WithReservations { .. }) {
-            kept.run.not_before = now + micros(rest);
-        }
-        if settled != Settled::No
-            && may_go.is_empty()
-            && kept.run.pending.is_none()
-            && !kept.state.held_vanished
-        {
-            // What was held is back, or is no longer missing.
-            kept.release();
-        }
+        let Weighed { may_go, hold, is_done } = weighed;
         let finish = finish.filter(|_| is_done);
         self.note_rows(adds.len());
         let removes = if settled == Settled::No { RoaringBitmap::new() } else { moved };
         let now_done = if may_go.is_empty() { finish.clone() } else { None };
         if !(adds.is_empty() && removes.is_empty()) || now_done.is_some() {
             self.publisher.delta(&mut self.memory, &id, (&adds, &removes), now_done).await?;
+        } else if is_held_otherwise {
+            self.publisher.commit_collection(&self.memory, &id).await?;
         }
         Ok((!may_go.is_empty()).then_some(Candidate {
             id,
@@ -311,6 +304,33 @@ impl Connection {
             finish,
             hold,
         }))
+    }
+
+    /// What a read that misses members leads to, and whether what is held of the collection is another now.
+    fn weigh(
+        &mut self,
+        id: &str,
+        settled: Settled,
+        missing: RoaringBitmap,
+    ) -> Option<(Weighed, bool)> {
+        let now = self.now();
+        let kept = self.memory.collections.get_mut(id)?;
+        let held = (kept.is_held(), kept.state.held_devices.clone());
+        let weighed = guard::weigh(kept, settled, missing, self.options.max_removed_share);
+        let rest = schedule::rest_after(kept.run.reservations, self.options.poll_interval);
+        if matches!(settled, Settled::WithReservations { .. }) {
+            kept.run.not_before = now + micros(rest);
+        }
+        if settled != Settled::No
+            && weighed.may_go.is_empty()
+            && kept.run.pending.is_none()
+            && !kept.state.held_vanished
+        {
+            // What was held is back, or is no longer missing.
+            kept.release();
+        }
+        let is_otherwise = (kept.is_held(), &kept.state.held_devices) != (held.0, &held.1);
+        Some((weighed, is_otherwise))
     }
 
     /// The first read of a collection: it is sent whole from the state, at once where there is room.
@@ -325,15 +345,13 @@ impl Connection {
         let Some(kept) = self.memory.collections.get_mut(id) else {
             return Ok(());
         };
-        let rows = computers.len();
         kept.members = computers;
         // A first read that did not settle is not guarded, and is repeated at the next poll.
         kept.state.token = if settled == Settled::No { String::new() } else { finish.token };
         (kept.state.rows_read, kept.state.last_read) = (finish.rows_read, finish.last_read);
         self.publisher.commit_collection(&self.memory, id).await?;
-        self.note_rows(rows);
         loop {
-            match self.publisher.snapshot(&mut self.memory, id).await {
+            match self.snapshot_step(id).await {
                 Ok(false) => {}
                 // What finds no room now goes when there is some.
                 Ok(true) | Err(Error::Backlog { .. }) => return Ok(()),

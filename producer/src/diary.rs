@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cmsync_schemas::{Activity, Clock, Kind, Note};
+use cmsync_schemas::{Activity, Clock, Kind, Note, counted};
 
 /// Collections that are named.
 const NAMED: usize = 5;
@@ -32,10 +32,6 @@ struct Untold {
     removals: Vec<(String, String)>,
 }
 
-fn count(number: u64, one: &str, more: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
-}
-
 impl Untold {
     fn largest(&self) -> Vec<(&String, &(String, u64, u64))> {
         let mut largest: Vec<_> = self.changed.iter().collect();
@@ -53,8 +49,8 @@ impl Untold {
             return None;
         }
         let sum = |of: fn(&(String, u64, u64)) -> u64| self.changed.values().map(of).sum::<u64>();
-        let collections = count(self.changed.len() as u64, "collection", "collections");
-        let came = count(sum(|(_, came, _)| *came), "member", "members");
+        let collections = counted(self.changed.len() as u64, "collection", "collections");
+        let came = counted(sum(|(_, came, _)| *came), "member", "members");
         let largest = self.largest();
         let named = |(id, (name, came, went)): &(&String, &(String, u64, u64))| {
             format!("{name} ({id}) +{came} \u{2212}{went}")
@@ -130,7 +126,7 @@ impl Diary {
         }
         self.tell_removals(untold.removals);
         if !untold.gone.is_empty() {
-            let collections = count(untold.gone.len() as u64, "collection is", "collections are");
+            let collections = counted(untold.gone.len() as u64, "collection is", "collections are");
             let named = untold.gone.iter().take(NAMED).map(|(id, name)| format!("{name} ({id})"));
             let named: Vec<String> = named.collect();
             let ids: Vec<&str> = untold.gone.iter().take(FOUND).map(|(id, _)| &**id).collect();
@@ -139,8 +135,8 @@ impl Diary {
             self.say(Kind::Changes, &ids.join(" "), text);
         }
         if untold.whole.0 > 0 {
-            let collections = count(untold.whole.0, "collection", "collections");
-            let members = count(untold.whole.1, "member", "members");
+            let collections = counted(untold.whole.0, "collection", "collections");
+            let members = counted(untold.whole.1, "member", "members");
             self.say(Kind::Snapshots, "", format!("{collections} sent whole: {members}"));
         }
     }

@@ -37,7 +37,8 @@ pub enum Error {
     },
     /// Rows would carry a wild time.
     #[error(
-        "this machine's clock is {ahead} s ahead of the site's: set it right; nothing is read until then"
+        "this machine's clock is {} the site's: set it right; nothing is read until then",
+        apart(*ahead)
     )]
     Clock {
         /// Seconds; behind, where they are negative.
@@ -45,8 +46,8 @@ pub enum Error {
     },
     /// Another site answers than the one that the state was made from.
     #[error(
-        "the administration service is that of site `{found}`, but this connection keeps site \
-             `{kept}`: point it back, or disconnect it first"
+        "site `{found}` answers, but this connection keeps site `{kept}`: point its administration \
+             service, or its database, back to that one, or disconnect it first"
     )]
     OtherSite {
         /// The site that answered.
@@ -75,9 +76,6 @@ pub enum Error {
         /// Why it is too much.
         why: &'static str,
     },
-    /// The process is stopping.
-    #[error("stopping")]
-    Stopping,
 }
 
 impl Error {
@@ -102,12 +100,13 @@ impl Error {
     /// Whether the connection's task must end.
     #[must_use]
     pub fn is_fatal(&self) -> bool {
-        matches!(
-            self,
-            Self::Lost
-                | Self::State { .. }
-                | Self::Stopping
-                | Self::Queue(cmsync_queue::Error::Closed)
-        )
+        matches!(self, Self::Lost | Self::State { .. } | Self::Queue(cmsync_queue::Error::Closed))
     }
+}
+
+/// How far a clock is from another one: `60 s ahead of`, `60 s behind`.
+#[must_use]
+pub fn apart(ahead: i64) -> String {
+    let seconds = ahead.unsigned_abs();
+    if ahead < 0 { format!("{seconds} s behind") } else { format!("{seconds} s ahead of") }
 }

@@ -48,19 +48,30 @@ pub(crate) fn is_doubt(reason: &str) -> bool {
     reason == SHORT || reason == FEWER
 }
 
-/// What may go after a read, why it must wait all the same, and whether the read is done with.
+/// What a read of a collection leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Weighed {
+    /// Members that may go.
+    pub(crate) may_go: RoaringBitmap,
+    /// Why they must wait all the same.
+    pub(crate) hold: Option<String>,
+    /// Whether no other read has to agree.
+    pub(crate) is_done: bool,
+}
+
+/// Weighs what a read misses.
 pub(crate) fn weigh(
     kept: &mut Kept,
     settled: Settled,
     missing: RoaringBitmap,
     max_share: f64,
-) -> (RoaringBitmap, Option<String>, bool) {
+) -> Weighed {
     let before = kept.run.missed.take();
     if settled != Settled::Complete {
         kept.run.missed = Some(missing.clone());
     }
     if settled == Settled::No {
-        return (RoaringBitmap::new(), None, false);
+        return Weighed { may_go: RoaringBitmap::new(), hold: None, is_done: false };
     }
     kept.narrow_hold(&missing);
     kept.run.is_doubtful = false;
@@ -74,7 +85,8 @@ pub(crate) fn weigh(
     let believed = match settled {
         // What a short read misses waits by itself: it must not go with what has waited for long.
         Settled::WithReservations { is_short: true } => {
-            return (if is_held { held } else { missing }, Some(SHORT.to_owned()), true);
+            let may_go = if is_held { held } else { missing };
+            return Weighed { may_go, hold: Some(SHORT.to_owned()), is_done: true };
         }
         // Rows and counts of what moves may agree by chance though a row is missing: a member goes when
         // the read before missed it too.
@@ -84,7 +96,7 @@ pub(crate) fn weigh(
     let agreed = if is_agreed { held } else { RoaringBitmap::new() };
     let members = kept.members.len();
     let new = agree(believed - &agreed, members, max_share, &mut kept.run.pending);
-    (agreed | new, None, kept.run.pending.is_none())
+    Weighed { may_go: agreed | new, hold: None, is_done: kept.run.pending.is_none() }
 }
 
 /// Whether a loss is so large that a second complete read must agree.
@@ -194,15 +206,25 @@ mod tests {
         kept
     }
 
+    fn weighed(may_go: impl IntoIterator<Item = u32>, is_done: bool) -> Weighed {
+        Weighed { may_go: may_go.into_iter().collect(), hold: None, is_done }
+    }
+
+    #[test]
+    fn states_that_were_written_before_are_judged_as_they_were() {
+        assert!(is_doubt("the site counts more members than it shows"));
+        assert!(is_doubt("the account had fewer rights a moment ago"));
+    }
+
     #[test]
     fn what_is_held_waits_together_with_what_two_reads_agree_on_later() {
         let mut kept = kept(100, 40);
         let missing = || (0..70).collect::<RoaringBitmap>();
         let weigh = |kept: &mut Kept| weigh(kept, Settled::Complete, missing(), 0.2);
-        assert_eq!(weigh(&mut kept), ((0..40).collect(), None, false));
-        assert_eq!(weigh(&mut kept), (missing(), None, true));
+        assert_eq!(weigh(&mut kept), weighed(0..40, false));
+        assert_eq!(weigh(&mut kept), weighed(missing(), true));
         kept.state.held_devices = encode_bitmap(&missing());
-        assert_eq!(weigh(&mut kept), (missing(), None, true));
+        assert_eq!(weigh(&mut kept), weighed(missing(), true));
     }
 
     #[test]
@@ -218,8 +240,8 @@ mod tests {
             kept.state.dismissed = dismissed;
             let missing = || missing.clone().collect::<RoaringBitmap>();
             let weigh = |kept: &mut Kept| weigh(kept, Settled::Complete, missing(), 0.2);
-            assert_eq!(weigh(&mut kept), (RoaringBitmap::new(), None, false), "{reason}");
-            assert_eq!(weigh(&mut kept), (missing(), None, true), "{reason}");
+            assert_eq!(weigh(&mut kept), weighed([], false), "{reason}");
+            assert_eq!(weigh(&mut kept), weighed(missing(), true), "{reason}");
         }
     }
 
@@ -228,7 +250,7 @@ mod tests {
         let short = Settled::WithReservations { is_short: true };
         let mut kept = kept(100, 2);
         let missing = (1..4).collect();
-        assert_eq!(weigh(&mut kept, short, missing, 0.2).0, (1..2).collect());
+        assert_eq!(weigh(&mut kept, short, missing, 0.2).may_go, (1..2).collect());
     }
 
     #[test]
@@ -236,7 +258,7 @@ mod tests {
         let moving = Settled::WithReservations { is_short: false };
         let mut kept = kept(100, 0);
         weigh(&mut kept, Settled::No, (1..3).collect(), 0.2);
-        assert_eq!(weigh(&mut kept, moving, (2..4).collect(), 0.2), ((2..3).collect(), None, true));
-        assert_eq!(weigh(&mut kept, moving, (3..4).collect(), 0.2), ((3..4).collect(), None, true));
+        assert_eq!(weigh(&mut kept, moving, (2..4).collect(), 0.2), weighed(2..3, true));
+        assert_eq!(weigh(&mut kept, moving, (3..4).collect(), 0.2), weighed(3..4, true));
     }
 }

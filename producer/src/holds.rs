@@ -1,6 +1,6 @@
 //! Removals on their way: those that go, those that wait for a person, and what the person says.
 
-use cmsync_schemas::{Decision, Health};
+use cmsync_schemas::{Decision, Health, topics};
 use roaring::RoaringBitmap;
 
 use crate::connection::Connection;
@@ -10,7 +10,8 @@ use crate::guard::{Evidence, is_doubt};
 use crate::publish::Finish;
 use crate::state::{Kept, encode_bitmap};
 
-/// Why a removal is held that may be a member which is not shown.
+/// Why a removal is held that may be a member which is not shown. It stands in states that are kept, and
+/// [`is_doubt`] compares it: the words stay as they are.
 pub(crate) const SHORT: &str = "the site counts more members than it shows";
 
 /// What would go.
@@ -224,7 +225,7 @@ impl Connection {
             return Ok(true);
         };
         let is_meant = |id: &str, kept: &Kept| {
-            kept.is_held() && (item == "*" || item == id) && decision.is_about(&kept.state)
+            kept.is_held() && (item == topics::ALL || item == id) && decision.is_about(&kept.state)
         };
         let held = self.memory.collections.iter().filter(|(id, kept)| is_meant(id, kept));
         let ids: Vec<String> = held.map(|(id, _)| id.clone()).collect();

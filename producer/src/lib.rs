@@ -1,7 +1,11 @@
 //! Reads a site and publishes its membership changes.
 //!
 //! [`stage`] owns connections; a [`connection`] polls, reads what is dirty ([`reading`]), judges what
-//! would go ([`guard`]), publishes deltas and snapshots ([`publish`]) and remembers ([`state`]).
+//! would go ([`guard`]), publishes deltas and snapshots ([`publish`]) and remembers ([`state`]). It also sweeps
+//! devices ([`sweep`]), holds removals for a person ([`holds`]) and claims its site code ([`claim`]).
+//!
+//! It does not speak to Azure: what has reached the workspace it knows from positions alone. How a site is asked
+//! is `clients/configmgr`'s.
 
 mod backlog;
 mod claim;
@@ -33,5 +37,5 @@ pub use claim::Neighbours;
 pub use config::{ConnectionConfig, Cuts, Options, StaticGroups};
 pub use metrics::METRICS;
 
-pub use error::Error;
+pub use error::{Error, apart};
 pub use stage::{Context, HighestSeq, Job, Outcome, run};

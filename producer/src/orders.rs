@@ -7,12 +7,9 @@ use cmsync_schemas::{CONTROL, Control, Subject, topics};
 use crate::connection::Connection;
 use crate::error::Error;
 
-/// Instead of a collection's id: every collection of the connection.
-const ALL: &str = "*";
-
 /// Whether an order closes the whole connection.
 fn is_closing(control: &Control) -> bool {
-    control.subject == Subject::RemovedCollection && control.item == ALL
+    control.subject == Subject::RemovedCollection && control.item == topics::ALL
 }
 
 impl Connection {
@@ -69,15 +66,19 @@ impl Connection {
         Ok(())
     }
 
-    /// Removes a collection that a person took off the list, or with [`ALL`] every one; false while
+    /// Removes a collection that a person took off the list, or with [`topics::ALL`] every one; false while
     /// it is to be kept in mind: the list still has it, or the whole connection is being closed.
     async fn take_off(&mut self, id: &str) -> Result<bool, Error> {
-        if id == ALL {
+        if id == topics::ALL {
             let ids: Vec<String> = self.memory.collections.keys().cloned().collect();
+            // The order stays: what it did is told once.
+            let is_news = !ids.is_empty() || self.status.borrow().collections != 0;
             for id in ids {
                 self.publisher.removed(&mut self.memory, &id).await?;
             }
-            self.report();
+            if is_news {
+                self.report();
+            }
             return Ok(false);
         }
         let Some(kept) = self.memory.collections.get(id) else {

@@ -478,13 +478,12 @@ mod tests {
         ) -> Result<(), cmsync_configmgr::Error> {
             for (index, id) in ids.iter().enumerate() {
                 sink.collection(id);
-                let (name, domain, assigned_site) = ("PC1".into(), None, None);
+                let (name, assigned_site) = ("PC1".into(), None);
                 let (resource_id, resource_type, is_retired) = (7, 5, false);
                 sink.row(&MemberRow {
                     resource_id,
                     resource_type,
                     name,
-                    domain,
                     assigned_site,
                     is_retired,
                 });

@@ -10,7 +10,8 @@ use crate::cycle::ALL_SYSTEMS;
 use crate::error::Error;
 use crate::state::Kept;
 
-/// Why a removal is held that may have been read before the rights came back.
+/// Why a removal is held that may have been read before the rights came back. It stands in states that are
+/// kept, as [`crate::holds::SHORT`] does: the words stay as they are.
 pub(crate) const FEWER: &str = "the account had fewer rights a moment ago";
 
 /// The account's rights as a cycle saw them.

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, RwLock};
 
 use cmsync_configmgr::Site;
+use cmsync_queue::worker::next_event;
 use cmsync_queue::{Committer, Event, Queue, partition_for};
 use cmsync_schemas::{Clock, Note, Status, topics};
 use roaring::RoaringBitmap;
@@ -117,7 +118,7 @@ pub async fn run(
                 stage.stop_all().await?;
                 return Ok(stage.outcome);
             }
-            event = events.next() => match event? {
+            event = next_event(&mut *events) => match event? {
                 Event::Assigned { partition, state, .. } => {
                     stage.stop_partition(partition).await?;
                     stage.owned.insert(partition, state::load(state)?);
@@ -346,11 +347,7 @@ impl Stage {
 async fn reload(queue: &dyn Queue, connection: &str) -> Result<Memory, Error> {
     // Commits are applied in order: when this one is done, so are those before it.
     queue.publish(Vec::new()).await?;
-    let prefix = format!("{connection}/");
-    let own = queue
-        .scan(topics::STATE)
-        .await?
-        .filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix.as_bytes())));
+    let own = queue.scan_within(topics::STATE, format!("{connection}/").into()).await?;
     Ok(state::load(own)?.remove(connection).unwrap_or_default())
 }
 

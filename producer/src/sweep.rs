@@ -42,8 +42,9 @@ impl Sweep {
 
 /// Whether a device's own record says another thing than is known; its site comes from elsewhere.
 fn is_other(known: &Device, device: &Device) -> bool {
-    (&known.netbios_name, &known.fqdn, &known.domain)
-        != (&device.netbios_name, &device.fqdn, &device.domain)
+    // All of it is named here, so that a new field is decided on.
+    let Device { resource_id: _, netbios_name, fqdn, domain, assigned_site: _ } = known;
+    (netbios_name, fqdn, domain) != (&device.netbios_name, &device.fqdn, &device.domain)
 }
 
 impl Connection {

@@ -36,7 +36,7 @@ fn main() {
         "errors": questions::collection_errors(),
         "large_body": questions::large_body_rows(ODD),
         "heartbeats": questions::heartbeats(),
-        "highest_seq": tables::highest_seq_query(ODD),
+        "highest_seq": questions::highest_seq(ODD),
     });
     let tables = json!({
         "ConfigMgrCollectionMember_CL": columns(tables::MEMBER_COLUMNS),

@@ -4,6 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+/// A number with what it counts: `1 record`, `2 records`.
+#[must_use]
+pub fn counted(number: u64, one: &str, more: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
+}
+
 /// What an [`Activity`] is about. Messages hold the word, so that a version that knows more may write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -1,10 +1,8 @@
-//! Every KQL text that cmsync writes into a workspace or asks of it.
+//! The reading rule, and the KQL that is written into a workspace. What is asked of one is in `questions`.
 //!
 //! The reading rule: of each group the newest snapshot that is there whole (or the newest at all), and
 //! the latest row of each member from there on. It holds for late, lost, repeated and reordered rows;
 //! `tests/kql` evaluates it over random ones.
-
-use crate::tables::kql_string;
 
 /// Which of a computer's names a group gives: agents differ in what they report as `Computer`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -94,4 +92,25 @@ pub fn all_groups(days: u32, names: Names) -> String {
          | lookup kind=leftouter groups on SiteCode, GroupId\n\
          | project Computer, Group, GroupFullName, GroupId, GroupSource = 'SCCM', GroupSourceName = SiteCode, TimeGenerated"
     )
+}
+
+/// A KQL string literal of any text.
+#[must_use]
+pub fn kql_string(text: &str) -> String {
+    let mut literal = String::with_capacity(text.len() + 2);
+    literal.push('\'');
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => literal.extend(['\\', c]),
+            '\n' => literal.push_str("\\n"),
+            '\r' => literal.push_str("\\r"),
+            // The last two end a line, and with it a comment.
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                literal.push_str(&format!("\\u{:04x}", u32::from(c)))
+            }
+            c => literal.push(c),
+        }
+    }
+    literal.push('\'');
+    literal
 }

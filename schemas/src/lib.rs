@@ -16,7 +16,7 @@ mod versions;
 
 use std::sync::LazyLock;
 
-pub use activity::{Activity, Kind, Note};
+pub use activity::{Activity, Kind, Note, counted};
 pub use decision::{Decision, print_of};
 pub use framing::{Codec, DecodeError, fingerprint, framed, unframed};
 pub use messages::*;

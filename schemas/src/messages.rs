@@ -256,7 +256,8 @@ pub enum Subject {
     DeadLetter,
     /// A collection that a person took off the list, or `*` for all: its removal is not guarded.
     RemovedCollection,
-    /// Look at the computer groups in the workspace now.
+    /// Look at the computer groups now, or keep none: `item` says which ([`crate::topics::GROUPS_LOOK`],
+    /// [`crate::topics::GROUPS_OFF`]).
     Groups,
     /// The largest body before compression whose rows were seen in the workspace.
     RawLimit,
@@ -275,7 +276,7 @@ pub struct Control {
     pub connection: String,
     /// What it is about.
     pub subject: Subject,
-    /// A collection id, a dead letter's id, or empty.
+    /// A collection id or `*`, a dead letter's id, a revision, `look` or `off`, or empty.
     pub item: String,
     /// What to do.
     pub action: String,

@@ -3,8 +3,7 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 
-use crate::kql::members;
-use crate::tables::kql_string;
+use crate::kql::{kql_string, members};
 
 /// Digits of a row's hash: 40 bits, so that the sum of a million rows stays a `long`.
 const DIGITS: usize = 10;
@@ -129,6 +128,20 @@ pub fn heartbeats() -> String {
      union isfuzzy=true (datatable(TimeGenerated:datetime, Computer:string)[]), Heartbeat\n\
      | where TimeGenerated > ago(1d) and isnotempty(Computer) | distinct Computer"
         .to_owned()
+}
+
+/// The query for the highest `Seq` that the workspace holds of a site.
+///
+/// `site_code` is quoted as a KQL string literal.
+#[must_use]
+pub fn highest_seq(site_code: &str) -> String {
+    let site = kql_string(site_code);
+    format!(
+        "// cmsync: highest seq of {site}\n\
+         union isfuzzy=true (ConfigMgrCollectionMember_CL | where SiteCode == {site} | summarize Seq = max(Seq)), \
+         (ConfigMgrCollection_CL | where SiteCode == {site} | summarize Seq = max(Seq)) \
+         | summarize Seq = max(Seq)"
+    )
 }
 
 #[cfg(test)]

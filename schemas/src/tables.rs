@@ -1,4 +1,4 @@
-//! The workspace's tables: streams, columns, rows, and the KQL that cmsync asks.
+//! The workspace's tables: streams, columns and rows.
 
 use serde::{Deserialize, Serialize};
 
@@ -101,43 +101,51 @@ pub struct CollectionRow<'a> {
     pub status: &'a str,
 }
 
-/// The query for the highest `Seq` that the workspace holds of a site.
-///
-/// `site_code` is quoted as a KQL string literal.
-#[must_use]
-pub fn highest_seq_query(site_code: &str) -> String {
-    let site = kql_string(site_code);
-    format!(
-        "union isfuzzy=true (ConfigMgrCollectionMember_CL | where SiteCode == {site} | summarize Seq = max(Seq)), \
-         (ConfigMgrCollection_CL | where SiteCode == {site} | summarize Seq = max(Seq)) \
-         | summarize Seq = max(Seq)"
-    )
-}
-
-/// A KQL string literal of any text.
-#[must_use]
-pub fn kql_string(text: &str) -> String {
-    let mut literal = String::with_capacity(text.len() + 2);
-    literal.push('\'');
-    for c in text.chars() {
-        match c {
-            '\'' | '\\' => literal.extend(['\\', c]),
-            '\n' => literal.push_str("\\n"),
-            '\r' => literal.push_str("\\r"),
-            // The last two end a line, and with it a comment.
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                literal.push_str(&format!("\\u{:04x}", u32::from(c)))
-            }
-            c => literal.push(c),
-        }
-    }
-    literal.push('\'');
-    literal
-}
-
 /// A time as the tables hold it: ISO 8601, UTC, six decimals.
 #[must_use]
 pub fn format_time(micros: i64) -> String {
     let time = jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     time.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a rule does not declare, the service drops without a word.
+    #[test]
+    fn every_field_of_a_row_is_a_declared_column() {
+        let member = MemberRow {
+            time_generated: "",
+            site_code: "",
+            group_id: "",
+            resource_id: 0,
+            computer: "",
+            netbios_name: "",
+            assigned_site: None,
+            action: Action::Add,
+            seq: 0,
+        };
+        let collection = CollectionRow {
+            time_generated: "",
+            site_code: "",
+            group_id: "",
+            group: "",
+            group_full_name: "",
+            member_count: 0,
+            run_id: "",
+            start_seq: 0,
+            seq: 0,
+            instance: "",
+            status: "",
+        };
+        let rows = [serde_json::to_string(&member), serde_json::to_string(&collection)];
+        for (row, columns) in rows.into_iter().zip([MEMBER_COLUMNS, COLLECTION_COLUMNS]) {
+            let row = row.unwrap();
+            let keys: Vec<&str> =
+                row.split('"').filter(|part| row.contains(&format!("\"{part}\":"))).collect();
+            let declared: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
+            assert_eq!(keys, declared);
+        }
+    }
 }

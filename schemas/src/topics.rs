@@ -53,7 +53,7 @@ pub fn dead_letters(connection: &str) -> String {
     format!("cmsync.dead-letters.{connection}")
 }
 
-/// Key of a change, a record batch and a group: keeps one collection in one partition.
+/// Key of a change and of a record batch: keeps one collection in one partition.
 #[must_use]
 pub fn collection_key(connection: &str, collection: &str) -> String {
     format!("{connection}/{collection}")
@@ -129,6 +129,9 @@ impl StateKey {
         Some((connection, key))
     }
 }
+
+/// Instead of an order's item: every one of the connection.
+pub const ALL: &str = "*";
 
 /// Item of an order about groups: look at the workspace now.
 pub const GROUPS_LOOK: &str = "look";

@@ -98,8 +98,12 @@ where
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures").join(TODAY);
     let (bytes, schema) = (folder.join(format!("{file}.bin")), folder.join(format!("{file}.avsc")));
     if std::env::var_os("CMSYNC_WRITE_FIXTURES").is_some() {
-        std::fs::write(&bytes, codec.encode(message)).unwrap();
         let today = SCHEMAS.iter().find(|(name, _)| *name == format!("{file}.avsc")).unwrap().1;
+        let kept = std::fs::read_to_string(&schema);
+        let is_kept = kept.is_ok_and(|kept| kept != today);
+        assert!(!is_kept, "{file}: {TODAY} was released: name the next version in TODAY first");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&bytes, codec.encode(message)).unwrap();
         std::fs::write(&schema, today).unwrap();
     }
     let written = std::fs::read(bytes).unwrap();
@@ -283,6 +287,6 @@ fn steady_successes_are_told_now_and_then_and_never_kept_from_whoever_looks() {
 
 #[test]
 fn kql_strings_hold_any_text() {
-    assert_eq!(tables::kql_string("a'b\\c\nd\u{7}"), "'a\\'b\\\\c\\nd\\u0007'");
+    assert_eq!(kql::kql_string("a'b\\c\nd\u{7}"), "'a\\'b\\\\c\\nd\\u0007'");
     assert_eq!(tables::format_time(1_700_000_000_000_002), "2023-11-14T22:13:20.000002Z");
 }

@@ -1,4 +1,5 @@
-//! How a crate declares what it counts: once, as a struct whose field comments are the help texts.
+//! How a crate declares what it counts, once, as a struct whose field comments are the help texts; and the steps
+//! of a trace ([`trace`]).
 //!
 //! [`declare!`] makes the struct of handles and the list of what was declared, from which the buckets
 //! of histograms and `docs/metrics.md` come. Made when a part starts, all series of that part exist from

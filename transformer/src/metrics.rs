@@ -6,7 +6,7 @@ cmsync_telemetry::label! {
         /// In no known framing, or not of its schema.
         Undecodable = "undecodable",
         /// A value that no column can hold.
-        Unmappable = "unmappable",
+        FieldTooLarge = "field_too_large",
     }
 }
 

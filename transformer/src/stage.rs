@@ -125,7 +125,7 @@ impl Each for Transformer {
         let mut outputs: Vec<_> = letters
             .collect::<Vec<_>>()
             .iter()
-            .map(|l| self.dead_letter(l, Aside::Unmappable))
+            .map(|l| self.dead_letter(l, Aside::FieldTooLarge))
             .collect();
         outputs.push(Output {
             topic: self.records.clone(),

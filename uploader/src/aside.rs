@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use cmsync_queue::worker::MessageId;
 use cmsync_queue::{Error, Message, Output};
-use cmsync_schemas::tables::COLLECTION_STREAM;
+use cmsync_schemas::tables::{COLLECTION_STREAM, MEMBER_STREAM};
 use cmsync_schemas::{DeadLetter, DecodeError, topics};
 
-use crate::body::{Body, Builder, Part, ROWS_STREAM};
+use crate::body::{Body, Builder, Part};
 use crate::dead_letters::Decision;
 use crate::metrics::Aside;
 use crate::stage::Stage;
@@ -95,7 +95,9 @@ impl Stage {
         if !self.decides {
             return Ok(());
         }
-        for Decision { control_key, letter, replays } in self.letters.decisions().await? {
+        let decisions = self.letters.decisions().await?;
+        self.emitted.retain(|key| decisions.iter().any(|decision| decision.control_key == *key));
+        for Decision { control_key, letter, replays } in decisions {
             let done = Output {
                 topic: topics::CONTROL.into(),
                 partition: 0,
@@ -112,7 +114,10 @@ impl Stage {
             if !replays {
                 self.letters.settle(vec![self.letters.forget(&letter.id), done]).await?;
             } else if letter.stream.is_empty() {
-                self.gather.emit(vec![again(&letter), self.letters.forget(&letter.id), done]);
+                // Once, however often is looked before it is written.
+                if self.emitted.insert(control_key) {
+                    self.gather.emit(vec![again(&letter), self.letters.forget(&letter.id), done]);
+                }
             } else {
                 self.replay(letter, control_key);
             }
@@ -123,7 +128,7 @@ impl Stage {
     /// Sends a dead letter's row again, in a body of its own.
     pub(crate) fn replay(&mut self, letter: DeadLetter, control_key: Bytes) {
         let stream =
-            if letter.stream == COLLECTION_STREAM { COLLECTION_STREAM } else { ROWS_STREAM };
+            if letter.stream == COLLECTION_STREAM { COLLECTION_STREAM } else { MEMBER_STREAM };
         let number = self.next_replay;
         self.next_replay = number.wrapping_add(1);
         let mut builder = Builder::new(stream);

@@ -6,9 +6,7 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use cmsync_schemas::tables::{
-    Action, COLLECTION_STREAM, CollectionRow, MEMBER_STREAM, MemberRow, format_time,
-};
+use cmsync_schemas::tables::{Action, COLLECTION_STREAM, CollectionRow, MemberRow, format_time};
 use cmsync_schemas::{MemberRecord, RecordBatch};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -286,12 +284,10 @@ pub(crate) fn large_test(now: i64, run_id: &str, rows: u64) -> Body {
     builder.take()
 }
 
-/// Stream of the rows that [`Rows`] writes.
-pub(crate) const ROWS_STREAM: &str = MEMBER_STREAM;
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cmsync_schemas::tables::MEMBER_STREAM;
     use proptest::prelude::*;
 
     #[test]
@@ -347,7 +343,7 @@ mod tests {
             let mut rows = Rows::new();
             rows.write(&batch, batch.time_generated);
             let count = u32::try_from(rows.ends.len()).unwrap();
-            let mut builder = Builder::new(ROWS_STREAM);
+            let mut builder = Builder::new(MEMBER_STREAM);
             builder.add(&rows.text, Part { message: 9, first: 0, rows: count }, 5);
             let body = builder.take();
             let lines = body.lines();

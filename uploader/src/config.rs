@@ -9,13 +9,15 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
-    /// A body that is not full leaves after this time, or when nothing more came for a tenth of it.
+    /// A body that is not full leaves after this time, or when nothing more came for a tenth of it;
+    /// while `max_in_flight` are on their way it is filled further.
     #[serde(with = "humantime_serde")]
     pub linger: Duration,
     /// Bodies of one connection that are on their way at once, at most.
     pub max_in_flight: usize,
     /// Largest body before compression. The service's documents speak of 1 MB for both; it takes
-    /// more, up to 50 MiB, and says nothing when it drops a body.
+    /// more, up to 50 MiB, and says nothing when it drops a body. At its default it becomes 16 MiB once
+    /// verification has seen such a body whole; any other value stands.
     pub max_raw_body: ByteSize,
     /// Largest body on the wire.
     pub max_wire_body: ByteSize,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::{CONTROL, DEAD_LETTER, DeadLetter, Subject, topics};
+use cmsync_schemas::{CONTROL, Control, DEAD_LETTER, DeadLetter, Subject, topics};
 
 /// Dead letters of one connection as far as they are known here.
 pub(crate) struct DeadLetters {
@@ -79,28 +79,42 @@ impl DeadLetters {
 
     /// What people decided and nobody has done yet.
     pub(crate) async fn decisions(&self) -> Result<Vec<Decision>, Error> {
-        let mut decisions = Vec::new();
+        let mut asked = Vec::new();
         for entry in self.queue.scan(topics::CONTROL).await? {
             let (control_key, value) = entry?;
-            let Ok(control) = CONTROL.decode(&value) else {
-                continue;
-            };
-            if control.connection != self.connection || control.subject != Subject::DeadLetter {
-                continue;
+            if let Ok(control) = CONTROL.decode(&value)
+                && control.connection == self.connection
+                && control.subject == Subject::DeadLetter
+            {
+                asked.push((control_key, control));
             }
-            let letter = self.letter(&control.item).await?;
-            decisions.push(Decision { control_key, letter, replays: control.action == "replay" });
         }
-        Ok(decisions)
+        let mut letters = self.letters(asked.iter().map(|(_, control)| &*control.item)).await?;
+        let decision = |(control_key, control): (Bytes, Control)| {
+            let letter = letters.remove(control.item.as_bytes());
+            Decision { control_key, letter, replays: control.action == "replay" }
+        };
+        Ok(asked.into_iter().map(decision).collect())
     }
 
-    async fn letter(&self, id: &str) -> Result<Option<DeadLetter>, Error> {
+    /// The letters with these ids, read in one go.
+    async fn letters<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a str>,
+    ) -> Result<HashMap<Bytes, DeadLetter>, Error> {
+        let ids: HashSet<&[u8]> = ids.map(str::as_bytes).collect();
+        let mut found = HashMap::new();
+        if ids.is_empty() {
+            return Ok(found);
+        }
         for entry in self.queue.scan(&self.topic).await? {
             let (key, value) = entry?;
-            if key == id.as_bytes() {
-                return Ok(DEAD_LETTER.decode(&value).ok());
+            if ids.contains(&*key)
+                && let Ok(letter) = DEAD_LETTER.decode(&value)
+            {
+                found.insert(key, letter);
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }

@@ -268,7 +268,7 @@ fn answered(verdict: &Verdict) -> Posted {
 
 /// Why nothing can be posted without a token, and who must do what.
 fn no_token(error: &TokenError) -> Pause {
-    let is_away = matches!(error, TokenError::Unavailable(_));
+    let is_away = error.is_transient();
     let cause = if is_away { Cause::Other } else { Cause::Credential };
     Pause { reason: error.to_string(), cause }
 }
@@ -288,13 +288,7 @@ fn pause(rule: &Rule, verdict: Verdict) -> Pause {
         Verdict::BadToken(error) => {
             format!("rule `{id}` refuses the token, also a fresh one: {error}")
         }
-        Verdict::RuleRefused(error) => format!(
-            "rule `{id}` refuses: {error}; the identity needs the role Monitoring Metrics Publisher on it"
-        ),
-        Verdict::Unexpected(error) => {
-            format!("unexpected answer at `{}`, perhaps a proxy's: {error}", rule.endpoint)
-        }
-        other => format!("{other:?}"),
+        other => format!("rule `{id}` at `{}`: {other}", rule.endpoint),
     };
     Pause { reason, cause }
 }

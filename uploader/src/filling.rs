@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cmsync_queue::Error;
 use cmsync_queue::worker::MessageId;
-use cmsync_schemas::tables::{COLLECTION_STREAM, CollectionRow, format_time};
+use cmsync_schemas::tables::{COLLECTION_STREAM, CollectionRow, MEMBER_STREAM, format_time};
 use cmsync_schemas::{MarkerStatus, RecordBatch};
 use tokio::time::Instant;
 
-use crate::body::{Part, ROWS_STREAM, Rows};
+use crate::body::{Part, Rows};
 use crate::runs::FreeMarker;
 use crate::stage::Stage;
 
@@ -57,7 +57,7 @@ impl Stage {
             }
         }
         self.rows = rows;
-        self.rows_came(ROWS_STREAM);
+        self.rows_came(MEMBER_STREAM);
         self.free_markers().await?;
         self.finish(number);
         Ok(())
@@ -104,7 +104,7 @@ impl Stage {
     fn rows_came(&mut self, stream: &str) {
         let now = Instant::now();
         let linger = self.options.linger;
-        let (builder, leaves) = if stream == ROWS_STREAM {
+        let (builder, leaves) = if stream == MEMBER_STREAM {
             (&self.members, &mut self.leaves.0)
         } else {
             (&self.markers, &mut self.leaves.1)

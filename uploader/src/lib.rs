@@ -1,5 +1,9 @@
 //! Delivers records to the workspace: batches them, repeats what must be repeated, sets aside what
-//! can never be taken, and commits positions below the lowest record that is still on its way.
+//! can never be taken, and commits positions below the lowest record that is still on its way. [`groups`] keeps
+//! the computer groups.
+//!
+//! It does not read sites, make tables or rules, or look whether rows arrived: those are the producer's and
+//! `control`'s.
 
 mod aside;
 mod body;

@@ -80,7 +80,7 @@ cmsync_telemetry::declare! {
         markers: Counter = "cmsync_uploader_markers_delivered_total";
         /// Bodies that the workspace took, by their size on the wire.
         body_bytes: Histogram(BODY_BYTES) = "cmsync_uploader_body_bytes";
-        /// Attempts that such a body took.
+        /// Attempts that a body took until the workspace had it.
         attempts: Histogram(ATTEMPTS) = "cmsync_uploader_body_attempts";
         /// From a record's observation to its acceptance.
         age_seconds: Histogram(SECONDS) = "cmsync_uploader_record_age_seconds";

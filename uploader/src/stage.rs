@@ -1,7 +1,7 @@
 //! The uploader over the queue: fills bodies from messages, keeps several on their way, and finishes
 //! messages as their rows are taken.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cmsync_queue::worker::{Gather, Gathered};
 use cmsync_queue::{Error, Output, Queue};
-use cmsync_schemas::tables::COLLECTION_STREAM;
+use cmsync_schemas::tables::{COLLECTION_STREAM, MEMBER_STREAM};
 use cmsync_schemas::{Clock, Control, DeadLetter, DecodeError, LOST, RECORD_BATCH, Status, topics};
 use cmsync_telemetry::trace;
 use tokio::sync::watch;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::aside::REPLAYED;
-use crate::body::{Body, Builder, ROWS_STREAM, Rows};
+use crate::body::{Body, Builder, Rows};
 use crate::config::Options;
 use crate::dead_letters::DeadLetters;
 use crate::delivery::{Delivery, Outcome, Target};
@@ -76,6 +76,8 @@ pub(crate) struct Stage {
     /// Dead letters that are being replayed, with the key of what asked for it.
     pub(crate) replays: HashMap<u32, (DeadLetter, Bytes)>,
     pub(crate) next_replay: u32,
+    /// What asked for a message to be taken anew, and is not settled yet.
+    pub(crate) emitted: HashSet<Bytes>,
     /// What ends the replays that have ended.
     pub(crate) settled: Vec<Output>,
     /// What verification and people ask for.
@@ -128,10 +130,10 @@ pub async fn run(uploader: Uploader, shutdown: CancellationToken) -> Result<(), 
                 tracing::warn!("stopping with records on their way; they are sent again");
                 return Ok(());
             }
-            Some(done) = stage.on_their_way.join_next() => {
-                if let Ok((body, outcome)) = done {
-                    stage.ended(body, outcome).await?;
-                }
+            Some(done) = stage.on_their_way.join_next() => match done {
+                Ok((body, outcome)) => stage.ended(body, outcome).await?,
+                // Its rows would be on their way for ever: the process ends, and they come again.
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             },
             () = sleep_until(leaves), if leaves.is_some() => stage.flush_due(),
             found = stage.gather.next() => stage.take(found?).await?,
@@ -175,7 +177,7 @@ impl Stage {
             status,
             metrics,
             runs: Runs::default(),
-            members: Builder::new(ROWS_STREAM),
+            members: Builder::new(MEMBER_STREAM),
             markers: Builder::new(COLLECTION_STREAM),
             rows: Rows::new(),
             leaves: (None, None),
@@ -183,6 +185,7 @@ impl Stage {
             on_their_way: JoinSet::new(),
             replays: HashMap::new(),
             next_replay: 0,
+            emitted: HashSet::new(),
             settled: Vec::new(),
             held: BTreeMap::new(),
             decides: false,
@@ -251,6 +254,7 @@ impl Stage {
             },
             Gathered::Committed => {}
             Gathered::Lost => {
+                self.emitted.clear();
                 self.runs.forget(|_| true);
                 self.decides = false;
                 self.owned.clear();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_azure::{AzureError, TokenError};
+use cmsync_azure::AzureError;
 use cmsync_http::Policy;
 use cmsync_queue::worker::while_owner;
 use cmsync_queue::{Error, Output, Queue};
@@ -388,7 +388,7 @@ impl Stage {
 /// Who must act on a failure.
 fn cause(error: &AzureError) -> Cause {
     match error {
-        AzureError::Token(TokenError::Unavailable(_)) => Cause::Other,
+        AzureError::Token(error) if error.is_transient() => Cause::Other,
         AzureError::Token(_) => Cause::Credential,
         AzureError::Refused(refusal) if refusal.status == 401 => Cause::Credential,
         AzureError::Refused(refusal) if refusal.status == 403 => Cause::Rights,
