@@ -17,11 +17,14 @@ struct Certificate {
     held: Mutex<(Stamps, Arc<CertifiedKey>)>,
 }
 
-/// When both files were written.
-type Stamps = [Option<SystemTime>; 2];
+/// When both files were written, how long they are, and whether they can be read.
+type Stamps = [Option<(SystemTime, u64, bool)>; 2];
 
 fn stamps(files: &[PathBuf; 2]) -> Stamps {
-    files.each_ref().map(|file| std::fs::metadata(file).and_then(|about| about.modified()).ok())
+    files.each_ref().map(|file| {
+        let about = std::fs::metadata(file).ok()?;
+        Some((about.modified().ok()?, about.len(), std::fs::File::open(file).is_ok()))
+    })
 }
 
 fn read([certificate, key]: &[PathBuf; 2]) -> Result<CertifiedKey, String> {
@@ -43,8 +46,10 @@ impl ResolvesServerCert for Certificate {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let now = stamps(&self.files);
         if now != held.0 {
+            // Once for each writing, however many shake hands meanwhile.
+            held.0 = now;
             match read(&self.files) {
-                Ok(new) => *held = (now, Arc::new(new)),
+                Ok(new) => held.1 = Arc::new(new),
                 // Both files are seldom written at once: the old one goes on meanwhile.
                 Err(error) => tracing::warn!(error, "the console's new certificate is not used"),
             }

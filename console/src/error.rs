@@ -2,6 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use cmsync_control::SettingsError;
 
 /// A failure to answer.
 #[derive(Debug, thiserror::Error)]
@@ -9,9 +10,15 @@ pub(crate) enum Error {
     /// The queue failed.
     #[error("the queue cannot be read: {0}")]
     Queue(#[from] cmsync_control::Error),
-    /// It is not there, or cannot be done.
+    /// It is not there.
     #[error("{0}")]
-    Refused(String),
+    Missing(String),
+    /// It cannot be done as it is now.
+    #[error("{0}")]
+    Declined(String),
+    /// The configuration cannot be read, asked by, or changed.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
     /// Pages that look at what somebody typed.
     #[error("this is for operators: sign in as one")]
     Operators,
@@ -30,10 +37,21 @@ impl Error {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Queue(_) | Self::TooMany => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Refused(_) => StatusCode::NOT_FOUND,
+            Self::Missing(_) => StatusCode::NOT_FOUND,
+            Self::Declined(_) => StatusCode::CONFLICT,
+            Self::Settings(error) => of_settings(error),
             Self::Operators => StatusCode::FORBIDDEN,
             Self::Page(_) | Self::Unexpected => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+/// The status of a change that was not made.
+pub(crate) fn of_settings(error: &SettingsError) -> StatusCode {
+    match error {
+        SettingsError::Missing(_) => StatusCode::NOT_FOUND,
+        SettingsError::Stale | SettingsError::Unwritable { .. } => StatusCode::CONFLICT,
+        SettingsError::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The web page over [`cmsync_control`], its API, and the probes.
 //!
-//! Everything that a page shows is an answer of control's desk, and everything that it does is an order to
-//! it: no logic is here a second time. All files are in the program, and pages ask no other host.
+//! It owns who may see and order ([`access`]), what pages look like, `/api/v1`, the probes, and a day of samples
+//! of its own `/metrics`. All else is an answer of control's desk, or of its traits `Settings`, `Connect` and
+//! `History`; an order goes to one of these. All files are in the program, and pages ask no other host.
 //! [`access`] decides who sees pages and who gives orders; [`probes`] are for machines and need no sign-in.
 
 mod access;
@@ -100,7 +101,7 @@ struct Shared {
 impl Shared {
     async fn ask(&self, question: Question) -> Result<Answer, Error> {
         match self.desk.answer(question).await? {
-            Answer::Refused(reason) => Err(Error::Refused(reason)),
+            Answer::Refused(reason) => Err(Error::Missing(reason)),
             answer => Ok(answer),
         }
     }
@@ -111,7 +112,7 @@ impl Shared {
             routes::note(frame, &text, &connection, &item);
         }
         match self.desk.answer_as(&frame.told(), question).await? {
-            Answer::Refused(reason) => Err(Error::Refused(reason)),
+            Answer::Refused(reason) => Err(Error::Declined(reason)),
             answer => Ok(answer),
         }
     }
@@ -135,7 +136,7 @@ impl Shared {
     /// How a connection is.
     async fn view(&self, connection: &str) -> Result<ConnectionView, Error> {
         let found = self.status().await?.into_iter().find(|view| view.connection == connection);
-        found.ok_or_else(|| Error::Refused(format!("there is no connection `{connection}`")))
+        found.ok_or_else(|| Error::Missing(format!("there is no connection `{connection}`")))
     }
 
     fn judge(&self, view: &ConnectionView) -> Truth {

@@ -6,11 +6,12 @@ use axum::http::StatusCode;
 use axum::response::{Html, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Form, Router};
-use cmsync_control::{Answer, Asked as List, ComputerSort, Computers, Question};
+use cmsync_control::{ALL, Answer, Asked as List, ComputerSort, Computers, Question};
 
-use crate::access::{self, Frame, Gate, MAX_BODY};
+use crate::access::{self, Admission, Frame, Gate, MAX_BODY};
 use crate::error::Error;
 use crate::pages::link::{Link, Pages};
+use crate::pages::words::sentence;
 use crate::pages::{
     activity, computer, computers, connection, groups, history, letters, overview, plots, removals,
 };
@@ -61,10 +62,9 @@ pub(crate) fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
     tracing::info!(target: "audit", client, who, subject, way, order, connection, item, "ordered");
 }
 
-/// What was done a moment ago, and where one stands in the list.
+/// Where one stands in a list.
 #[derive(serde::Deserialize)]
-struct Done<D> {
-    done: Option<D>,
+struct Paged {
     #[serde(default)]
     page: usize,
 }
@@ -85,12 +85,11 @@ async fn connection(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
     Path(name): Path<String>,
-    Query(asked): Query<Done<connection::Order>>,
 ) -> Page {
     let view = shared.view(&name).await?;
     let truth = shared.judge(&view);
     let configured = shared.configured(&name);
-    html(&connection::Page::new(frame, (view, truth), configured, asked.done, shared.now()))
+    html(&connection::Page::new(frame, (view, truth), configured, shared.now()))
 }
 
 #[derive(serde::Deserialize)]
@@ -101,26 +100,25 @@ struct Ordered {
 async fn ask_of_connection(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(name): Path<String>,
     Form(Ordered { order }): Form<Ordered>,
 ) -> Result<Redirect, Error> {
     let connection = name.clone();
-    shared
-        .order(
-            &frame,
-            match order {
-                connection::Order::Pause => Question::Pause { connection },
-                connection::Order::Resume => Question::Resume { connection },
-                connection::Order::Resend => Question::Resend { connection, collection: None },
-            },
-        )
-        .await?;
-    Ok(back(connection::address(&name), order.text()))
+    let question = match order {
+        connection::Order::Pause => Question::Pause { connection },
+        connection::Order::Resume => Question::Resume { connection },
+        connection::Order::Resend => Question::Resend { connection, collection: None },
+    };
+    let taken = shared.order(&frame, question).await?;
+    told(&admission, taken, &connection::address(&name))
 }
 
 /// To a page that says what was done.
-fn back(link: Link, done: &'static str) -> Redirect {
-    Redirect::to(&link.with("done", done).to_string())
+fn told(admission: &Admission, taken: Answer, link: &Link) -> Result<Redirect, Error> {
+    let Answer::Taken(text) = taken else { return Err(Error::Unexpected) };
+    admission.say(sentence(&text));
+    Ok(Redirect::to(&link.to_string()))
 }
 
 async fn groups(
@@ -150,7 +148,7 @@ pub(crate) async fn found(
     let found = shared.desk.list_computers(connection, collection, list).await?;
     found.ok_or_else(|| {
         let what = collection.map_or(String::new(), |id| format!(" with a collection `{id}`"));
-        Error::Refused(format!("there is no connection `{connection}`{what}"))
+        Error::Missing(format!("there is no connection `{connection}`{what}"))
     })
 }
 
@@ -177,7 +175,7 @@ async fn members(
 ) -> Page {
     let found = found(&shared, (&connection, Some(&collection)), &asked.list()).await?;
     let group = shared.desk.group(&connection, &collection).await?;
-    let group = group.ok_or_else(|| Error::Refused("the collection went a moment ago".into()))?;
+    let group = group.ok_or_else(|| Error::Missing("the collection went a moment ago".into()))?;
     let of = (&*connection, &shared.configured(&connection));
     let now = shared.now();
     html(&computers::Page::new(frame, of, Some(group), (&found, &asked), now))
@@ -195,12 +193,12 @@ async fn members_csv(
 async fn resend(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path((connection, collection)): Path<(String, String)>,
 ) -> Result<Redirect, Error> {
     let link = Link::to("/groups").part(&connection).part(&collection);
     let resend = Question::Resend { connection, collection: Some(collection) };
-    shared.order(&frame, resend).await?;
-    Ok(back(link, "resend"))
+    told(&admission, shared.order(&frame, resend).await?, &link)
 }
 
 async fn all_computers(
@@ -270,28 +268,27 @@ async fn computer_history(
 async fn removals(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
-    Query(asked): Query<Done<removals::Decision>>,
+    Query(asked): Query<Paged>,
 ) -> Page {
     let first = Pages::before_page(removals::PAGE, asked.page);
     let (all, views) = shared.desk.list_removals(first, removals::PAGE).await?;
     let page = (views, removals::pages(all, asked.page));
-    html(&removals::Page::new(frame, page, asked.done, shared.now()))
+    html(&removals::Page::new(frame, page, shared.now()))
 }
 
 async fn decide_removal(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path((connection, collection)): Path<(String, String)>,
     Form(Decided { decision, seen }): Form<Decided<removals::Decision>>,
 ) -> Result<Redirect, Error> {
-    if collection == "*" || seen.is_none() {
-        return Err(Error::Refused("a decision is about one removal that was shown".into()));
+    if collection == ALL || seen.is_none() {
+        return Err(Error::Missing("a decision is about one removal that was shown".into()));
     }
     let approve = decision == removals::Decision::Approve;
-    let done = if approve { "approve" } else { "dismiss" };
     let decided = Question::DecideRemoval { connection, collection, approve, seen };
-    shared.order(&frame, decided).await?;
-    Ok(back(Link::to("/removals"), done))
+    told(&admission, shared.order(&frame, decided).await?, &Link::to("/removals"))
 }
 
 async fn activity(
@@ -318,22 +315,22 @@ async fn plots(
 async fn dead_letters(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
-    Query(asked): Query<Done<letters::Decision>>,
+    Query(asked): Query<Paged>,
 ) -> Page {
     let first = Pages::before_page(letters::PAGE, asked.page);
     let (all, views) = shared.desk.list_letters(first, letters::PAGE).await?;
     let page = (views, letters::pages(all, asked.page));
-    html(&letters::Page::new(frame, page, asked.done, shared.now()))
+    html(&letters::Page::new(frame, page, shared.now()))
 }
 
 async fn decide_dead_letter(
     State(shared): State<Shared>,
     Extension(frame): Extension<Frame>,
+    Extension(admission): Extension<Admission>,
     Path(id): Path<String>,
     Form(Decided { decision, .. }): Form<Decided<letters::Decision>>,
 ) -> Result<Redirect, Error> {
     let replay = decision == letters::Decision::Replay;
-    let done = if replay { "replay" } else { "drop" };
-    shared.order(&frame, Question::DecideDeadLetter { id, replay }).await?;
-    Ok(back(Link::to("/dead-letters"), done))
+    let taken = shared.order(&frame, Question::DecideDeadLetter { id, replay }).await?;
+    told(&admission, taken, &Link::to("/dead-letters"))
 }

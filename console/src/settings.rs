@@ -13,7 +13,7 @@ use cmsync_control::{Change, Kind, Properties, SettingsError};
 
 use crate::Shared;
 use crate::access::{Admission, Fields, Frame};
-use crate::error::Error;
+use crate::error::{Error, of_settings};
 use crate::pages::properties::{Identity, NotWritten, Tab, Workspace};
 use crate::pages::{choose, written};
 use crate::routes::note;
@@ -33,12 +33,6 @@ type Answer = Result<Response, Error>;
 
 /// What is said where nothing was chosen.
 const NOTHING: &str = "Nothing is marked.";
-
-impl From<SettingsError> for Error {
-    fn from(error: SettingsError) -> Self {
-        Self::Refused(error.to_string())
-    }
-}
 
 async fn properties(shared: &Shared, name: &str) -> Result<Properties, Error> {
     Ok(shared.settings.properties(name).await?)
@@ -78,14 +72,11 @@ impl Asked {
             }
             Err(error) => error,
         };
-        let (status, why) = match error {
-            SettingsError::Unwritable { file, detail, text } => {
-                let page = NotWritten { frame, file, detail, text, command, back: to };
-                return written(StatusCode::CONFLICT, &page);
-            }
-            SettingsError::Stale => (StatusCode::CONFLICT, error.to_string()),
-            SettingsError::Refused(why) => (StatusCode::UNPROCESSABLE_ENTITY, why),
-        };
+        let (status, why) = (of_settings(&error), error.to_string());
+        if let SettingsError::Unwritable { file, detail, text } = error {
+            let page = NotWritten { frame, file, detail, text, command, back: to };
+            return written(status, &page);
+        }
         written(status, &page(frame, properties(shared, &name).await?, why))
     }
 }
@@ -179,7 +170,7 @@ async fn import(
         "on" => (true, false),
         "off" => (false, false),
         "off-without-groups" => (false, true),
-        _ => return Err(Error::Refused("import is turned on or off".into())),
+        _ => return Err(SettingsError::Refused("import is turned on or off".into()).into()),
     };
     let import = Change::Import { on, remove_groups };
     change(&shared, Asked { frame, admission, name }, (import, fields.first("seen"))).await

@@ -73,7 +73,7 @@ impl Desk {
                     &connection,
                     (Subject::Pause, ""),
                     "pause",
-                    "the site is not read until `connection resume`",
+                    "paused: the site is not read until it is resumed",
                 )
                 .await
             }
@@ -84,7 +84,7 @@ impl Desk {
             Question::RemoveCollections { connection, collections } => {
                 self.remove_collections(&connection, &collections).await
             }
-            Question::Disconnected { connection } => self.disconnected(&connection).await,
+            Question::ForgetOrders { connection } => self.forget_orders(&connection).await,
             Question::KeepGroups { connection, keep } => self.keep_groups(&connection, keep).await,
             Question::LookAtGroups { connection } => {
                 let subject = (Subject::Groups, topics::GROUPS_LOOK);
@@ -97,9 +97,11 @@ impl Desk {
             | Question::Hold { .. } => self.verification(question).await,
             Question::Log => Ok(match &self.log {
                 Some(log) => Answer::Log(log()),
-                None => Answer::Refused("nothing runs here".into()),
+                None => Answer::Refused("cmsync does not run here: start it, and ask again".into()),
             }),
-            Question::Ticket { who } => Ok(Answer::Ticket(self.tickets.issue(&who))),
+            Question::Ticket => {
+                Ok(Answer::Refused("only a running cmsync gives tickets: start it".into()))
+            }
             Question::Removals => self.removals().await,
             Question::DecideRemoval { connection, collection, approve, seen } => {
                 self.decide_removal(&connection, &collection, Decision { approve, seen }).await
@@ -177,7 +179,9 @@ impl Desk {
             }
         })
         .await?;
-        let paused = self.orders(Subject::Pause).await?;
+        let mut paused = self.orders(Subject::Pause).await?;
+        let closed = self.orders(Subject::RemovedCollection).await?;
+        paused.extend(closed.into_iter().filter(|order| order.item == topics::ALL));
         let mut views = Vec::new();
         for name in self.connections().await? {
             let stages = stages.remove(&name).unwrap_or_default();
@@ -300,7 +304,8 @@ impl Desk {
             return Ok(refused_connection(connection));
         }
         self.take_back(connection, (Subject::Pause, "")).await?;
-        Ok(Answer::Taken("the site is read again".into()))
+        self.take_back(connection, (Subject::RemovedCollection, topics::ALL)).await?;
+        Ok(Answer::Taken("resumed: the site is read again".into()))
     }
 
     async fn resend(&self, connection: &str, collection: Option<String>) -> Result<Answer, Error> {
@@ -331,17 +336,20 @@ impl Desk {
         Ok(Answer::Taken("its rows are closed and its groups go".into()))
     }
 
-    async fn disconnected(&self, connection: &str) -> Result<Answer, Error> {
+    async fn forget_orders(&self, connection: &str) -> Result<Answer, Error> {
         for control in self.controls().await?.iter().filter(|c| c.connection == connection) {
             self.take_back(connection, (control.subject, &control.item)).await?;
         }
-        Ok(Answer::Taken("it is taken back".into()))
+        Ok(Answer::Taken("its orders are forgotten".into()))
     }
 
     async fn keep_groups(&self, connection: &str, keep: bool) -> Result<Answer, Error> {
         let subject = (Subject::Groups, topics::GROUPS_OFF);
         if !keep {
             return self.order(connection, subject, "off", "its groups go").await;
+        }
+        if !self.has(connection).await? {
+            return Ok(refused_connection(connection));
         }
         self.take_back(connection, subject).await?;
         Ok(Answer::Taken("its groups are kept".into()))

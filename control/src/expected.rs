@@ -11,7 +11,7 @@ use cmsync_schemas::{
 use roaring::RoaringBitmap;
 
 use crate::setup::Heartbeats;
-use crate::state::{devices, entries, is_among, members_of_all};
+use crate::state::{aside, devices, each, entries, is_among, members_of_all};
 use crate::views::{Answer, ExpectedGroup, ExpectedView};
 
 /// What of a connection should be there: each collection's count and sum.
@@ -45,8 +45,8 @@ pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedVi
     })
     .await?;
     let changed = changes(queue, connection).await?;
-    let group = |(collection, state): (String, CollectionState)| {
-        let ids = members.get(&collection).cloned().unwrap_or_default();
+    let group = move |(collection, state): (String, CollectionState)| {
+        let ids = members.remove(&collection).unwrap_or_default();
         let sum = ids.iter().filter_map(|id| hashes.get(&id)).sum();
         ExpectedGroup {
             count: i64::try_from(ids.len()).unwrap_or(i64::MAX),
@@ -58,24 +58,27 @@ pub(crate) async fn of(queue: &dyn Queue, connection: &str) -> Result<ExpectedVi
             collection,
         }
     };
+    // Every membership is looked up.
+    let groups = aside(move || states.into_iter().map(group).collect()).await?;
     Ok(ExpectedView {
         connection: connection.to_owned(),
         site_code,
         instance,
         waiting: 0,
         raw_limit: 0,
-        groups: states.into_iter().map(group).collect(),
+        groups,
     })
 }
 
 /// When each collection changed last: a group's seq is that time, in microseconds.
 async fn changes(queue: &dyn Queue, connection: &str) -> Result<BTreeMap<String, i64>, Error> {
     let mut changed = BTreeMap::new();
-    for entry in queue.scan(&topics::groups(connection)).await? {
-        if let Ok(group) = GROUP.decode(&entry?.1) {
+    each(queue, (&topics::groups(connection), ""), |_, value| {
+        if let Ok(group) = GROUP.decode(value) {
             changed.insert(group.collection_id, group.seq);
         }
-    }
+    })
+    .await?;
     Ok(changed)
 }
 

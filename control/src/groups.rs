@@ -60,8 +60,10 @@ pub(crate) async fn searches(
     show: Show,
 ) -> Result<Answer, Error> {
     let key = topics::control_key(connection, Subject::Groups, topics::GROUPS_OFF);
-    let mut orders = queue.scan(topics::CONTROL).await?;
-    if orders.any(|entry| entry.is_ok_and(|(found, _)| found.as_ref() == key.as_bytes())) {
+    let mut is_off = false;
+    state::each(queue, (topics::CONTROL, &key), |found, _| is_off |= found == key.as_bytes())
+        .await?;
+    if is_off {
         return Ok(Answer::Searches(Vec::new()));
     }
     let view = |search: Search, changed_at: i64| SearchView {
@@ -71,15 +73,13 @@ pub(crate) async fn searches(
         changed_at,
     };
     let mut wanted = Vec::new();
-    for entry in queue.scan(&topics::groups(connection)).await? {
-        if let Ok(group) = GROUP.decode(&entry?.1) {
-            wanted.extend(
-                cmsync_schemas::searches::searches(&group, show)
-                    .into_iter()
-                    .map(|s| view(s, group.seq)),
-            );
+    state::each(queue, (&topics::groups(connection), ""), |_, value| {
+        if let Ok(group) = GROUP.decode(value) {
+            let searches = cmsync_schemas::searches::searches(&group, show);
+            wanted.extend(searches.into_iter().map(|search| view(search, group.seq)));
         }
-    }
+    })
+    .await?;
     if let Some(last) = wanted.iter().map(|w| w.changed_at).min() {
         wanted.push(view(all_groups(show), last));
     }

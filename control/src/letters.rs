@@ -1,5 +1,7 @@
 //! Dead letters: what was set aside, and what a person decides about it.
 
+use std::collections::{BTreeSet, HashMap};
+
 use cmsync_queue::Error;
 use cmsync_schemas::{DEAD_LETTER, DeadLetter, Subject, topics};
 
@@ -40,15 +42,24 @@ impl Desk {
         }
         all.sort_unstable();
         let asked = self.orders(Subject::DeadLetter).await?;
-        let mut views = Vec::new();
-        for (_, connection, id) in all.iter().skip(first_of(first, limit, all.len())).take(limit) {
-            let mut letter = self.letter(connection, id).await?;
-            if let Some(letter) = &mut letter {
-                let order = asked.iter().find(|c| c.connection == *connection && c.item == *id);
-                letter.asked = order.map(|c| c.action.clone());
-            }
-            views.extend(letter);
+        let page = all.iter().skip(first_of(first, limit, all.len())).take(limit);
+        let page: Vec<(&str, &str)> = page.map(|(_, c, id)| (c.as_str(), id.as_str())).collect();
+        let mut found: HashMap<(String, String), DeadLetterView> = HashMap::new();
+        for connection in page.iter().map(|(connection, _)| *connection).collect::<BTreeSet<_>>() {
+            self.each_letter(connection, |letter| {
+                if page.contains(&(connection, &letter.id)) {
+                    found.insert((connection.to_owned(), letter.id.clone()), view(letter));
+                }
+            })
+            .await?;
         }
+        let whole = |(connection, id): (&str, &str)| {
+            let mut letter = found.remove(&(connection.to_owned(), id.to_owned()))?;
+            let order = asked.iter().find(|c| c.connection == connection && c.item == id);
+            letter.asked = order.map(|c| c.action.clone());
+            Some(letter)
+        };
+        let views = page.into_iter().filter_map(whole).collect();
         Ok((all.len(), views))
     }
 

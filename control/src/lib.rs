@@ -1,6 +1,11 @@
 //! What a person may ask for: the questions and orders behind every command and every face.
 //!
-//! Answers come from the queue: the stages' health and the producer's state are compacted topics,
+//! It owns the desk (answers from the queue, orders onto the control topic), the lists made of it, the judgement
+//! of a connection ([`truth`]), what is set up in Azure ([`setup`]) and verified there ([`verify`]), and the local
+//! API. It does not own the configuration file ([`Settings`] and [`Connect`] are the binary's), what stages do
+//! with an order, or how anything looks.
+//!
+//! The stages' health and the producer's state are compacted topics,
 //! orders are messages on the control topic. A running process answers through [`local_api`];
 //! without one, the commands open the queue themselves and ask [`Desk`] directly.
 
@@ -29,7 +34,8 @@ pub mod verify;
 mod views;
 
 pub use cmsync_queue::Error;
-pub use cmsync_schemas::{Activity, Kind, Note, print_of};
+pub use cmsync_schemas::topics::ALL;
+pub use cmsync_schemas::{Activity, Kind, Note, counted, print_of};
 
 pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};

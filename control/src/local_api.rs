@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::desk::Desk;
@@ -14,8 +14,9 @@ use crate::platform::{self, Listener, Stream};
 use crate::question::{Order, Question};
 use crate::views::Answer;
 
-/// Bytes of a question, at most.
-const MAX_QUESTION: u64 = 64 * 1024;
+/// Bytes of a question, at most: the names of all computers that report. Who gets this far may use the
+/// directory.
+const MAX_QUESTION: u64 = 64 * 1024 * 1024;
 /// How long nobody is heard after one could not be.
 const MOMENT: Duration = Duration::from_millis(50);
 /// Bytes of an answer, at most: the members of the largest collection.
@@ -56,19 +57,39 @@ async fn converse(mut stream: Stream, desk: &Desk, listener: &Listener) -> io::R
     // Who asks is known from the connection, whatever the question says.
     let asks = listener.admit(&mut stream).await?;
     let (read, mut write) = stream.split();
-    let mut line = String::new();
-    BufReader::new(read.take(MAX_QUESTION)).read_line(&mut line).await?;
-    let answer = match serde_json::from_str::<Question>(&line) {
-        Ok(Question::Ticket { .. }) => Answer::Ticket(desk.tickets().issue(&asks)),
+    let mut line = Vec::new();
+    let mut question = BufReader::new(read).take(MAX_QUESTION);
+    question.read_until(b'\n', &mut line).await?;
+    let is_too_long = question.limit() == 0 && line.last() != Some(&b'\n');
+    if is_too_long {
+        pass_over(question.get_mut()).await?;
+    }
+    let answer = match serde_json::from_slice::<Question>(&line) {
+        Ok(Question::Ticket) => Answer::Ticket(desk.tickets().issue(&asks)),
         Ok(question) => match answered(desk, &asks, question).await {
             Ok(answer) => answer,
             Err(error) => Answer::Refused(error.to_string()),
         },
+        Err(_) if is_too_long => {
+            Answer::Refused(format!("the question is larger than {MAX_QUESTION} bytes"))
+        }
         Err(error) => Answer::Refused(format!("not a question that this version knows: {error}")),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     write.write_all(&text).await
+}
+
+/// Reads what is left of a line, so that whoever sends it hears why it is not taken.
+async fn pass_over(mut from: impl AsyncBufRead + Unpin) -> io::Result<()> {
+    loop {
+        let some = from.fill_buf().await?;
+        let (end, length) = (some.iter().position(|byte| *byte == b'\n'), some.len());
+        from.consume(end.map_or(length, |at| at + 1));
+        if end.is_some() || length == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Answers, and says in the log what was ordered by whom.

@@ -1,5 +1,6 @@
 //! Questions and orders, as they go over the local API.
 
+use cmsync_schemas::topics;
 use serde::{Deserialize, Serialize};
 
 use crate::views::ShowView;
@@ -30,10 +31,7 @@ pub enum Question {
     /// The last lines of the running process's log.
     Log,
     /// A ticket that signs in to the console once, for whoever may use the queue's directory.
-    Ticket {
-        /// Who asks, for the log.
-        who: String,
-    },
+    Ticket,
     /// Removals that wait for a person.
     Removals,
     /// Let a held removal go, or keep the members.
@@ -55,8 +53,8 @@ pub enum Question {
         /// The collections; `*` for all of a connection that is taken back.
         collections: Vec<String>,
     },
-    /// A connection was taken back.
-    Disconnected {
+    /// A connection is set up anew: what was ordered of it before counts no longer.
+    ForgetOrders {
         /// The connection.
         connection: String,
     },
@@ -157,11 +155,11 @@ impl Question {
             }
             Self::DecideRemoval { connection, collection, approve, .. } => {
                 let word = if *approve { "approve" } else { "dismiss" };
-                let what = if collection == "*" { "all held removals" } else { collection };
+                let what = if collection == topics::ALL { "all held removals" } else { collection };
                 (connection, collection.as_str(), format!("{word} {what}"))
             }
             Self::RemoveCollections { connection, collections } => {
-                let what = if collections.iter().any(|id| id == "*") {
+                let what = if collections.iter().any(|id| id == topics::ALL) {
                     "take the connection back".to_owned()
                 } else {
                     format!("remove collections {}", collections.join(", "))
@@ -179,9 +177,9 @@ impl Question {
             }
             Self::Status
             | Self::Log
-            | Self::Ticket { .. }
+            | Self::Ticket
             | Self::Removals
-            | Self::Disconnected { .. }
+            | Self::ForgetOrders { .. }
             | Self::LookAtGroups { .. }
             | Self::Expected { .. }
             | Self::Searches { .. }

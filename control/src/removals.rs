@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cmsync_queue::Error;
-use cmsync_schemas::{CollectionState, Control, Decision, Subject};
+use cmsync_schemas::{CollectionState, Control, Decision, Subject, topics};
 use roaring::RoaringBitmap;
 
 use crate::desk::Desk;
@@ -65,7 +65,7 @@ impl Desk {
             let (connection, collection) = of.clone();
             let name = |id| names.get(&(connection.clone(), id)).cloned();
             let is_order = |c: &&Control| {
-                c.connection == connection && (c.item == collection || c.item == "*")
+                c.connection == connection && (c.item == collection || c.item == topics::ALL)
             };
             let order = asked.iter().find(is_order).and_then(|c| c.action.parse::<Decision>().ok());
             RemovalView {
@@ -94,7 +94,7 @@ impl Desk {
         let collections = self.shelf.collections().await?;
         let is_it = |((of, id), state): &(&(String, String), &CollectionState)| {
             of == connection
-                && (collection == "*" || collection == id)
+                && (collection == topics::ALL || collection == id)
                 && !state.held_reason.is_empty()
         };
         let mut held = collections.iter().filter(is_it).peekable();
@@ -109,9 +109,9 @@ impl Desk {
             )));
         }
         let then = if decision.approve {
-            "the removal goes"
+            "approved: the removal goes with the next poll"
         } else {
-            "the members stay until what would be removed changes"
+            "dismissed: the members stay until what would be removed changes"
         };
         self.order(connection, (Subject::Removal, collection), &decision.to_string(), then).await
     }

@@ -112,6 +112,9 @@ pub enum SettingsError {
         /// What the file would hold.
         text: String,
     },
+    /// The configuration holds no such connection.
+    #[error("there is no connection `{0}` in the configuration")]
+    Missing(String),
     /// It cannot be done: why, and what to do.
     #[error("{0}")]
     Refused(String),

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cmsync_schemas::counted;
 use serde::{Deserialize, Serialize};
 
 use crate::views::{ConnectionView, StageView};
@@ -81,10 +82,6 @@ fn work(stage: &StageView) -> &str {
     }
 }
 
-fn count(number: i64, one: &str, more: &str) -> String {
-    if number == 1 { format!("1 {one}") } else { format!("{number} {more}") }
-}
-
 /// Verification looks, and holds up nothing.
 const LOOKS: &str = "verify";
 
@@ -107,8 +104,9 @@ fn said(stage: &StageView) -> String {
 
 /// What differs until a person decides, or it is mended.
 fn differences(view: &ConnectionView) -> Vec<Need> {
-    let held = count(view.held_removals, "removal waits", "removals wait");
-    let aside = count(view.dead_letters, "record is set aside", "records are set aside");
+    let held = counted(view.held_removals.unsigned_abs(), "removal waits", "removals wait");
+    let aside =
+        counted(view.dead_letters.unsigned_abs(), "record is set aside", "records are set aside");
     let counted = [
         (view.held_removals, About::Removals, format!("{held} for a decision")),
         (view.dead_letters, About::DeadLetters, aside),
@@ -165,7 +163,10 @@ pub fn judge(view: &ConnectionView, now: i64, poll: Duration) -> Truth {
     } else if let Some(text) = &stuck {
         (Verdict::Behind, text.clone())
     } else if waiting > 0 {
-        (Verdict::Behind, format!("{} on the way", count(waiting, "message is", "messages are")))
+        (
+            Verdict::Behind,
+            format!("{} on the way", counted(waiting.unsigned_abs(), "message is", "messages are")),
+        )
     } else if now - read_at > stale {
         (Verdict::Behind, "the site was not read for a while".to_owned())
     } else if !differences.is_empty() {

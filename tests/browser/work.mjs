@@ -41,7 +41,7 @@ await page.getByRole('status').filter({ hasText: 'added' }).waitFor();
 await ask('equal PS100000 PS100001 PS100003');
 await page.getByLabel('PS100001').check();
 await page.getByRole('button', { name: 'Remove what is marked' }).click();
-await page.getByRole('status').filter({ hasText: '1 collections are closed' }).waitFor();
+await page.getByRole('status').filter({ hasText: '1 collection are closed' }).waitFor();
 await ask('equal PS100000 PS100003');
 
 // A secret: a wrong one is refused and said, the right one taken.

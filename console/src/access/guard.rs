@@ -178,7 +178,7 @@ fn sign_in_first(request: &Request) -> Response {
     let wanted = request.uri().path_and_query().map_or(path, |both| both.as_str());
     let to = Link::to(sign_in::PATH).with("next", wanted).to_string();
     if request.headers().contains_key("hx-request") {
-        return (StatusCode::UNAUTHORIZED, [("hx-redirect", sign_in::PATH)], "").into_response();
+        return (StatusCode::UNAUTHORIZED, [("hx-redirect", to)], "").into_response();
     }
     Redirect::to(&to).into_response()
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::sign_in;
 use crate::error::Error;
 use crate::pages::link::Link;
 
@@ -121,7 +122,7 @@ impl Frame {
 
     /// Where one signs in, to come back to a page.
     pub(crate) fn sign_in(&self, next: &str) -> String {
-        Link::to("/sign-in").with("next", next).to_string()
+        Link::to(sign_in::PATH).with("next", next).to_string()
     }
 
     /// Why no order is taken.

@@ -114,7 +114,7 @@ mod tests {
         );
         for minutes in (30..720).step_by(30) {
             tokio::time::advance(Duration::from_secs(1_800)).await;
-            assert_eq!(sessions.find(&one, true).is_some(), minutes < 720, "{minutes}");
+            assert!(sessions.find(&one, true).is_some(), "{minutes}");
             // Looking without using prolongs nothing.
             assert_eq!(sessions.find(&other, false).is_some(), minutes < 60, "{minutes}");
         }

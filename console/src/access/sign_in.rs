@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Form, Router};
+use cmsync_control::counted;
 use serde::Deserialize;
 
 use super::attempts::Tried;
@@ -204,8 +205,8 @@ pub(crate) fn refused(gate: &Gate, status: StatusCode, wrong: &str, next: &str) 
 }
 
 fn later(wait: Duration) -> String {
-    let minutes = wait.as_secs().div_ceil(60);
-    format!("Too many attempts failed: try again in {minutes} minutes.")
+    let minutes = counted(wait.as_secs().div_ceil(60), "minute", "minutes");
+    format!("Too many attempts failed: try again in {minutes}.")
 }
 
 /// The same to somebody who comes back from elsewhere.

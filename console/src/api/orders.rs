@@ -3,13 +3,14 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use cmsync_control::{Answer, Question};
+use cmsync_control::{ALL, Answer, Question};
 use serde::{Deserialize, Serialize};
 
 use super::{Failure, Found, Of, Place};
 use crate::Shared;
 use crate::access::Frame;
 use crate::error::Error;
+use crate::pages::{letters, removals};
 
 /// What happens now.
 #[derive(Serialize)]
@@ -22,7 +23,6 @@ async fn order(shared: &Shared, frame: &Frame, question: Question) -> Found<Take
     match shared.order(frame, question).await {
         Ok(Answer::Taken(taken)) => Ok(Json(Taken { taken })),
         Ok(_) => Err(Error::Unexpected.into()),
-        Err(Error::Refused(why)) => Err(Failure(StatusCode::CONFLICT, why)),
         Err(error) => Err(error.into()),
     }
 }
@@ -68,16 +68,9 @@ pub(super) async fn resend_one(
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Fate {
-    Approve,
-    Dismiss,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfRemoval {
-    decision: Fate,
+    decision: removals::Decision,
     /// `print` of the removal that was looked at.
     seen: String,
 }
@@ -89,26 +82,19 @@ pub(super) async fn decide_removal(
     Of(decided): Of<OfRemoval>,
 ) -> Found<Taken> {
     shared.view(&connection).await?;
-    if collection == "*" {
+    if collection == ALL {
         return Err(Failure::missing("a decision is about one removal"));
     }
-    let approve = matches!(decided.decision, Fate::Approve);
+    let approve = decided.decision == removals::Decision::Approve;
     let seen = Some(decided.seen);
     let decided = Question::DecideRemoval { connection, collection, approve, seen };
     order(&shared, &frame, decided).await
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Way {
-    Replay,
-    Drop,
-}
-
-#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfLetter {
-    decision: Way,
+    decision: letters::Decision,
 }
 
 pub(super) async fn decide_letter(
@@ -117,7 +103,7 @@ pub(super) async fn decide_letter(
     Place(id): Place<String>,
     Of(decided): Of<OfLetter>,
 ) -> Found<Taken> {
-    let replay = matches!(decided.decision, Way::Replay);
+    let replay = decided.decision == letters::Decision::Replay;
     let taken = order(&shared, &frame, Question::DecideDeadLetter { id, replay }).await;
     // It is refused where there is none.
     taken.map_err(|Failure(status, why)| match status {

@@ -23,15 +23,6 @@ pub(crate) struct Asked {
     down: bool,
     /// From 1.
     page: usize,
-    /// What was done a moment ago.
-    done: Option<Done>,
-}
-
-/// What may have been done to a group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Done {
-    Resend,
 }
 
 impl Asked {
@@ -72,7 +63,6 @@ struct Group {
     snapshot: String,
     is_static: bool,
     resend: String,
-    is_resent: bool,
     history: String,
     activity: String,
 }
@@ -131,10 +121,7 @@ impl Page {
             found: number(computers.len() as u64),
             csv: format!("{}", whole.below("computers.csv")),
             rows: computers.from(pages.first()).take(PAGE).map(row).collect(),
-            group: group.map(|view| {
-                let is_resent = asked.done == Some(Done::Resend);
-                Group::new(view, configured, (&link, is_resent), now)
-            }),
+            group: group.map(|view| Group::new(view, configured, &link, now)),
             link: link.to_string(),
             connection: connection.to_owned(),
             frame,
@@ -145,12 +132,7 @@ impl Page {
 }
 
 impl Group {
-    fn new(
-        view: GroupView,
-        configured: &Configured,
-        (link, is_resent): (&Link, bool),
-        now: i64,
-    ) -> Self {
+    fn new(view: GroupView, configured: &Configured, link: &Link, now: i64) -> Self {
         let resend = link.clone().below("resend").to_string();
         let search = log_search(&view.alias);
         let portal = configured.portal.as_ref().filter(|_| !view.alias.is_empty());
@@ -165,7 +147,6 @@ impl Group {
             snapshot: view.snapshot,
             is_static: view.is_static,
             resend,
-            is_resent,
             history: link.clone().below("history").to_string(),
             activity: activity::address(&view.connection, &view.collection).to_string(),
             collection: view.collection,

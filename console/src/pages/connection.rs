@@ -21,8 +21,6 @@ pub(crate) struct Page {
     is_paused: bool,
     imports: bool,
     stages: Vec<Row>,
-    /// What was asked a moment ago.
-    done: Option<&'static str>,
     link: String,
 }
 
@@ -47,24 +45,6 @@ pub(crate) enum Order {
     Resend,
 }
 
-impl Order {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Pause => "Paused: the site is not read until it is resumed.",
-            Self::Resume => "Resumed: the site is read again.",
-            Self::Resend => "Everything is sent whole again.",
-        }
-    }
-
-    pub(crate) fn text(self) -> &'static str {
-        match self {
-            Self::Pause => "pause",
-            Self::Resume => "resume",
-            Self::Resend => "resend",
-        }
-    }
-}
-
 /// Where the page of a connection is.
 pub(crate) fn address(name: &str) -> Link {
     Link::to("/connections").part(name)
@@ -75,7 +55,6 @@ impl Page {
         frame: Frame,
         (view, truth): (ConnectionView, Truth),
         configured: Configured,
-        done: Option<Order>,
         now: i64,
     ) -> Self {
         let stages = view.stages.into_iter().map(|stage| row(stage, now)).collect();
@@ -89,7 +68,6 @@ impl Page {
             is_paused: view.is_paused,
             imports: configured.import,
             stages,
-            done: done.map(Order::words),
         }
     }
 }

@@ -16,8 +16,6 @@ const SHOWN: usize = 4_000;
 #[derive(Template)]
 #[template(path = "letters.html")]
 pub(crate) struct Page {
-    /// What was done a moment ago.
-    done: Option<&'static str>,
     frame: Frame,
     rows: Vec<Row>,
     pages: Pages,
@@ -47,15 +45,6 @@ pub(crate) enum Decision {
     Drop,
 }
 
-impl Decision {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Replay => "It is sent again.",
-            Self::Drop => "It is dropped.",
-        }
-    }
-}
-
 /// Where one stands in the list.
 pub(crate) fn pages(all: usize, page: usize) -> Pages {
     Pages::new(all, PAGE, page, &Link::to("/dead-letters"))
@@ -65,11 +54,10 @@ impl Page {
     pub(crate) fn new(
         frame: Frame,
         (views, pages): (Vec<DeadLetterView>, Pages),
-        done: Option<Decision>,
         now: i64,
     ) -> Self {
         let rows = views.into_iter().map(|view| row(view, now)).collect();
-        Self { frame, done: done.map(Decision::words), rows, pages }
+        Self { frame, rows, pages }
     }
 }
 
@@ -117,7 +105,7 @@ mod tests {
             csrf: "c5rf".into(),
         };
         let frame = Frame { person: Some(person), ..Frame::default() };
-        let text = Page::new(frame, (vec![view], pages(1, 1)), None, 61_000_000).render().unwrap();
+        let text = Page::new(frame, (vec![view], pages(1, 1)), 61_000_000).render().unwrap();
         assert!(text.contains("action=\"/dead-letters/cmsync%2Erecords%2Econtoso%2F3%2F17%2F0\""));
         assert!(text.contains("column `ResourceId` &#60;b&#62;"), "{text}");
         assert!(text.contains('…') && text.matches('x').count() < 4_200);

@@ -1,4 +1,4 @@
-//! What each page shows. A page is made of an answer of control and says nothing of its own.
+//! What each page shows. A page is made of what control answered, or of the samples.
 
 pub(crate) mod activity;
 pub(crate) mod choose;

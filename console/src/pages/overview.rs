@@ -141,8 +141,15 @@ fn facts(look: &Look, now: i64) -> Vec<(&'static str, String)> {
         facts.push(("Verified", ago(truth.verified_at, now)));
     }
     if let Some((what, at)) = configured.expires {
-        let title = if what == "certificate" { "Certificate ends" } else { "Secret ends" };
-        facts.push((title, until(at.saturating_mul(1_000_000), now)));
+        let at = at.saturating_mul(1_000_000);
+        let titles = match what == "certificate" {
+            true => ("Certificate ends", "Certificate ended"),
+            false => ("Secret ends", "Secret ended"),
+        };
+        facts.push(match at > now {
+            true => (titles.0, until(at, now)),
+            false => (titles.1, ago(at, now)),
+        });
     }
     facts
 }
@@ -181,6 +188,11 @@ fn steps(Look { view, lately, .. }: &Look, now: i64) -> Vec<Step> {
     };
     let rows = a_minute(lately.alone.map(|(rows, _)| rows), "rows");
     let records_taken = a_minute(lately.alone.map(|(_, records)| records), "records");
+    // It is of a record where one waits: those are further on their way.
+    let (of_changes, of_records) = match records {
+        0 => (lag, String::new()),
+        _ => (String::new(), lag),
+    };
     vec![
         Step {
             name: "Site",
@@ -189,10 +201,16 @@ fn steps(Look { view, lately, .. }: &Look, now: i64) -> Vec<Step> {
         },
         Step {
             name: "Changes",
-            detail: waiting(view.waiting_changes) + &a_minute(lately.a_minute, "messages"),
+            detail: waiting(view.waiting_changes)
+                + &of_changes
+                + &a_minute(lately.a_minute, "messages"),
             trouble: trouble("transformer"),
         },
-        Step { name: "Records", detail: waiting(records) + &lag, trouble: trouble("uploader") },
+        Step {
+            name: "Records",
+            detail: waiting(records) + &of_records,
+            trouble: trouble("uploader"),
+        },
         Step {
             name: "Workspace",
             detail: last("took rows", stage("uploader")) + &records_taken,

@@ -14,8 +14,6 @@ pub(crate) const PAGE: usize = 20;
 #[derive(Template)]
 #[template(path = "removals.html")]
 pub(crate) struct Page {
-    /// What was done a moment ago.
-    done: Option<&'static str>,
     frame: Frame,
     rows: Vec<Row>,
     pages: Pages,
@@ -46,29 +44,15 @@ pub(crate) enum Decision {
     Dismiss,
 }
 
-impl Decision {
-    fn words(self) -> &'static str {
-        match self {
-            Self::Approve => "Approved: the removal goes with the next poll.",
-            Self::Dismiss => "Dismissed: the members stay until what would be removed changes.",
-        }
-    }
-}
-
 /// Where one stands in the list.
 pub(crate) fn pages(all: usize, page: usize) -> Pages {
     Pages::new(all, PAGE, page, &Link::to("/removals"))
 }
 
 impl Page {
-    pub(crate) fn new(
-        frame: Frame,
-        (views, pages): (Vec<RemovalView>, Pages),
-        done: Option<Decision>,
-        now: i64,
-    ) -> Self {
+    pub(crate) fn new(frame: Frame, (views, pages): (Vec<RemovalView>, Pages), now: i64) -> Self {
         let rows = views.into_iter().map(|view| row(view, now)).collect();
-        Self { frame, done: done.map(Decision::words), rows, pages }
+        Self { frame, rows, pages }
     }
 }
 
@@ -125,9 +109,7 @@ mod tests {
         };
         let page = |view: RemovalView, person| {
             let rows = (vec![view], pages(1, 1));
-            Page::new(Frame { person, ..Frame::default() }, rows, None, 61_000_000)
-                .render()
-                .unwrap()
+            Page::new(Frame { person, ..Frame::default() }, rows, 61_000_000).render().unwrap()
         };
         let text = page(view.clone(), Some(person.clone()));
         for part in [

@@ -52,6 +52,13 @@ pub(crate) fn amount(value: f64, unit: Unit) -> String {
     format!("{text}{prefix}{unit}")
 }
 
+/// A text that an order was answered with, as a sentence of its own.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string());
+    format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+}
+
 /// How long ago a time is, both in microseconds since 1970.
 pub(crate) fn ago(time: i64, now: i64) -> String {
     format!("{} ago", span(time, now))
