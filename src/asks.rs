@@ -27,6 +27,15 @@ impl Asks for Inside {
     }
 }
 
+/// Whether a connection ever ran: one that did not has no rows, no groups and no orders.
+pub(crate) async fn has_run(asks: &dyn Asks, connection: &str) -> anyhow::Result<bool> {
+    match asks.ask(Question::Status).await.map_err(anyhow::Error::msg)? {
+        Answer::Status(views) => Ok(views.iter().any(|view| view.connection == connection)),
+        Answer::Refused(reason) => anyhow::bail!(reason),
+        _ => anyhow::bail!("the running cmsync does not answer as this one asks: restart it"),
+    }
+}
+
 /// Asks for something to be done; an error where it is refused.
 pub(crate) async fn order(asks: &dyn Asks, question: Question) -> anyhow::Result<()> {
     match asks.ask(question).await.map_err(anyhow::Error::msg)? {

@@ -214,7 +214,8 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
     note("rights", match (sees_all, site.account().await) {
         (true, Ok(Some(_))) => Ok("All Systems and the account's own user are visible".into()),
         (false, _) => Ok("All Systems is not visible: held removals will wait for a person".into()),
-        (true, _) => Ok("the account's own user is not visible (`account`): held removals will wait for a person".into()),
+        (true, Ok(None)) => Ok("the account's own user is not visible (`account`): held removals will wait for a person".into()),
+        (true, Err(error)) => Err(error.to_string()),
     });
     Ok(())
 }
@@ -222,7 +223,8 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
 /// What is said of a clock that no producer, or no connection, starts with.
 pub(crate) fn clock_is_wrong(ahead: Option<i64>, server: &str) -> Option<String> {
     let ahead = ahead.filter(|ahead| ahead.abs() > MAX_CLOCK_SKEW)?;
-    Some(format!("this machine's clock is {ahead} s ahead of the {server}'s: set it right"))
+    let apart = cmsync_producer::apart(ahead);
+    Some(format!("this machine's clock is {apart} the {server}'s: set it right"))
 }
 
 async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
@@ -248,11 +250,7 @@ async fn workspace(connection: &Connection, note: Note<'_>) -> anyhow::Result<()
             "rule",
             match posted {
                 Verdict::Accepted => Ok(format!("{} took a test row of {stream}", rule.id)),
-                Verdict::RuleRefused(text) => Err(format!(
-                    "{}: {text}; the identity needs the role Monitoring Metrics Publisher on the rule (up to 30 minutes to take effect)",
-                    rule.id
-                )),
-                other => Err(format!("{}: {other:?}", rule.id)),
+                other => Err(format!("{}: {other}", rule.id)),
             },
         );
     }

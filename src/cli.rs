@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::config;
 use crate::connect::ConnectArgs;
 use crate::platform::{self, ServiceCommand};
 
@@ -161,10 +162,13 @@ impl Command {
             | Self::Removals(_)
             | Self::DeadLetters(_)
             | Self::Ready
+            | Self::Groups(_)
             | Self::Collections(CollectionsCommand::Resend { .. })
             | Self::Connection(
-                ConnectionCommand::Pause { .. } | ConnectionCommand::Resume { .. },
-            ) => &[StageName::Transformer],
+                ConnectionCommand::List
+                | ConnectionCommand::Pause { .. }
+                | ConnectionCommand::Resume { .. },
+            ) => config::NO_SECRETS,
             _ => &[],
         }
     }

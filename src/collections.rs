@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use cmsync_configmgr::{Collection, Selection};
 use cmsync_control::verify::Asks;
-use cmsync_control::{Answer, GroupView, Question, VisibleView};
+use cmsync_control::{Answer, GroupView, Question, VisibleView, counted};
 use toml_edit::{Array, DocumentMut, Item, Value};
 
 use crate::asks::Outside;
@@ -141,7 +141,7 @@ pub(crate) async fn add(
         }
         Ok(())
     })?;
-    config::load(path, &[])?;
+    config::load(path, config::NO_SECRETS)?;
     Ok("added; a running cmsync follows within seconds".into())
 }
 
@@ -194,7 +194,7 @@ pub(crate) async fn remove(
         }
         Ok(())
     })?;
-    let after = config::load(path, &[])?;
+    let after = config::load(path, config::NO_SECRETS)?;
     let selection = &after.connection(name)?.producer.selection;
     let keeps =
         |selection: &Selection, g: &GroupView| selection.keeps(&g.collection, &g.name, &g.folder);
@@ -205,7 +205,8 @@ pub(crate) async fn remove(
         let connection = name.to_owned();
         asks::order(asks, Question::RemoveCollections { connection, collections }).await?;
     }
-    Ok(format!("removed; the rows of {count} collections are closed and their groups go"))
+    let count = counted(count as u64, "collection", "collections");
+    Ok(format!("removed; the rows of {count} are closed and their groups go"))
 }
 
 /// The collections that are kept now, from the state.

@@ -1,26 +1,36 @@
 //! From a connection's configuration to what its stages are given.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cmsync_azure::{
     Credential, Endpoints, Graph, Identity, Ingestion, Query, ResourceManager, WorkspaceId,
 };
-use cmsync_configmgr::{AdminService, Authenticate, Bearer, SqlSite};
+use cmsync_configmgr::{AdminService, Authenticate, Bearer, Nature, SqlSite};
 use cmsync_http::header::HeaderValue;
 use cmsync_http::{Client, Settings};
 use cmsync_producer::HighestSeq;
 use cmsync_queue::{TopicKind, TopicSpec};
-use cmsync_schemas::{tables, topics};
+use cmsync_schemas::{questions, topics};
 use cmsync_uploader::Target;
 use cmsync_uploader::groups::{InAzure, SavedSearches};
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::{self, Connection, Site, SiteIdentity, Source, Workspace};
+use crate::config::{self, Config, Connection, Site, SiteIdentity, Source, Workspace};
+
+/// How long a start waits for what the workspace holds.
+const SEQ_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
 /// for the workspace, what was set aside. The rest is for what is compacted.
 const SHARES: (u64, u64, u64) = (40, 40, 10);
+
+/// The topics of every connection of a configuration.
+pub(crate) fn all_topics(config: &Config) -> Vec<TopicSpec> {
+    let names = config.connections.keys();
+    names.flat_map(|name| topics_of(name, config.partitions, config.share())).collect()
+}
 
 /// The topics of a connection, each within its part of `share` bytes.
 pub(crate) fn topics_of(name: &str, partitions: u32, share: u64) -> Vec<TopicSpec> {
@@ -73,13 +83,18 @@ struct FromEntra {
 #[async_trait::async_trait]
 impl Authenticate for FromEntra {
     async fn authorization(&self, host: &str) -> Result<HeaderValue, cmsync_configmgr::Error> {
-        let fail = |detail: String| cmsync_configmgr::Error::Credentials {
+        let fail = |detail: String, nature| cmsync_configmgr::Error::NoCredential {
             host: host.to_owned(),
-            detail: format!(": {detail}"),
+            detail,
+            nature,
         };
-        let token = self.credential.token(&self.audience).await.map_err(|e| fail(e.to_string()))?;
+        let token = self.credential.token(&self.audience).await.map_err(|error| {
+            let nature = if error.is_transient() { Nature::Transient } else { Nature::Credentials };
+            fail(error.to_string(), nature)
+        })?;
         let text = format!("Bearer {}", token.expose_secret());
-        let mut value = HeaderValue::from_str(&text).map_err(|e| fail(e.to_string()))?;
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|error| fail(error.to_string(), Nature::Credentials))?;
         value.set_sensitive(true);
         Ok(value)
     }
@@ -210,7 +225,10 @@ pub(crate) fn query(
     resource_id: Option<&str>,
     credential: Arc<Credential>,
 ) -> Result<Query, cmsync_http::Error> {
-    let client = Client::new("query", &workspace.http)?;
+    // The service answers within three minutes, where no more is asked for.
+    let read_timeout_ms = workspace.http.read_timeout_ms.max(200_000);
+    let http = Settings { read_timeout_ms, ..workspace.http.clone() };
+    let client = Client::new("query", &http)?;
     let query = Query::new(client, workspace.endpoints.query.clone(), credential);
     Ok(match resource_id {
         Some(id) => query.on(id),
@@ -241,17 +259,19 @@ impl WorkspaceSeq {
 impl HighestSeq for WorkspaceSeq {
     async fn highest_seq(&self, site_code: &str) -> Option<i64> {
         let (query, workspace) = self.query.as_ref()?;
-        match query.rows(workspace, &tables::highest_seq_query(site_code)).await {
-            Ok(rows) => rows.first()?.first()?.as_i64(),
-            Err(error) => {
-                let connection = &self.connection;
-                tracing::warn!(
-                    connection,
-                    %error,
-                    "cannot ask the workspace what it holds; an old copy of the queue would not be noticed"
-                );
-                None
-            }
-        }
+        let question = questions::highest_seq(site_code);
+        let asked = tokio::time::timeout(SEQ_PATIENCE, query.rows(workspace, &question)).await;
+        let error = match asked {
+            Ok(Ok(rows)) => return rows.first()?.first()?.as_i64(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", SEQ_PATIENCE.as_secs()),
+        };
+        let connection = &self.connection;
+        tracing::warn!(
+            connection,
+            error,
+            "cannot ask the workspace what it holds; an old copy of the queue would not be noticed"
+        );
+        None
     }
 }

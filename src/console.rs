@@ -138,7 +138,7 @@ async fn link(config: &Config) -> anyhow::Result<String> {
         "on brokers a process takes no orders from its machine: sign in with a password \
          (`cmsync console password`)"
     );
-    let question = Question::Ticket { who: String::new() };
+    let question = Question::Ticket;
     let asked = local_api::ask(&config.queue_directory, &question).await?;
     match asked.context("cmsync does not run here")? {
         Answer::Ticket(ticket) => {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use cmsync_azure::{Role, WorkspaceId};
 use cmsync_control::setup::{Others, Setup, Target};
-use cmsync_control::{Answer, ConnectionView, Question};
+use cmsync_control::{ALL, Answer, ConnectionView, Question};
 
+use crate::asks::{self, Outside};
 use crate::cli::DisconnectArgs;
 use crate::config::{Config, Connection};
 use crate::connect::write;
@@ -53,7 +54,7 @@ pub(crate) async fn run(
             eprintln!("  ✓ {leftover}");
         }
     }
-    commands::ask(&config, Question::Disconnected { connection: name.clone() }).await?;
+    // The order to close it stays: copies with another file would send everything anew.
     write::change(path, |document| {
         write::remove(document, name);
         Ok(())
@@ -128,12 +129,12 @@ async fn setup(
 
 /// Closes the rows of every collection and waits until the workspace has taken that.
 async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
-    let (connection, collections) = (name.to_owned(), vec!["*".to_owned()]);
-    let question = Question::RemoveCollections { connection, collections };
-    if let Answer::Refused(_) = commands::ask(config, question).await? {
-        // It never ran: there are no rows.
+    let asks = Outside(config);
+    if !asks::has_run(&asks, name).await? {
         return Ok(());
     }
+    let (connection, collections) = (name.to_owned(), vec![ALL.to_owned()]);
+    asks::order(&asks, Question::RemoveCollections { connection, collections }).await?;
     // On Kafka the copies that run do it.
     let socket = cmsync_control::local_api::ask(&config.queue_directory, &Question::Status);
     if config.kafka.is_none() && socket.await?.is_none() {

@@ -109,7 +109,9 @@ pub(crate) async fn keep(
 
 /// How often a ticket is looked at, and from when its end is told: whoever renews it does so in its last
 /// half hour, or long before.
-const TICKET: (Duration, i64) = (Duration::from_secs(300), 1_800);
+const TICKET_LOOK: Duration = Duration::from_secs(300);
+/// Seconds before its end from which on it is told.
+const TICKET_TOLD_BEFORE: i64 = 1_800;
 
 /// Keeps the metric, and tells the end, of a site's ticket that nothing renews, until `stop`.
 pub(crate) async fn keep_ticket(connection: String, principal: String, stop: CancellationToken) {
@@ -122,7 +124,7 @@ pub(crate) async fn keep_ticket(connection: String, principal: String, stop: Can
                 let left = i64::try_from(left.as_secs()).unwrap_or(0);
                 let at = jiff::Timestamp::now().as_second() + left;
                 metrics.ticket_expiry.set(at as f64);
-                if left < TICKET.1 {
+                if left < TICKET_TOLD_BEFORE {
                     let minutes = left / 60;
                     tracing::warn!(
                         connection,
@@ -135,7 +137,7 @@ pub(crate) async fn keep_ticket(connection: String, principal: String, stop: Can
         }
         tokio::select! {
             () = stop.cancelled() => return metrics.ticket_expiry.set(0.0),
-            () = tokio::time::sleep(TICKET.0) => {}
+            () = tokio::time::sleep(TICKET_LOOK) => {}
         }
     }
 }

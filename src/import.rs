@@ -40,17 +40,17 @@ pub(crate) async fn set(
 ) -> anyhow::Result<String> {
     let was = config.connection(name)?.producer.import;
     write(path, seen, name, on)?;
-    config::load(path, &[])?;
+    config::load(path, config::NO_SECRETS)?;
     let connection = name.to_owned();
     if on || remove_groups {
         let question = Question::KeepGroups { connection: connection.clone(), keep: on };
-        told(asks, question).await?;
+        order_if_known(asks, name, question).await?;
     }
     if !on {
         return Ok("disabled; a running cmsync stops sending within seconds".into());
     }
     if !was {
-        told(asks, Question::Resend { connection, collection: None }).await?;
+        order_if_known(asks, name, Question::Resend { connection, collection: None }).await?;
     }
     Ok("enabled; a running cmsync sends everything whole within seconds".into())
 }
@@ -71,9 +71,6 @@ fn write(path: &Path, seen: Option<&str>, name: &str, import: bool) -> anyhow::R
 }
 
 /// A connection that never ran has nothing to send again and no groups.
-async fn told(asks: &dyn Asks, question: Question) -> anyhow::Result<()> {
-    match asks::order(asks, question).await {
-        Err(error) if !error.to_string().contains("there is no connection") => Err(error),
-        _ => Ok(()),
-    }
+async fn order_if_known(asks: &dyn Asks, name: &str, question: Question) -> anyhow::Result<()> {
+    if asks::has_run(asks, name).await? { asks::order(asks, question).await } else { Ok(()) }
 }

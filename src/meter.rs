@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cmsync_control::{Backlog, Desk, Kind};
 use cmsync_queue::{Error, Queue};
-use cmsync_schemas::{Clock, topics};
+use cmsync_schemas::{Clock, counted, topics};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -80,8 +80,8 @@ impl Meter {
             self.metrics.dead_letters.set(count as f64);
             let more = before.replace(count).map_or(0, |before| count.saturating_sub(before));
             if let (1.., Some(desk)) = (more, &self.desk) {
-                let records = if more == 1 { "record was" } else { "records were" };
-                let text = format!("{more} {records} set aside; {count} wait for a decision");
+                let records = counted(more as u64, "record was", "records were");
+                let text = format!("{records} set aside; {count} wait for a decision");
                 desk.note(&self.connection, Kind::DeadLetters, ("", text), "");
             }
         }

@@ -24,7 +24,7 @@ use crate::reload::Reload;
 use crate::revision::Revisions;
 use crate::set_up::SetUp;
 use crate::status_board::StatusBoard;
-use crate::supervisor::Supervisor;
+use crate::supervisor::{self, Supervisor};
 use crate::{
     connections, console, delivered, kerberos, meter, platform, progress, settings, traces,
 };
@@ -158,7 +158,7 @@ async fn until_ended(
         let is_anew = supervisor.anew.is_some();
         tokio::select! {
             outcome = &mut *producer => return outcome.context("the producer panicked"),
-            Some(ended) = supervisor.tasks.join_next() => supervisor.ended(ended)?,
+            Some(ended) = supervisor.tasks.join_next() => supervisor::ended(ended)?,
             config = reload.changed(), if !once && !is_anew => {
                 let has_keys = supervisor.has_keys(&config);
                 let takes = supervisor.takes(&config) && has_keys.is_some();

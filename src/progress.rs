@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Page;
 
-/// Shows collections, members and delivered records until `shutdown`, or with `until_caught_up` until
+/// Shows rows read and records delivered until `shutdown`, or with `until_caught_up` until
 /// the first synchronisation has arrived; nothing without a terminal.
 pub(crate) fn show(metrics: Page, shutdown: CancellationToken, until_caught_up: bool) {
     if !std::io::stderr().is_terminal() {

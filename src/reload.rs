@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::cli::StageName;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Mistakes};
 use crate::metrics::ProcessMetrics;
 use crate::platform::Hangup;
 
@@ -16,6 +16,8 @@ pub(crate) struct Reload {
     path: PathBuf,
     stages: Vec<StageName>,
     seen: Option<(SystemTime, u64)>,
+    /// Why the file as it stands is not used: what it lacks may lie beside it, and come later.
+    refused: Option<Mistakes>,
     /// The file is looked at without waiting.
     asked: Hangup,
 }
@@ -23,7 +25,7 @@ pub(crate) struct Reload {
 impl Reload {
     pub(crate) fn new(path: PathBuf, stages: Vec<StageName>) -> std::io::Result<Self> {
         let seen = stamp(&path);
-        Ok(Self { path, stages, seen, asked: Hangup::listen()? })
+        Ok(Self { path, stages, seen, refused: None, asked: Hangup::listen()? })
     }
 
     /// Whether the connections of the file as it stands are followed.
@@ -38,21 +40,26 @@ impl Reload {
             tokio::select! {
                 () = tokio::time::sleep(RELOAD_INTERVAL) => {}
                 // However many come, the file is looked at once and then again.
-                () = self.asked.came() => {}
+                () = self.asked.came() => self.seen = None,
             }
             let now = stamp(&self.path);
-            if now == self.seen || now.is_none() {
+            // An empty one is about to be written.
+            let is_there = now.is_some_and(|(_, length)| length > 0);
+            if !is_there || (now == self.seen && self.refused.is_none()) {
                 continue;
             }
             self.seen = now;
-            match config::load_with_connections(&self.path, &self.stages) {
+            match config::load(&self.path, &self.stages) {
                 Ok(config) => {
+                    self.refused = None;
                     tracing::info!("configuration changed");
                     return config;
                 }
+                Err(mistakes) if self.refused.as_ref() == Some(&mistakes) => {}
                 Err(mistakes) => {
                     self.accepted(false);
-                    tracing::error!(%mistakes, "the changed configuration is not used")
+                    tracing::error!(%mistakes, "the changed configuration is not used");
+                    self.refused = Some(mistakes);
                 }
             }
         }

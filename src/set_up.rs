@@ -12,7 +12,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 use tokio::sync::{Semaphore, watch};
 
-use crate::connect;
+use crate::{config, connect};
 
 /// Pages that are looked at, at a time.
 const AT_ONCE: usize = 4;
@@ -67,7 +67,7 @@ impl SetUp {
 
     /// `cmsync connect` of a name, which asks nobody.
     fn command(&self, name: &str, arguments: &[&str]) -> Result<Command, SettingsError> {
-        connect::is_name(name).map_err(refused)?;
+        config::is_name(name).map_err(refused)?;
         let program = std::env::current_exe().map_err(refused)?;
         let mut command = Command::new(program);
         command.arg("--config").arg(&self.path).args(["connect", name]).args(arguments);
@@ -138,7 +138,7 @@ impl Connect for SetUp {
     }
 
     async fn discard(&self, name: &str) -> Result<(), SettingsError> {
-        connect::is_name(name).map_err(refused)?;
+        config::is_name(name).map_err(refused)?;
         self.must_be_new(name)?;
         if self.progress(name).await.is_some_and(|progress| progress.ended.is_none()) {
             return Err(refused(format!("`{name}` is being set up: wait for its end")));
@@ -171,7 +171,7 @@ impl Connect for SetUp {
     }
 
     async fn keep_secret(&self, name: &str, secret: SecretString) -> Result<(), SettingsError> {
-        connect::is_name(name).map_err(refused)?;
+        config::is_name(name).map_err(refused)?;
         self.must_be_new(name)?;
         let file = connect::keep_secret(&self.path, name, &secret);
         let file = file.map_err(|error| refused(format!("{error:#}")))?;

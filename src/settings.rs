@@ -8,10 +8,12 @@ use cmsync_control::history::Reader;
 use cmsync_control::{Change, Desk, Properties, Settings, SettingsError, VisibleView};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use toml_edit::visit_mut::VisitMut;
+use toml_edit::{DocumentMut, Item, KeyMut};
 
 use crate::asks::Inside;
 use crate::cli::StageName;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Connection};
 use crate::connect::write::{self, Stale, Unwritable};
 use crate::{collections, connection, import, secret};
 
@@ -77,16 +79,42 @@ impl File {
     }
 }
 
-/// A text without the accounts that may stand in its URLs.
+/// A text without the accounts that may stand in its URLs, and in what names a proxy, with a scheme or
+/// without.
 fn masked(text: &str) -> String {
     let mut parts = text.split("://");
     let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |masked, part| {
+    let masked = parts.fold(first, |masked, part| {
         let end = part.find(['/', '"', '\'', '\n', ' ']).unwrap_or(part.len());
         let (host, rest) = part.split_at(end);
         let host = host.rsplit_once('@').map_or(host.to_owned(), |(_, host)| format!("…@{host}"));
         format!("{masked}://{host}{rest}")
-    })
+    });
+    let Ok(mut document) = masked.parse::<DocumentMut>() else { return masked };
+    Proxies.visit_document_mut(&mut document);
+    document.to_string()
+}
+
+/// Takes the accounts out of what names a proxy, wherever it stands.
+struct Proxies;
+
+impl VisitMut for Proxies {
+    fn visit_table_like_kv_mut(&mut self, key: KeyMut<'_>, node: &mut Item) {
+        if key.get() == "proxy"
+            && let Some(value) = node.as_value_mut()
+            && let Some((account, place)) = value.as_str().and_then(|text| text.rsplit_once('@'))
+            && !account.ends_with("://…")
+        {
+            let (shown, decor) = (format!("…@{place}"), value.decor().clone());
+            *value = shown.into();
+            *value.decor_mut() = decor;
+        }
+        toml_edit::visit_mut::visit_table_like_kv_mut(self, key, node);
+    }
+}
+
+fn of<'a>(config: &'a Config, name: &str) -> Result<&'a Connection, SettingsError> {
+    config.connections.get(name).ok_or_else(|| SettingsError::Missing(name.to_owned()))
 }
 
 /// What a person is told of a failure.
@@ -103,7 +131,7 @@ fn told(error: anyhow::Error) -> SettingsError {
 }
 
 /// An entry of the file, as the command line names it: an id, a pattern or a folder.
-fn selector(entry: &str) -> String {
+fn as_typed(entry: &str) -> String {
     let text = match config::value_of(entry) {
         toml::Value::Table(table) => {
             table.values().next().and_then(|value| value.as_str().map(ToOwned::to_owned))
@@ -123,13 +151,13 @@ impl Settings for File {
         // Before the file is read: what changes meanwhile makes the page stale.
         let seen = self.seen()?;
         let config = self.config()?;
-        let connection = config.connection(name).map_err(told)?;
+        let connection = of(&config, name)?;
         Ok(Properties { seen, ..connection::properties(name, connection).await })
     }
 
     async fn visible(&self, name: &str) -> Result<Vec<VisibleView>, SettingsError> {
         let config = self.config()?;
-        let connection = config.connection(name).map_err(told)?;
+        let connection = of(&config, name)?;
         let _look = self.looks.acquire().await.map_err(|error| told(error.into()))?;
         let visible = collections::visible(connection).await.map_err(told)?;
         Ok(visible.iter().map(|c| collections::view(name, connection, c)).collect())
@@ -147,7 +175,7 @@ impl Settings for File {
         let said = match change {
             Change::Add(selectors) => collections::add(&config, file, name, &selectors).await,
             Change::Remove(entries) => {
-                let selectors: Vec<String> = entries.iter().map(|entry| selector(entry)).collect();
+                let selectors: Vec<String> = entries.iter().map(|entry| as_typed(entry)).collect();
                 collections::remove(&self.asks, &config, file, name, &selectors).await
             }
             Change::Import { on, remove_groups } => {
@@ -159,7 +187,7 @@ impl Settings for File {
 
     async fn verify_identity(&self, name: &str) -> Result<String, SettingsError> {
         let config = self.config()?;
-        let connection = config.connection(name).map_err(told)?;
+        let connection = of(&config, name)?;
         secret::verify(&connection.workspace).await.map_err(told)?;
         Ok("accepted".into())
     }
@@ -186,12 +214,16 @@ mod tests {
             "proxy = \"http://user:pa@ss@proxy:8080/x\"\na = 'https://b/c@d'\n# see http://e\n";
         let shown = "proxy = \"http://…@proxy:8080/x\"\na = 'https://b/c@d'\n# see http://e\n";
         assert_eq!(masked(text), shown);
+        let bare = "site.proxy = 'me:hid@den@a:8080'\nx = { \"proxy\" = \"me:no@b\" }\nproxy = \"c:1\" # d@e\n";
+        let shown =
+            "site.proxy = \"…@a:8080\"\nx = { \"proxy\" = \"…@b\" }\nproxy = \"c:1\" # d@e\n";
+        assert_eq!(masked(bare), shown);
     }
 
     #[test]
     fn entries_of_the_file_are_named_as_the_command_line_does() {
         let entries =
             ["\"PS100014\"", "{ name = \"Servers - *\" }", "{ folder = \"/a b\" }", "PS100014"];
-        assert_eq!(entries.map(selector), ["PS100014", "Servers - *", "/a b", "PS100014"]);
+        assert_eq!(entries.map(as_typed), ["PS100014", "Servers - *", "/a b", "PS100014"]);
     }
 }

@@ -27,8 +27,8 @@ use crate::status_board::StatusBoard;
 use crate::verify;
 use crate::{expiry, kerberos};
 
-/// A connection's transformer and uploader.
-pub(crate) struct Worker {
+/// A connection that was started, and what stops it.
+struct Worker {
     connection: Connection,
     stop: CancellationToken,
 }
@@ -38,16 +38,16 @@ pub(crate) struct Supervisor {
     pub(crate) queue: Arc<dyn Queue>,
     desk: Desk,
     pub(crate) board: StatusBoard,
-    pub(crate) stages: Vec<StageName>,
-    pub(crate) jobs: watch::Sender<BTreeMap<String, Job>>,
-    pub(crate) workers: HashMap<String, Worker>,
+    stages: Vec<StageName>,
+    jobs: watch::Sender<BTreeMap<String, Job>>,
+    workers: HashMap<String, Worker>,
     /// How far the writers of computer groups are.
     pub(crate) groups: HashMap<String, watch::Receiver<Option<Progress>>>,
     pub(crate) tasks: JoinSet<(String, Result<(), cmsync_queue::Error>)>,
     pub(crate) shutdown: CancellationToken,
     pub(crate) config: Config,
     /// The connections of the configuration.
-    pub(crate) names: watch::Sender<BTreeSet<String>>,
+    names: watch::Sender<BTreeSet<String>>,
     /// Who shares a workspace with whom.
     neighbours: watch::Sender<Neighbours>,
     /// Connections that were not started, with the reason.
@@ -171,6 +171,7 @@ impl Supervisor {
             }
         }
         self.config.connections.clone_from(&config.connections);
+        self.config.revision = config.revision;
         self.names.send_replace(config.connections.keys().cloned().collect());
         Ok(())
     }
@@ -323,21 +324,11 @@ impl Supervisor {
         Ok(())
     }
 
-    /// A transformer or uploader ended: by order, or for a reason that ends the process.
-    pub(crate) fn ended(
-        &self,
-        ended: Result<(String, Result<(), cmsync_queue::Error>), tokio::task::JoinError>,
-    ) -> anyhow::Result<()> {
-        let (name, outcome) = ended.context("a stage panicked")?;
-        outcome.with_context(|| format!("a stage of connection `{name}` ended"))
-    }
-
     /// Waits for every stage to end; false when the deadline came first.
     pub(crate) async fn drain(&mut self, deadline: Duration) -> anyhow::Result<bool> {
         let ending = async {
             while let Some(ended) = self.tasks.join_next().await {
-                let (name, outcome) = ended.context("a stage panicked")?;
-                outcome.with_context(|| format!("a stage of connection `{name}` ended"))?;
+                self::ended(ended)?;
             }
             anyhow::Ok(())
         };
@@ -383,4 +374,12 @@ async fn check_clock(credential: &Credential, audience: &str, uploads: bool) -> 
     }
     let wrong = clock_is_wrong(credential.clock_skew(), "token endpoint");
     wrong.map_or(Ok(()), |text| Err(format!("{text}, then restart")))
+}
+
+/// A transformer or uploader ended: by order, or for a reason that ends the process.
+pub(crate) fn ended(
+    ended: Result<(String, Result<(), cmsync_queue::Error>), tokio::task::JoinError>,
+) -> anyhow::Result<()> {
+    let (name, outcome) = ended.context("a stage panicked")?;
+    outcome.with_context(|| format!("a stage of connection `{name}` ended"))
 }

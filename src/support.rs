@@ -60,7 +60,7 @@ pub(crate) async fn run(path: &Path, output: Option<PathBuf>) -> anyhow::Result<
     let mut bundle = Bundle::default();
     bundle.add("about.txt", Ok(about(&now)));
     bundle.add("configuration.toml", configuration(path));
-    let config = config::load(path, &[crate::cli::StageName::Transformer]);
+    let config = config::load(path, config::NO_SECRETS);
     let place = match &config {
         Ok(config) => {
             kerberos::enter(config, false)?;
@@ -126,7 +126,8 @@ impl Place {
 
 /// Version, machine, and the names of the variables that override the configuration.
 fn about(now: &jiff::Zoned) -> String {
-    let variables = std::env::vars().map(|(name, _)| name).filter(|n| n.starts_with("CMSYNC_"));
+    let variables =
+        config::environment().map(|(name, _)| name).filter(|n| n.starts_with("CMSYNC_"));
     let mut lines = vec![
         format!("cmsync {}", crate::cli::LONG_VERSION),
         format!("at {now}"),

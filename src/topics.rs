@@ -53,11 +53,7 @@ async fn written(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
 
 /// Every topic of the configuration.
 fn wanted(config: &Config, state_partitions: u32) -> Vec<TopicSpec> {
-    let share = config.share();
-    let own = config
-        .connections
-        .keys()
-        .flat_map(|name| connections::topics_of(name, config.partitions, share));
+    let own = connections::all_topics(config);
     pipeline::shared_topics(state_partitions).into_iter().chain(own).collect()
 }
 

@@ -126,6 +126,15 @@ fn options(checker: &mut Checker, file: &raw::File) {
     );
 }
 
+/// Whether a text may name a connection.
+pub(crate) fn is_name(text: &str) -> Result<(), String> {
+    let is_fine = (1..=32).contains(&text.len())
+        && !text.starts_with('-')
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let message = "a connection's name has up to 32 small letters, digits and hyphens, and begins with no hyphen";
+    is_fine.then_some(()).ok_or_else(|| message.to_owned())
+}
+
 /// Checks one connection.
 pub(super) fn connection(
     checker: &mut Checker,
@@ -134,14 +143,9 @@ pub(super) fn connection(
     file: &raw::File,
 ) -> Option<Connection> {
     let path = format!("connections.{name}");
-    let is_name = !name.is_empty()
-        && name.len() <= 32
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    checker.require(
-        is_name,
-        &path,
-        "a connection's name has up to 32 small letters, digits and hyphens",
-    );
+    if let Err(message) = is_name(name) {
+        checker.wrong(&path, message);
+    }
     checker.require(
         !written.collections.is_empty(),
         &format!("{path}.collections"),

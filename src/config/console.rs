@@ -87,8 +87,7 @@ pub(crate) struct Elsewhere {
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// # Errors
-/// Told through the checker.
+/// Its table, checked; mistakes go to the checker.
 pub(super) fn check(checker: &mut Checker, written: &Written) -> Console {
     Console {
         loopback: match written.loopback {

@@ -61,7 +61,15 @@ pub(crate) fn check_connection(
 pub(crate) fn check_site(name: &str, written: &raw::Connection) -> Result<Site, Mistakes> {
     let page_size = cmsync_producer::Options::default().page_size;
     let path = format!("connections.{name}");
-    checked(|checker| check::site(checker, &path, written, page_size))
+    checked(|checker| {
+        let site = check::site(checker, &path, written, page_size);
+        if site.is_none() && checker.mistakes.is_empty() {
+            // Its tokens are those of the identity, whose mistakes are told where it stands.
+            let message = "the identity in Azure is needed for this: answer its page first";
+            checker.wrong(&format!("{path}.workspace"), message);
+        }
+        site
+    })
 }
 
 /// Checks where a workspace's cloud has its services.
@@ -73,12 +81,7 @@ pub(crate) fn check_endpoints(
     written: &raw::Workspace,
 ) -> Result<(Endpoints, cmsync_http::Settings), Mistakes> {
     let path = format!("connections.{name}.workspace");
-    checked(|checker| {
-        let endpoints = check::endpoints(checker, &path, written);
-        let timeouts = (written.connect_timeout, written.read_timeout);
-        let (ca, proxy) = (written.ca_file.as_ref(), written.proxy.as_ref());
-        Some((endpoints?, checker.http(&path, ca, proxy, timeouts)))
-    })
+    checked(|checker| super::identity::reached(checker, &path, written))
 }
 
 fn checked<T>(check: impl FnOnce(&mut Checker) -> Option<T>) -> Result<T, Mistakes> {

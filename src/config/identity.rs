@@ -12,8 +12,8 @@ use super::checker::Checker;
 use super::raw::Workspace;
 
 /// The ways to sign in, as the file names them.
-const WAYS: &str = "exactly one of `client_secret_file`, `certificate_file`, `managed_identity`, \
-     `workload_identity`, `token_file` and, in the environment, `CLIENT_SECRET` must be given";
+const WAYS: &str = "exactly one must be given of `client_secret_file`, `certificate_file`, \
+     `managed_identity` and `workload_identity`";
 
 /// The identity of a workspace's connection.
 pub(super) fn identity(
@@ -31,7 +31,12 @@ pub(super) fn identity(
         written.token_file.is_some(),
     ];
     if ways.iter().filter(|way| **way).count() != 1 {
-        checker.wrong(path, WAYS);
+        let key = path.to_uppercase().replace('.', "__");
+        // Kafka's identity has none of these.
+        let more = path.starts_with("connections.");
+        let more =
+            more.then(|| format!("; or `token_file`; or the variable CMSYNC_{key}__CLIENT_SECRET"));
+        checker.wrong(path, format!("{WAYS}{}", more.unwrap_or_default()));
         return None;
     }
     if let Some(file) = &written.token_file {

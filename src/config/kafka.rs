@@ -158,8 +158,10 @@ fn settings(checker: &mut Checker, path: &str, written: &raw::Kafka, options: &m
         if options.settings.insert(name.clone(), value.clone()).is_some() {
             checker.wrong(&key, "is set by an option of `queue.kafka` too: leave one of them out");
         }
-        if name.contains("password") || name.contains("secret") {
-            checker.wrong(&key, "holds a secret, which must be in a file: see `queue.kafka.sasl`");
+        if name.contains("password") || name.contains("secret") || name == "ssl.key.pem" {
+            let message =
+                "holds a secret, which must be in a file: see `queue.kafka.sasl` and `key_file`";
+            checker.wrong(&key, message);
         }
     }
     for (name, message) in options.clashes() {

@@ -28,14 +28,14 @@ use cmsync_http::Secret;
 use cmsync_producer::{ConnectionConfig, Neighbours};
 use cmsync_uploader::groups::GroupOptions;
 
-pub(crate) use check::selection;
+pub(crate) use check::{is_name, selection};
 pub(crate) use console::{Console, OpenId};
 pub(crate) use draft::{
     check_connection, check_endpoints, check_site, parse_connection, value_of, written,
 };
 pub(crate) use kafka::Kafka;
 pub(crate) use raw::LogFormat;
-pub(crate) use read::text_of;
+pub(crate) use read::{environment, place, table_of, text_of};
 pub(crate) use sql::Sql;
 pub(crate) use traces::Traces;
 
@@ -254,9 +254,12 @@ pub(crate) struct Workspace {
     pub(crate) rules: Vec<Rule>,
 }
 
+/// The stages of whoever needs no secret.
+pub(crate) const NO_SECRETS: &[StageName] = &[StageName::Transformer];
+
 /// What a file says with the environment over it, whatever else is wrong with it.
 pub(crate) fn as_far_as_read(path: &Path) -> raw::File {
-    read::read(path, std::env::vars()).map(|(file, _)| file).unwrap_or_default()
+    read::read(path, environment()).map(|(file, _)| file).unwrap_or_default()
 }
 
 /// Reads and checks a configuration, with the environment over the file; of secrets, those that these
@@ -265,7 +268,7 @@ pub(crate) fn as_far_as_read(path: &Path) -> raw::File {
 /// # Errors
 /// Every mistake, with its key's path.
 pub(crate) fn load(path: &Path, stages: &[StageName]) -> Result<Config, Mistakes> {
-    let (file, mistakes) = read::read(path, std::env::vars())?;
+    let (file, mistakes) = read::read(path, environment())?;
     let has = |stage| stages.is_empty() || stages.contains(&stage);
     // Each stage needs its own secrets alone.
     let unread: &'static [&'static str] = match (has(StageName::Producer), has(StageName::Uploader))

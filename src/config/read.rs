@@ -1,5 +1,7 @@
 //! From text to [`File`]: the file, the environment over it, and every mistake at once.
 
+use std::ffi::OsString;
+use std::ops::Range;
 use std::path::Path;
 
 use toml::{Table, Value};
@@ -17,10 +19,7 @@ pub(super) fn read(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(File, Vec<Mistake>), Mistakes> {
-    let alone =
-        |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
-    let text = text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
-    let mut table: Table = toml::from_str(&text).map_err(|e| alone(place(&text, &e)))?;
+    let mut table = table_of(path)?;
     let mut mistakes = Vec::new();
     refuse_secrets(&table, &mut mistakes);
     for (name, value) in environment {
@@ -36,6 +35,25 @@ pub(super) fn read(
     }
 }
 
+/// The variables of this process that are text: no other is a key of ours, nor a value.
+pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text)
+}
+
+/// A file's table.
+///
+/// # Errors
+/// What is wrong and where.
+pub(crate) fn table_of(path: &Path) -> Result<Table, Mistakes> {
+    let alone =
+        |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
+    let text = text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    toml::from_str(&text).map_err(|e| alone(place(&text, e.span(), e.message())))
+}
+
 /// A file's text, without the mark that editors of Windows put before it.
 pub(crate) fn text_of(path: &Path) -> std::io::Result<String> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
@@ -48,11 +66,11 @@ pub(crate) fn text_of(path: &Path) -> std::io::Result<String> {
 }
 
 /// What is wrong, and where: never the line itself, in which a password may stand.
-fn place(text: &str, error: &toml::de::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+pub(crate) fn place(text: &str, span: Option<Range<usize>>, message: &str) -> String {
+    let before = span.and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    format!("line {line}, column {column}: {}", error.message())
+    format!("line {line}, column {column}: {message}")
 }
 
 /// Secrets have files of their own, which can be guarded and renewed.

@@ -34,8 +34,7 @@ pub(crate) struct Traces {
     pub(crate) http: cmsync_http::Settings,
 }
 
-/// # Errors
-/// Told through the checker.
+/// Its table, checked; mistakes go to the checker.
 pub(super) fn check(checker: &mut Checker, written: &Written) -> Option<Traces> {
     checker.require(
         (0.0..=1.0).contains(&written.share),

@@ -65,13 +65,6 @@ pub(crate) enum Login {
     Application,
 }
 
-fn read(path: &Path) -> Result<Table, Mistakes> {
-    let alone =
-        |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
-    let text = config::text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
-    toml::from_str(&text).map_err(|e| alone(e.to_string().trim_end().to_owned()))
-}
-
 /// Lays `over` upon `table`, key by key.
 fn lay(table: &mut Table, over: Table) {
     for (key, value) in over {
@@ -112,7 +105,7 @@ fn unset(table: &mut Table, key: &str) {
 
 /// The connection of a file of answers, with its name where the file has one.
 fn of_file(path: &Path, wanted: Option<&str>) -> Result<(Option<String>, Table), Mistakes> {
-    let mut file = read(path)?;
+    let mut file = config::table_of(path)?;
     let setup = file.remove("setup");
     let others = file.keys().filter(|key| *key != "connections").map(|key| Mistake {
         path: format!("{}: {key}", path.display()),
@@ -169,7 +162,7 @@ pub(crate) fn drafts(config: &Path) -> Vec<String> {
     let name = |file: std::fs::DirEntry| {
         let name = file.file_name().into_string().ok()?;
         let name = name.strip_prefix("cmsync-connect-")?.strip_suffix(".toml")?;
-        super::is_name(name).is_ok().then(|| name.to_owned())
+        config::is_name(name).is_ok().then(|| name.to_owned())
     };
     let mut names: Vec<String> = files.flatten().filter_map(name).collect();
     names.sort();
@@ -203,7 +196,7 @@ impl Answers {
         let name = name.unwrap_or_default();
         let mut table = Table::new();
         if config.exists() {
-            let mut file = read(config)?;
+            let mut file = config::table_of(config)?;
             let all = file.remove("connections").and_then(|c| c.as_table().cloned());
             let own = all.and_then(|mut all| all.remove(&name));
             if let Some(Value::Table(own)) = own {

@@ -10,6 +10,7 @@ use super::Page;
 use super::answers::Answers;
 use super::identity::Identities;
 use super::write;
+use crate::asks::{self, Outside};
 use crate::config::{self, raw};
 use crate::host::Host;
 use crate::pipeline::{self, clock};
@@ -52,6 +53,9 @@ pub(super) async fn run(
         .collect();
     // Without this the file would be refused as a whole; with it, it says what is wrong with the rest.
     config::check_connection(&answers.name, &answers.connection)?;
+    if is_new {
+        forget_orders(page, &answers.name).await?;
+    }
     into_file(page.config, answers)?;
     answers.forget(page.config);
     page.say(&format!("✓ connection {} in {}", answers.name, page.config.display()));
@@ -100,6 +104,20 @@ pub(super) async fn run(
     Ok(is_well)
 }
 
+/// Takes back what was ordered of a connection of this name in a former life, the order to close it above all:
+/// before the file names it, so that whoever is stopped here begins anew.
+async fn forget_orders(page: &Page<'_>, name: &str) -> anyhow::Result<()> {
+    if !page.config.exists() {
+        return Ok(());
+    }
+    let config = config::load(page.config, config::NO_SECRETS)?;
+    if config.kafka.is_some() || config.queue_directory.exists() {
+        let question = Question::ForgetOrders { connection: name.to_owned() };
+        asks::order(&Outside(&config), question).await?;
+    }
+    Ok(())
+}
+
 /// Waits until the rules take a row from the identity: a new role needs up to 30 minutes to count.
 async fn wait(page: &Page<'_>, who: &Identities, rules: &[Rule]) -> anyhow::Result<bool> {
     let workspace = &who.connection.workspace;
@@ -114,8 +132,7 @@ async fn wait(page: &Page<'_>, who: &Identities, rules: &[Rule]) -> anyhow::Resu
             for body in cmsync_uploader::test_bodies(clock()()) {
                 match ingestion.post(rule, &token, "cmsync-connect", body).await {
                     Verdict::Accepted => {}
-                    Verdict::RuleRefused(text) => refused = Some(text),
-                    other => refused = Some(format!("{other:?}")),
+                    other => refused = Some(other.to_string()),
                 }
             }
             let Some(reason) = refused else {

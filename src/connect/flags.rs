@@ -91,11 +91,17 @@ pub(crate) struct ConnectArgs {
     #[arg(long)]
     no_import: bool,
     /// Any other answer, by its key in the file: --set site.read_timeout=2m
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    pub(crate) set: Vec<(String, String)>,
     /// Take one page of the set-up alone, and say as JSON what came of it: the console does
     #[arg(long, hide = true)]
     pub(crate) step: Option<Step>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let parts = text.split_once('=').filter(|(key, _)| !key.trim().is_empty());
+    let (key, value) = parts.ok_or("must be KEY=VALUE, for example site.read_timeout=2m")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 /// A selector as the file has it.
@@ -146,10 +152,8 @@ impl ConnectArgs {
             let all: Vec<Value> = self.collections.iter().map(|text| selector(text)).collect();
             given.push(("collections".into(), all.into()));
         }
-        given.extend(self.set.iter().filter_map(|text| {
-            let (key, value) = text.split_once('=')?;
-            Some((key.trim().to_owned(), crate::config::value_of(value)))
-        }));
+        let value = |(key, text): &(String, String)| (key.clone(), crate::config::value_of(text));
+        given.extend(self.set.iter().map(value));
         given
     }
 }

@@ -28,6 +28,7 @@ use identity::Identities;
 use place::Place;
 use site::SiteFound;
 
+use crate::config::is_name;
 use crate::connections;
 
 pub(crate) use answers::{discard, drafts};
@@ -70,7 +71,7 @@ pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<boo
     let is_asked = args.answers.is_none() && !args.yes && !args.plan && args.template.is_none();
     let page = Page { ask: Ask::new(is_asked), args, config };
     let mut answers = Answers::gather(args, config)?;
-    friendly(&page, &mut answers)?;
+    ask_name(&page, &mut answers)?;
     let outcome = pages(&page, &mut answers).await;
     if outcome.is_err() && page.ask.is_terminal() {
         answers.keep(config)?;
@@ -80,9 +81,9 @@ pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<boo
 
 async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
     let found = site::page(page, answers).await?;
-    answers_kept(page, answers)?;
+    keep_unless_planned(page, answers)?;
     let who = identity::page(page, answers).await?;
-    answers_kept(page, answers)?;
+    keep_unless_planned(page, answers)?;
     let manager = connections::manager(&who.connection.workspace, Arc::clone(&who.caller))?;
     let place = place::page(page, answers, &manager).await?;
     answers.connection.workspace.resource_id = Some(place.workspace.to_string());
@@ -100,22 +101,22 @@ async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
     if page.args.plan {
         return plan(&setup).await;
     }
-    if !summary(page, answers, &setup).await? {
+    if !summary(page, answers, (&setup, &who)).await? {
         return Err(ask::Stopped.into());
     }
-    answers_kept(page, answers)?;
+    keep_unless_planned(page, answers)?;
     let made = apply(page, &setup).await?;
     finish::run(page, answers, &who, made).await
 }
 
-fn answers_kept(page: &Page<'_>, answers: &Answers) -> anyhow::Result<()> {
+fn keep_unless_planned(page: &Page<'_>, answers: &Answers) -> anyhow::Result<()> {
     if page.args.plan || page.args.template.is_some() {
         return Ok(());
     }
     answers.keep(page.config).context("failed to keep the answers beside the configuration")
 }
 
-fn friendly(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
+fn ask_name(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
     if page.ask.is_terminal() {
         eprintln!("{WELCOME}");
     }
@@ -220,13 +221,14 @@ async fn template(
 }
 
 /// Shows what will be done; whether to do it.
-async fn summary(page: &Page<'_>, answers: &Answers, setup: &Setup) -> anyhow::Result<bool> {
+async fn summary(
+    page: &Page<'_>,
+    answers: &Answers,
+    (setup, who): (&Setup, &Identities),
+) -> anyhow::Result<bool> {
     page.title("Summary");
-    page.say(&format!(
-        "connection {} for {}",
-        answers.name,
-        answers.connection.site.admin_service.join(", ")
-    ));
+    let places = who.connection.site.places().join(", ");
+    page.say(&format!("connection {} for {places}", answers.name));
     if let Some(id) = &answers.connection.workspace.resource_id {
         page.say(&format!("into {id}"));
     }
@@ -251,15 +253,6 @@ async fn apply(page: &Page<'_>, setup: &Setup) -> anyhow::Result<cmsync_control:
         })
         .await;
     made.context("set-up stopped; what was made stays, and the next `cmsync connect` goes on")
-}
-
-/// Whether a text may name a connection.
-pub(crate) fn is_name(text: &str) -> Result<(), String> {
-    let is_fine = (1..=32).contains(&text.len())
-        && !text.starts_with('-')
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    let message = "a connection's name has up to 32 small letters, digits and hyphens";
-    is_fine.then_some(()).ok_or_else(|| message.to_owned())
 }
 
 fn not_empty(text: &str) -> Result<(), String> {

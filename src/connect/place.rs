@@ -196,7 +196,8 @@ async fn new(
             key: "setup.pricing_tier",
             help: "PerGB2018 is pay as you go",
         };
-        setup.pricing_tier = page.ask.text(&prompt, "PerGB2018", super::not_empty)?;
+        let tier = setup.pricing_tier.clone();
+        setup.pricing_tier = page.ask.text(&prompt, &tier, super::not_empty)?;
     }
     let workspace = WorkspaceId {
         subscription: subscription.id.clone(),

@@ -9,8 +9,8 @@ use cmsync_control::{Step, StepView, VisibleView};
 
 use super::answers::Answers;
 use super::ask::{Ask, Missing};
-use super::{ConnectArgs, Page, collections, identity, is_name, place, site};
-use crate::config::Mistakes;
+use super::{ConnectArgs, Page, collections, identity, place, site};
+use crate::config::is_name;
 use crate::connections;
 
 /// Takes one page; true when it is answered as it should be.
@@ -20,12 +20,7 @@ pub(super) async fn run(args: &ConnectArgs, config: &Path, step: Step) -> anyhow
     let mut view = StepView::default();
     let taken = take(&page, step, &mut view).await;
     if let Err(error) = &taken {
-        let is_empty = error.downcast_ref::<Mistakes>().is_some_and(|m| m.0.is_empty());
-        view.wrong = Some(match is_empty {
-            // A site whose tokens are those of the identity.
-            true => "the identity in Azure is needed for this: answer its page first".to_owned(),
-            false => format!("{error:#}"),
-        });
+        view.wrong = Some(format!("{error:#}"));
         if let Some(missing) = error.downcast_ref::<Missing>() {
             view.missing.clone_from(&missing.key);
             let pairs = |answers: &[(&str, String)]| {

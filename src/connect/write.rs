@@ -34,6 +34,14 @@ fn text_of(path: &Path) -> anyhow::Result<String> {
     }
 }
 
+/// A document; what is wrong is told by its place, never by its line.
+fn parsed(path: &Path, text: &str) -> anyhow::Result<DocumentMut> {
+    text.parse().map_err(|error: toml_edit::TomlError| {
+        let place = config::place(text, error.span(), error.message());
+        anyhow::anyhow!("`{}` is no TOML: {place}", path.display())
+    })
+}
+
 /// A file in short: it differs when anything of it changed.
 pub(crate) fn print(path: &Path) -> anyhow::Result<String> {
     Ok(print_of(text_of(path)?.as_bytes()))
@@ -65,8 +73,7 @@ pub(crate) fn change_seen(
         return Err(Stale.into());
     }
     let shown = path.display();
-    let mut document: DocumentMut =
-        text.parse().with_context(|| format!("`{shown}` cannot be changed"))?;
+    let mut document = parsed(path, &text)?;
     change(&mut document)?;
     if document.to_string() == text {
         return Ok(());
@@ -122,9 +129,7 @@ fn has(document: &DocumentMut, name: &str) -> bool {
 
 /// Whether a file holds a connection, whatever else is right or wrong in it.
 pub(crate) fn holds(path: &Path, name: &str) -> anyhow::Result<bool> {
-    let document: DocumentMut =
-        text_of(path)?.parse().with_context(|| format!("`{}` cannot be read", path.display()))?;
-    Ok(has(&document, name))
+    Ok(has(&parsed(path, &text_of(path)?)?, name))
 }
 
 /// The table of a connection that is there.

@@ -17,6 +17,8 @@ use super::install::{install, uninstall};
 /// How long it may take to start or to stop: above `drain_deadline`.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 pub(super) const NOT_FOUND: i32 = 1060;
+/// It runs already.
+const RUNS: i32 = 1056;
 
 /// A failure of the service manager, in the system's words with what to do.
 pub(super) fn words(error: &windows_service::Error) -> String {
@@ -69,7 +71,11 @@ fn start() -> anyhow::Result<String> {
     let service = open(ServiceAccess::QUERY_STATUS | ServiceAccess::START).map_err(told)?;
     settled(&service)?;
     if service.query_status().map_err(told)?.current_state != ServiceState::Running {
-        service.start::<&OsStr>(&[]).map_err(told)?;
+        match service.start::<&OsStr>(&[]) {
+            // The system started it meanwhile, as at its own start.
+            Err(windows_service::Error::Winapi(error)) if error.raw_os_error() == Some(RUNS) => {}
+            started => started.map_err(told)?,
+        }
         until(&service, ServiceState::Running)?;
     }
     Ok("the service cmsync is running".into())
