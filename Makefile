@@ -48,7 +48,7 @@ define packages
 		|| { apt-get update -qq && apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
 endef
 
-.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test dashboards unit simulate fuzz corpora kafka registry kql e2e python-client lint slow-lint bench soak faults build clean
+.PHONY: help headers next demo test deploy docs package package-test mingw windows windows-package windows-test written dashboards unit simulate fuzz corpora kafka registry kql e2e clients lint slow-lint bench soak faults build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,7 +64,7 @@ build: headers ## Build the release binary and the lab
 demo: build $(if $(filter kafka,$(QUEUE)),kafka) ## Show the main job working: a lab hierarchy with churn, synced for half a minute; QUEUE=kafka: by processes on a broker; SOURCE=sql: through the site database
 	KEEP=$(KEEP) QUEUE=$(QUEUE) SOURCE=$(SOURCE) target/release/cmsync-demo
 
-test: lint deploy unit simulate kql e2e python-client package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
+test: lint deploy unit simulate kql e2e clients package-test $(if $(filter 0,$(WINDOWS)),,windows-test) ## Run every test, set-up included; WINDOWS=0: without those under Wine
 
 # What is tested optimized is not built twice.
 UNITS := --workspace --exclude cmsync-e2e --exclude cmsync-bench --exclude cmsync-simulation
@@ -92,7 +92,7 @@ e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ##
 	$(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS)
 	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(BY_SITE) || exit 1; done
 
-python-client: build $(TOOLS)/python/.ready ## Published clients for Python against the lab: Azure's own, and two for SQL Server
+clients: build $(TOOLS)/python/.ready ## Published clients against the lab: Azure's own for Python, and three for SQL Server
 	$(GO)
 	$(PYTHON) tests/clients/azure_ingestion.py
 	$(PYTHON) tests/clients/azure_saved_searches.py
@@ -170,6 +170,10 @@ windows-test: build $(TOOLS)/wine/.ready $(TOOLS)/python/.ready ## Unit tests, e
 	for version in 0.0.1 0.0.2; do deploy/windows/package.sh target/x86_64-pc-windows-gnu/debug/cmsync.exe $$version $(call MSI,$$version) || exit 1; done
 	$(PYTHON) tests/deploy/windows.py $(TOOLS)/wine-installed $(call MSI,0.0.1) $(call MSI,0.0.2)
 
+written: build ## Write anew what is made from the code: docs/metrics.md, deploy/azure/workspace.json
+	CMSYNC_WRITE_DOCS=1 $(CARGO) test --locked -p cmsync metrics
+	CMSYNC_WRITE_DOCS=1 $(CARGO) test --locked --release -p cmsync-e2e azure_template
+
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
 	$(PYTHON) deploy/grafana/dashboards.py
 
@@ -231,7 +235,7 @@ bench: headers kafka ## Measure what is shipped; writes target/bench.json
 	$(CARGO) run --profile dist --locked -p cmsync-bench
 
 # Every reader of foreign bytes. Without a sanitizer: what is not Rust's own is not in them.
-TARGETS := site_pages site_database azure_answers messages configuration console_requests
+TARGETS := $(basename $(notdir $(wildcard tests/fuzz/fuzz_targets/*.rs)))
 FUZZ = RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/$(TOOLS)/bin:$$PATH $(CARGO) fuzz
 fuzz: MINUTES := 1
 fuzz: headers ## Fuzz each of TARGETS for MINUTES, from the corpora in tests/fuzz
@@ -257,12 +261,12 @@ soak: build $(if $(filter kafka,$(QUEUE)),kafka) ## Churn, faults and kills for 
 	$(TOOLS)/plot/bin/python tests/bench/soak.py $(OUTPUT) $(OUTPUT:.csv=.png)
 
 # The list of faults that the pipeline stands, whatever its queue is.
-FAULTS := ingestion_faults:: site_faults:: guard:: messages:: life_of_a_group::
+FAULTS := ingestion_faults:: site_faults:: guard:: life_of_a_group::
 
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
 	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
 	$(if $(filter kafka,$(QUEUE)),CMSYNC_ON=kafka $(CARGO) test --locked --release -p cmsync-e2e -- $(FAULTS))
-	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --test contract killed_between_any_two_steps_kafka)
+	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --features kafka --test contract killed_between_any_two_steps_kafka)
 
 clean: ## Remove everything that was built
 	rm -rf target $(TOOLS)

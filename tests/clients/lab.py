@@ -57,6 +57,7 @@ def running(devices=10, collections=1, memberships=5):
         try:
             while not (directory / "lab-url").exists():
                 assert lab.poll() is None, "the lab ended"
+                time.sleep(0.05)
             url = (directory / "lab-url").read_text()
             authority = str(directory / "lab-ca.pem")
             os.environ["REQUESTS_CA_BUNDLE"] = authority

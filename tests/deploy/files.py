@@ -7,6 +7,7 @@ usage: files.py <folder of Python's tools>
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import tree_sitter
 import tree_sitter_bicep
@@ -27,12 +28,10 @@ def unit():
     """The unit with a program that is there: its own is not installed yet."""
     text = (DEPLOY / "systemd/cmsync.service").read_text().replace("/usr/bin/cmsync", "/bin/true")
     text = text.replace("/usr/share/doc/cmsync/README.md", str(PROJECT / "README.md"))
-    path = pathlib.Path("/tmp") / "cmsync-check.service"
-    path.write_text(text)
-    try:
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "cmsync.service"
+        path.write_text(text)
         return run("systemd unit", ["systemd-analyze", "verify", path])
-    finally:
-        path.unlink()
 
 
 def bicep():
@@ -44,7 +43,8 @@ def bicep():
 
 def main():
     compose = sorted((DEPLOY / "compose").glob("*.yml"))
-    scripts = [DEPLOY / "container/collect.sh", *sorted((DEPLOY / "debian").iterdir()), PROJECT / "tests/lint/sizes.sh", PROJECT / "tests/deploy/image.sh", PROJECT / ".ci/run"]
+    own = [PROJECT / "tests" / path for path in ("lint/sizes.sh", "deploy/image.sh", "windows/prefix.sh")]
+    scripts = [*sorted(DEPLOY.rglob("*.sh")), *sorted((DEPLOY / "debian").iterdir()), *own, PROJECT / ".ci/run"]
     problems = [
         *run("container file", [TOOLS / "hadolint", DEPLOY / "container/Containerfile"]),
         *run("compose files", ["go", "run", ".", *compose], cwd=PROJECT / "tests/deploy/compose"),

@@ -32,8 +32,8 @@ class Lab:
         self.directory = directory
         command = [LAB, "--directory", directory, "--devices", "200", "--collections", "6", "--memberships", "600"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        until("the lab", (directory / "cmsync.toml").exists)
-        self.url = until("its address", (directory / "lab-url").read_text)
+        url = directory / "lab-url"
+        self.url = until("the lab", lambda: url.exists() and url.read_text())
 
     def ask(self, what):
         trust = ssl.create_default_context(cafile=str(self.directory / "lab-ca.pem"))

@@ -29,7 +29,9 @@ class Windows:
         subprocess.run([PROJECT / "tests/windows/prefix.sh", prefix], check=True)
         self.drive = prefix / "drive_c"
         self.home = self.drive / "ProgramData/cmsync"
-        self.environment = {**os.environ, "WINEPREFIX": str(prefix), "WINEDEBUG": "-all"}
+        # A program that cannot be loaded says so here alone.
+        debug = "-all,err+module,err+seh,err+virtual"
+        self.environment = {**os.environ, "WINEPREFIX": str(prefix), "WINEDEBUG": debug}
         self.events_file = tempfile.TemporaryFile("w+")
         self.begin()
 

@@ -2,7 +2,8 @@
 # Makes a Windows of Wine's in the directory that is given, for tests: prefix.sh DIRECTORY
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-export WINEPREFIX=$(realpath -m "$1") WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
+WINEPREFIX=$(realpath -m "$1")
+export WINEPREFIX WINEDEBUG=-all WINEDLLOVERRIDES="mscoree,mshtml="
 # Rights of others on a directory are inherited by what is made in it.
 umask 077
 rm -rf "$WINEPREFIX"

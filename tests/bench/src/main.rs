@@ -3,6 +3,7 @@
 
 mod console;
 mod kafka;
+mod limit;
 mod process;
 mod rig;
 mod rows;
@@ -29,6 +30,8 @@ fn main() -> anyhow::Result<()> {
     if let Some(directory) = arguments.read_database {
         return tds::read_alone(&directory);
     }
+    let is_known = GROUPS.iter().any(|(name, _)| name.starts_with(&arguments.only));
+    anyhow::ensure!(is_known, "--only {}: there is no such group", arguments.only);
     let mut rows = Rows::create("target/bench.json")?;
     for (name, measure) in GROUPS {
         if name.starts_with(&arguments.only) {

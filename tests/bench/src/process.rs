@@ -35,7 +35,8 @@ impl Process {
     /// SIGTERM, and the end.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         Command::new("kill").arg(self.child.id().to_string()).status()?;
-        self.child.wait()?;
+        let ended = self.child.wait()?;
+        anyhow::ensure!(ended.success(), "it did not drain: {ended}");
         Ok(())
     }
 }

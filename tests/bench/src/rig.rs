@@ -79,7 +79,8 @@ impl Rig {
 
     pub(crate) fn cmsync(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("cmsync"));
-        let log = std::fs::File::create(self.directory.path().join("cmsync.log"));
+        let log = self.directory.path().join("cmsync.log");
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log);
         command.arg("--config").arg(self.directory.path().join("cmsync.toml")).args(arguments);
         command.stdout(Stdio::null());
         // As deploy/ sets them: the allocator gives memory back at once.
@@ -207,8 +208,9 @@ pub(crate) fn small(rows: &mut Rows) -> anyhow::Result<()> {
         (1_048_576.0, Better::Lower),
     )?;
     rig.must_be_equal()?;
-    snapshot(&rig, rows, records)?;
-    uploader_alone(&rig, rows, records)
+    let embedded = snapshot(&rig, rows, records)?;
+    uploader_alone(&rig, rows, records)?;
+    crate::limit::compare(rows, rig.directory.path(), records, embedded)
 }
 
 /// From an empty queue to everything delivered; gives records and peak memory.
@@ -224,8 +226,8 @@ pub(crate) fn first_sync(rig: &Rig, rows: &mut Rows, name: &str) -> anyhow::Resu
     Ok((records, peak))
 }
 
-/// All collections sent whole from the state, by command, on the running process.
-fn snapshot(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()> {
+/// All collections sent whole from the state, by command, on the running process; gives records a second.
+fn snapshot(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<f64> {
     let mut process = Process::spawn(&mut rig.cmsync(&["run"]))?;
     wait_for("the poll", || rig.metric("cmsync_producer_polls_total").filter(|n| *n >= 1.0))?;
     let lab_before = rig.lab.cpu()?;
@@ -256,7 +258,8 @@ fn snapshot(rig: &Rig, rows: &mut Rows, records: f64) -> anyhow::Result<()> {
         "CPU-s",
         (0.1, Better::Lower),
     )?;
-    process.stop()
+    process.stop()?;
+    Ok(records / seconds)
 }
 
 /// Each stage alone on the same directory, so that the uploader's own cost shows.

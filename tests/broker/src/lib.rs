@@ -184,12 +184,6 @@ impl Broker {
         self.nodes.is_empty()
     }
 
-    /// The port of a node that clients use.
-    #[must_use]
-    pub fn port(&self, node: usize) -> Option<u16> {
-        self.nodes.get(node).map(|node| node.port)
-    }
-
     /// Kills a node as `kill -9` does.
     pub fn kill(&self, node: usize) {
         if let Some(node) = self.nodes.get(node) {

@@ -56,8 +56,10 @@ impl Running {
     /// Waits until the process takes connections; an error with its log where it does not.
     pub(crate) fn until_up(&self, port: u16) -> io::Result<()> {
         let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            if started.elapsed() > PATIENCE {
+        let is_there = || Path::new(&format!("/proc/{}", self.pid)).exists();
+        // Another program's listener is none of this one's.
+        while TcpStream::connect(("127.0.0.1", port)).is_err() || !is_there() {
+            if started.elapsed() > PATIENCE || !is_there() {
                 let text = std::fs::read_to_string(&self.log).unwrap_or_default();
                 return Err(io::Error::other(format!(
                     "{} does not start: {text}",

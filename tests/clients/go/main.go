@@ -1,5 +1,5 @@
-// Microsoft's client for Go against the lab's site database: asks the queries that stand in a file,
-// separated by empty lines, and prints how many rows each gave.
+// Microsoft's client for Go against the lab's site database: asks the queries of a JSON file,
+// each with its parameters, and prints how many rows each gave.
 package main
 
 import (

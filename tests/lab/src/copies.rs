@@ -122,7 +122,10 @@ impl Copies {
         for (_, child, _) in &self.running {
             Command::new("kill").arg(child.id().to_string()).status()?;
         }
-        self.running.drain(..).try_for_each(|(_, mut child, _)| child.wait().map(drop))?;
+        for (name, mut child, _) in self.running.drain(..) {
+            let ended = child.wait()?;
+            anyhow::ensure!(ended.success(), "{name} did not drain: {ended}");
+        }
         Ok(())
     }
 }

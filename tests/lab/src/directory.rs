@@ -108,6 +108,7 @@ pub(crate) fn graph(lab: &Lab, request: &Request<'_>) -> Reply {
         directory.permissions.contains(permission)
     };
     if !may {
+        lab.counts().forbidden.insert(permission.to_owned());
         let text = "Insufficient privileges to complete the operation.";
         return failure(403, "Authorization_RequestDenied", text);
     }

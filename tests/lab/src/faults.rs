@@ -1,6 +1,6 @@
 //! How the lab misbehaves, on request.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -190,6 +190,9 @@ impl Quota {
 pub struct Counts {
     /// Requests to the administration service by class.
     pub site: HashMap<String, u64>,
+    /// Those of them that list all collections: a poll makes one, and its recounts name what they count.
+    #[serde(default)]
+    pub lists: u64,
     /// Requests to ingestion.
     pub ingestion: u64,
     /// Bodies taken.
@@ -209,4 +212,8 @@ pub struct Counts {
     /// Writes that Resource Manager refused with 429.
     #[serde(default)]
     pub arm_throttled: u64,
+    /// What was asked for without the right to it: actions of Azure, permissions of Graph, and whatever is no
+    /// read of the site.
+    #[serde(default)]
+    pub forbidden: BTreeSet<String>,
 }

@@ -109,14 +109,14 @@ fn judge(
         Ok(principal) => principal,
         Err(refusal) => return refusal,
     };
-    let (id, table) = {
+    let (id, is_known) = {
         let resources = lab.resources();
         let Some(found) = resources.rule(rule) else {
             let text = format!("Data collection rule with immutable Id '{rule}' not found.");
             return failure(404, "NotFound", &text);
         };
         let id = found["id"].as_str().unwrap_or_default().to_owned();
-        (id, arm::table_of(&resources, found, stream))
+        (id, arm::reaches_a_table(&resources, found, stream))
     };
     let is_refused = lab.faults().refused_rules.contains(rule);
     if is_refused || arm::check(lab, &principal, arm::INGEST, &id).is_err() {
@@ -138,7 +138,7 @@ fn judge(
         );
         return failure(413, "ContentLengthLimitExceeded", &text);
     }
-    if table.is_none() {
+    if !is_known {
         return failure(400, "InvalidStream", "Unknown stream.");
     }
     if let Some(modulus) = faults.bad_rows

@@ -81,7 +81,10 @@ async fn main() -> anyhow::Result<()> {
     let site = lab.sql_site(&arguments.directory)?;
     std::fs::write(arguments.directory.join("lab-sql.toml"), site)?;
     std::fs::write(arguments.directory.join("lab-sql"), lab.sql_address.port().to_string())?;
-    std::fs::write(arguments.directory.join("lab-url"), lab.url())?;
+    // Whoever finds this finds it whole, and all the rest.
+    let aside = arguments.directory.join("lab-url.new");
+    std::fs::write(&aside, lab.url())?;
+    std::fs::rename(aside, arguments.directory.join("lab-url"))?;
     eprintln!("lab at {}, configuration in {}", lab.url(), config.display());
     tokio::signal::ctrl_c().await?;
     Ok(())

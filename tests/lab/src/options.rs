@@ -20,7 +20,9 @@ impl Source {
         match std::env::var(variable).as_deref() {
             Ok("sql") => Self::Sql,
             Ok("tracked") => Self::Tracked,
-            _ => Self::AdminService,
+            Err(_) | Ok("") => Self::AdminService,
+            // Whatever is asked for and not served would pass all tests by another source.
+            Ok(other) => panic!("{variable}: the lab serves no `{other}`"),
         }
     }
 }

@@ -68,6 +68,10 @@ async fn dispatch(
     let asked = head.uri.query().unwrap_or_default().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     if let [service @ ("AdminService" | "AdminService_TokenAuth"), "wmi", class] = parts[..] {
+        if head.method != "GET" {
+            lab.counts().forbidden.insert(format!("{} {class}", head.method));
+            return full(405, &[], "a Read-only Analyst reads");
+        }
         return site(&lab, service, class, &asked, &head.headers).await;
     }
     if !lab.serves(host.as_deref(), &path) {
@@ -107,10 +111,6 @@ async fn dispatch(
             lab.churn_once(collections.unwrap_or(1));
             Some((200, vec![], String::new()))
         }
-        ["lab", "stop-churn"] => {
-            lab.stop_churn();
-            Some((200, vec![], String::new()))
-        }
         _ => Some((404, vec![], String::new())),
     };
     let (status, headers, body) = reply.ok_or_else(cut_off)?;
@@ -126,6 +126,8 @@ async fn site(
     headers: &hyper::HeaderMap,
 ) -> Result<Answer, io::Error> {
     *lab.counts().site.entry(class.to_owned()).or_default() += 1;
+    let is_list = class == "SMS_Collection" && !query.contains("CollectionID%20eq");
+    lab.counts().lists += u64::from(is_list);
     let given = headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
     let answered = match &lab.options.principal {
         None if given == format!("Bearer {}", lab.options.site_token) => Ok(None),

@@ -307,7 +307,7 @@ impl Lab {
     }
 
     /// Changes memberships of so many collections once.
-    pub(crate) fn churn_once(&self, collections: usize) {
+    pub fn churn_once(&self, collections: usize) {
         let (mut churn, mut world) = (self.churn(), self.world());
         churn.step(&mut world, collections);
     }

@@ -156,11 +156,6 @@ impl Workspace {
         self.taken.subscribe()
     }
 
-    /// Forgets everything.
-    pub fn clear(&self) {
-        self.bodies().clear();
-    }
-
     /// Calls `member` and `marker` for every row that is there, with the arrival of its body.
     /// Bodies come in an order drawn from `seed`: nothing may depend on it. Gives the lost bodies.
     pub fn rows(

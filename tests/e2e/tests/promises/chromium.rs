@@ -176,7 +176,9 @@ async fn act(rig: &mut Rig, asked: &str) -> String {
 async fn until_letters(rig: &mut Rig, count: usize) {
     let lab = Arc::clone(&rig.lab);
     let mut taken = lab.workspace.taken();
+    let started = std::time::Instant::now();
     loop {
+        assert!(started.elapsed() < crate::rig::PATIENCE, "never {count} letters");
         let letters = rig.json(&["dead-letters", "list"]).await;
         if letters.as_array().unwrap().len() == count {
             return;

@@ -1,6 +1,6 @@
 //! Commands work while `run` runs, and when it does not.
 
-use crate::rig::{PATIENCE, Rig, listening, served, small};
+use crate::rig::{PATIENCE, Rig, listening, own_variables, served, small};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_answer_alike_with_and_without_a_running_process() {
@@ -31,29 +31,14 @@ async fn a_paused_connection_is_not_read_until_it_is_resumed() {
     rig.start();
     rig.until_all_equal().await;
     assert!(rig.run(&["connection", "pause", "lab"]).await.status.success());
-    let paused = |rig: &Rig| {
-        let output = rig.command(&["status", "--json"]).output().unwrap();
-        let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-        let producer = status[0]["stages"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|s| s["stage"] == "producer")
-            .unwrap()
-            .clone();
-        (status[0]["is_paused"] == true, producer["state"] == "Paused")
-    };
-    while paused(&rig) != (true, true) {
-        tokio::task::yield_now().await;
-    }
+    rig.until_status("producer", "Paused").await;
+    assert_eq!(rig.json(&["status"]).await[0]["is_paused"], true);
     let polls = rig.lab.counts().site["SMS_Collection"];
     rig.lab.world().change_members("PS100001", &[cmsync_lab::world::CLIENTS + 399], &[]);
     // The order outlives the process.
     assert!(rig.terminate().await.success());
     rig.start();
-    while !paused(&rig).1 {
-        tokio::task::yield_now().await;
-    }
+    rig.until_status("producer", "Paused").await;
     assert_eq!(rig.lab.counts().site["SMS_Collection"], polls);
     assert!(rig.run(&["connection", "resume", "lab"]).await.status.success());
     rig.until_all_equal().await;
@@ -182,11 +167,14 @@ async fn the_guides_way_through_the_lab_ends_with_a_workspace_that_is_right() {
         .replace("make build\n", "")
         .replace("/tmp/lab", place.to_str().unwrap())
         .replace("target/release", target.to_str().unwrap());
-    // The lab is in the background and is up when its configuration is there.
-    let waits = "until [ -e \"$LAB/cmsync.toml\" ]; do :; done\n";
+    // The lab is in the background and is up when its address is there.
+    let waits = "until [ -e \"$LAB/lab-url\" ]; do kill -0 %1 || exit 1; sleep 0.05; done\n";
     let (before, after) = commands.split_once(" &\n").unwrap();
     let script = format!("set -e\ntrap 'kill %1' EXIT\n{before} &\n{waits}{after}");
     let mut command = std::process::Command::new("bash");
+    own_variables().for_each(|name| {
+        command.env_remove(name);
+    });
     command.args(["-c", &script]).env("LAB", &place).env("CMSYNC_HTTP__LISTEN", "");
     let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

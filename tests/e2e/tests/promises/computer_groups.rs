@@ -1,6 +1,9 @@
 //! Computer groups in the workspace are those of the site.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use cmsync_lab::arm::{GROUP, WORKSPACE};
 
 use crate::rig::{Rig, options, small, stderr};
 
@@ -90,6 +93,40 @@ async fn missing_rights_on_the_workspace_hold_up_groups_and_no_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_documented_rights_are_enough_and_nothing_else_is_asked_for() {
+    let mut rig = Rig::new(small()).await;
+    let application = rig.lab.options.object_id.clone();
+    let rule = format!("{GROUP}/providers/Microsoft.Insights/dataCollectionRules/lab-0");
+    let least = [
+        ("Log Analytics Reader", WORKSPACE),
+        ("Monitoring Metrics Publisher", rule.as_str()),
+        ("cmsync groups", WORKSPACE),
+    ];
+    rig.lab.resources().revoke_all(&application);
+    for (role, scope) in least {
+        rig.lab.resources().grant(&application, role, scope);
+    }
+    assert_eq!(rig.lab.resources().roles_of(&application).len(), least.len());
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    std::fs::write(&rig.config, format!("verify_settle = \"0s\"\n{text}")).unwrap();
+    rig.start();
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+    rig.lab.churn_once(3);
+    rig.lab.world().collection_mut("PS100003").name = "Renamed".into();
+    rig.until_all_equal().await;
+    rig.until_groups_equal().await;
+    for command in [&["check"][..], &["verify"], &["status"], &["secret", "verify", "lab"]] {
+        let output = rig.run(command).await;
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+    }
+    // When a secret ends can be read with one more; without it, it is written down.
+    let mut forbidden = rig.lab.counts().forbidden.clone();
+    forbidden.remove("Application.Read.All");
+    assert_eq!(forbidden, BTreeSet::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_run_writes_every_group_and_another_writes_none() {
     let rig = Rig::new(small()).await;
     let output = rig.once().await;
@@ -129,8 +166,7 @@ async fn groups_are_listed_with_their_functions_and_a_computer_with_its_groups()
         let world = rig.lab.world();
         ids.iter().map(|id| world.computers(id)).collect()
     };
-    let all: std::collections::BTreeSet<u32> =
-        members.iter().flat_map(|m| m.keys().copied()).collect();
+    let all: BTreeSet<u32> = members.iter().flat_map(|m| m.keys().copied()).collect();
     assert_eq!(listed["collections"], ids.len());
     assert_eq!(listed["computers"], all.len());
     for (id, members) in ids.iter().zip(&members) {

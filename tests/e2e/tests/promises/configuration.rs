@@ -175,5 +175,9 @@ async fn clouds_workspaces_groups_and_identities_that_cannot_be_are_refused() {
     );
     let ways =
         refused(|text| text.replace("tenant_id = ", "managed_identity = true\ntenant_id = ")).await;
-    assert!(ways.contains("exactly one of `client_secret_file`, `certificate_file`"), "{ways}");
+    assert!(
+        ways.contains("exactly one must be given of `client_secret_file`, `certificate_file`")
+            && ways.contains("CMSYNC_CONNECTIONS__LAB__WORKSPACE__CLIENT_SECRET"),
+        "{ways}"
+    );
 }

@@ -10,7 +10,7 @@ use cmsync_lab::server::ADMINISTRATOR;
 use cmsync_lab::{Lab, Options};
 use serde_json::json;
 
-use crate::rig::{QUICK, binary, options, small, stderr};
+use crate::rig::{QUICK, binary, options, own_variables, small, stderr};
 
 /// Set-up by the administrator's login.
 pub(crate) const BY_CLI: &str = "[setup]\nlogin = \"azure-cli\"\n";
@@ -46,6 +46,9 @@ impl Desk {
         let path = std::env::var("PATH").unwrap();
         let bin = self.directory.path().join("bin");
         command.env("PATH", format!("{}:{path}", bin.display()));
+        own_variables().for_each(|name| {
+            command.env_remove(name);
+        });
         command
     }
 

@@ -1,7 +1,7 @@
 //! A connection's life after set-up: its collections, its import, its secret, its end.
 
 use cmsync_lab::Options;
-use cmsync_lab::arm::{GROUP, WORKSPACE};
+use cmsync_lab::arm::{GROUP, SUBSCRIPTION, WORKSPACE};
 
 use crate::connect::{Desk, assert_done};
 use crate::rig::{Rig, options, small, stderr};
@@ -178,4 +178,32 @@ async fn disconnect_takes_back_what_it_made_and_only_that() {
     let left =
         desk.ids().into_iter().filter(|id| id.contains("/tables/") || id.starts_with(&rules));
     assert_eq!(left.collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_taken_back_from_a_running_process_is_sent_no_more() {
+    let mut rig = Rig::new(small()).await;
+    rig.start();
+    rig.until_all_equal().await;
+    let (config, port) = crate::rig::listening(&rig.config);
+    rig.terminate().await;
+    rig.config = config;
+    rig.start();
+    rig.until_all_equal().await;
+    let application = rig.lab.options.object_id.clone();
+    rig.lab.resources().grant(&application, "Owner", &format!("/subscriptions/{SUBSCRIPTION}"));
+    assert_done(&rig.run(&["disconnect", "lab", "--yes"]).await);
+    assert!(!std::fs::read_to_string(&rig.config).unwrap().contains("[connections.lab"));
+    let lists = |rig: &Rig| rig.lab.counts().lists;
+    // It follows the file that names no connection any longer, and reads nothing meanwhile.
+    let polls = || crate::rig::metric(port, "cmsync_configuration_accepted");
+    rig.until(|| (polls() == 1.0).then_some(())).await;
+    let log = rig.log_path();
+    let told = move || std::fs::read_to_string(&log).unwrap_or_default();
+    rig.until(|| told().contains("no longer in the configuration").then_some(())).await;
+    let before = lists(&rig);
+    let none = rig.lab.compare(&[]);
+    assert!(none.equal, "a reader sees no group: {:?}", none.differences);
+    assert!(rig.terminate().await.success());
+    assert_eq!(lists(&rig), before);
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::browser::{Answer, Browser, until_read};
+use crate::console_settings::said;
 use crate::rig::{Rig, listening, small};
 
 /// A rig whose copy serves its pages, and a browser on its machine.
@@ -151,19 +152,21 @@ async fn a_held_removal_is_decided_as_it_was_shown_and_not_otherwise() {
     rig.two_polls().await;
     rig.two_polls().await;
     let stale = browser.order("/removals", path, &format!("seen={seen}&decision=approve"));
-    assert!(stale.status == 404 && stale.body.contains("changed since it was shown"), "{stale:?}");
+    assert!(stale.status == 409 && stale.body.contains("changed since it was shown"), "{stale:?}");
     assert!(!rig.report().equal);
-    for (path, form) in [
-        ("/removals/lab/PS1XXXXX", "seen=0&decision=approve"),
-        ("/removals/lab/*", "seen=0&decision=approve"),
-        (path, "decision=approve"),
+    for (path, form, status) in [
+        ("/removals/lab/PS1XXXXX", "seen=0&decision=approve", 409),
+        ("/removals/lab/*", "seen=0&decision=approve", 404),
+        (path, "decision=approve", 404),
     ] {
-        assert_eq!(browser.order("/removals", path, form).status, 404, "{path} {form}");
+        assert_eq!(browser.order("/removals", path, form).status, status, "{path} {form}");
     }
     let seen = browser.get("/removals").field("seen").unwrap();
     let taken = browser.order("/removals", path, &format!("seen={seen}&decision=approve"));
     assert_eq!(taken.status, 303, "{taken:?}");
-    assert_eq!(taken.header("location"), Some("/removals?done=approve"));
+    assert_eq!(taken.header("location"), Some("/removals"));
+    assert_eq!(said(&browser, &taken), "Approved: the removal goes with the next poll.");
+    assert_eq!(said(&browser, &taken), "", "once");
     rig.until_all_equal().await;
     assert!(rig.log().contains("order=\"approve PS100003\""), "{}", rig.log());
 }
@@ -182,7 +185,8 @@ async fn a_connection_is_paused_resumed_and_sent_again_on_its_page() {
     let before = sent(&rig);
     let path = "/groups/lab/PS100003";
     let resent = browser.order(path, &format!("{path}/resend"), "");
-    assert_eq!(resent.header("location"), Some("/groups/lab/PS100003?done=resend"));
+    assert_eq!(resent.header("location"), Some(path));
+    assert_eq!(said(&browser, &resent), "It is sent whole from the state.");
     let lab = std::sync::Arc::clone(&rig.lab);
     rig.until(move || (lab.counts().bodies > before).then_some(())).await;
     rig.until_all_equal().await;

@@ -27,7 +27,7 @@ fn seen(browser: &Browser, page: &str) -> String {
 }
 
 /// What the page says that an answer leads to.
-fn said(browser: &Browser, answer: &Answer) -> String {
+pub(crate) fn said(browser: &Browser, answer: &Answer) -> String {
     let page = browser.get(answer.header("location").unwrap_or("/nothing")).body;
     let (_, rest) = page.split_once("<p class=\"done\" role=\"status\">").unwrap_or_default();
     rest.split_once('<').map(|(said, _)| said.to_owned()).unwrap_or_default()
@@ -51,7 +51,7 @@ async fn collections_are_added_and_removed_on_their_page() {
     let form = format!("seen={}&entry=%22PS100001%22", seen(&browser, WORKSPACE));
     let removed = browser.order(WORKSPACE, &format!("{COLLECTIONS}/remove"), &form);
     assert!(
-        said(&browser, &removed).contains("the rows of 1 collections are closed"),
+        said(&browser, &removed).contains("the rows of 1 collection are closed"),
         "{removed:?}"
     );
     rig.until_equal(&["PS100000", "PS100002", "PS100003"].map(ToOwned::to_owned)).await;
@@ -109,7 +109,7 @@ async fn a_change_that_the_file_does_not_take_is_offered_as_text() {
     // A file that cannot be used says where.
     std::fs::write(&rig.config, "nonsense = 1\n").unwrap();
     let broken = browser.get(WORKSPACE);
-    assert_eq!(broken.status, 404, "{broken:?}");
+    assert_eq!(broken.status, 422, "{broken:?}");
     assert!(broken.body.contains("nonsense"), "{}", broken.body);
 }
 
@@ -126,7 +126,7 @@ async fn import_is_turned_off_and_on_again() {
     rig.lab.world().change_members("PS100000", &[cmsync_lab::world::CLIENTS], &[]);
     assert!(said(&browser, &set("on")).contains("enabled"));
     rig.until_equal(&["PS100000", "PS100001"].map(ToOwned::to_owned)).await;
-    assert_eq!(set("perhaps").status, 404);
+    assert_eq!(set("perhaps").status, 422);
 }
 
 #[tokio::test(flavor = "multi_thread")]

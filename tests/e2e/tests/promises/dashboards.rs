@@ -83,10 +83,10 @@ async fn no_panel_is_empty_and_none_asks_for_a_metric_that_is_not_there() {
 async fn no_panel_about_brokers_is_empty() {
     let mut cluster = Cluster::new().await;
     let stages = "producer,transformer,uploader";
-    let first = cluster.start_listening(stages).1;
+    let first = cluster.start_listening(stages).await.1;
     cluster.until_equal().await;
     // Partitions move to the second, and what was on its way is waited for.
-    let second = cluster.start_listening(stages).1;
+    let second = cluster.start_listening(stages).await.1;
     let prometheus = Prometheus::start(&[first, second]);
     let lab = std::sync::Arc::clone(&cluster.rig.lab);
     until_all_show(&mut cluster.rig, &prometheus, &["kafka"], |turn| {

@@ -136,7 +136,8 @@ async fn a_token_endpoint_that_is_down_for_six_seconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn resets_after_the_body_was_taken_repeat_rows_and_nothing_else() {
-    survives(|f| f.resets = 20).await;
+    let rig = survives(|f| f.resets = 20).await;
+    assert!(rig.repeats() > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ use cmsync_schemas::{CHANGE, Change, ChangeKind, RECORD_BATCH};
 use rand::{Rng as _, SeedableRng as _};
 use roaring::RoaringBitmap;
 
-use crate::rig::{Rig, listening, metric, options, served, small, use_brokers};
+use crate::rig::{PATIENCE, Rig, listening, metric, options, served, small, use_brokers};
 
 pub(crate) const PARTITIONS: u32 = 4;
 
@@ -104,14 +104,12 @@ impl Cluster {
     }
 
     /// The same for one that serves its pages; its number and its port.
-    pub(crate) fn start_listening(&mut self, stages: &str) -> (usize, u16) {
+    pub(crate) async fn start_listening(&mut self, stages: &str) -> (usize, u16) {
         let (config, port) = listening(&self.rig.config);
         let number = self.start_with(stages, &config);
         let is_up = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
-        while !is_up() {
-            assert!(self.copies[number].try_wait().unwrap().is_none(), "copy {number} ended");
-            std::thread::yield_now();
-        }
+        self.rig.until(|| is_up().then_some(())).await;
+        assert!(self.copies[number].try_wait().unwrap().is_none(), "copy {number} ended");
         (number, port)
     }
 
@@ -176,7 +174,7 @@ impl Cluster {
             if logs.iter().any(|log| log.waiting > 0) == wanted {
                 return;
             }
-            beats.changed().await.unwrap();
+            tokio::time::timeout(PATIENCE, beats.changed()).await.unwrap().unwrap();
         }
     }
 
@@ -187,20 +185,6 @@ impl Cluster {
         let (status, copy) = ending.await.unwrap();
         assert!(status.success(), "copy {number}: {status}");
         self.copies.insert(number, copy);
-    }
-
-    /// Rows that the workspace took more than once.
-    pub(crate) fn repeats(&self) -> usize {
-        let (mut seen, mut count) = (BTreeSet::new(), 0);
-        self.rig.lab.workspace.rows(
-            0,
-            |_, row| {
-                let row = (row.group_id.to_string(), row.resource_id, row.seq);
-                count += usize::from(!seen.insert(row));
-            },
-            |_, _| {},
-        );
-        count
     }
 
     pub(crate) fn log_path(&self, stages: &str, number: usize) -> PathBuf {
@@ -411,12 +395,12 @@ async fn a_frozen_producer_that_was_replaced_writes_nothing_when_it_wakes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_over_and_sends_no_snapshot_twice() {
     let mut cluster = Cluster::new().await;
-    let (owner, port) = cluster.start_listening("producer");
+    let (owner, port) = cluster.start_listening("producer").await;
     cluster.start("transformer,uploader");
     cluster.until_equal().await;
     let owns = "on cmsync.state: 4 partitions";
     assert!(served(port, "/ready").contains(owns), "{}", served(port, "/ready"));
-    let (_, heir) = cluster.start_listening("producer");
+    let (_, heir) = cluster.start_listening("producer").await;
     assert!(!served(heir, "/ready").contains(owns), "{}", served(heir, "/ready"));
     cluster.kill(owner);
     cluster.until_a_change_arrives(3).await;
@@ -456,7 +440,8 @@ async fn hierarchies_are_shared_among_producers_and_each_is_read_by_one() {
         });
         text.replace(&one, &each.collect::<Vec<_>>().concat())
     });
-    let ports = [cluster.start_listening("producer").1, cluster.start_listening("producer").1];
+    let ports =
+        [cluster.start_listening("producer").await.1, cluster.start_listening("producer").await.1];
     let half = "on cmsync.state: 2 partitions";
     let is_shared = || ports.iter().all(|port| served(*port, "/ready").contains(half));
     cluster.rig.until(|| is_shared().then_some(())).await;
@@ -528,7 +513,7 @@ async fn uploaders_that_join_and_leave_under_load_lose_nothing_and_stop_only_wha
     let log = cluster.log("uploader", first);
     let gone = partitions(&log, "partitions go group=\"cmsync-uploader");
     assert!(!gone.is_empty() && gone.len() < PARTITIONS as usize, "moved: {gone:?}");
-    eprintln!("{} rows were sent again by those that moved", cluster.repeats());
+    eprintln!("{} rows were sent again by those that moved", cluster.rig.repeats());
 }
 
 /// The partitions in the lines of a log that hold a text.
@@ -545,8 +530,9 @@ async fn uploaders_on_one_rule_find_a_fair_share_of_its_quota() {
     cluster.rewrite(|text| text.replace("[uploader]\n", "[uploader]\nmax_raw_body = \"20 KB\"\n"));
     // Nothing is taken until all that is to be uploaded waits.
     cluster.rig.lab.faults().quota = Some(Quota::new(0, Duration::from_secs(1)));
-    let (_, first) = cluster.start_listening("producer,transformer");
-    let ports: Vec<u16> = (0..2).map(|_| cluster.start_listening("uploader").1).collect();
+    let (_, first) = cluster.start_listening("producer,transformer").await;
+    let ports =
+        [cluster.start_listening("uploader").await.1, cluster.start_listening("uploader").await.1];
     let half = "cmsync.records.lab: 2 partitions";
     let is_shared = || ports.iter().all(|port| served(*port, "/ready").contains(half));
     let is_read = || metric(first, "cmsync_producer_polls_total") >= 1.0;
@@ -650,7 +636,7 @@ async fn what_the_queue_deleted_before_it_was_taken_is_sent_whole_again() {
         if logs.iter().any(|log| log.waiting > 0) {
             break logs;
         }
-        watch.changed().await.unwrap();
+        tokio::time::timeout(PATIENCE, watch.changed()).await.unwrap().unwrap();
     };
     for (partition, log) in (0..).zip(logs) {
         queue.delete_below(&changes, (partition, log.end)).await.unwrap();

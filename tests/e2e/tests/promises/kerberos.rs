@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cmsync_http::{Client, Method, Settings};
 use serde_json::{Value, json};
 
-use crate::rig::{QUICK, binary, stderr};
+use crate::rig::{QUICK, binary, own_variables, stderr};
 use cmsync_broker::Realm;
 
 const PRINCIPAL: &str = "svc-cmsync@TEST.LOCAL";
@@ -85,6 +85,9 @@ impl Site {
     async fn cmsync(&self, config: &Path, arguments: &[&str]) -> Output {
         let mut command = self.realm.command(binary().to_str().unwrap());
         command.arg("--config").arg(config).args(arguments);
+        own_variables().for_each(|name| {
+            command.env_remove(name);
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
@@ -150,6 +153,9 @@ async fn a_ticket_is_renewed_before_it_ends() {
     let config = site.config(&site.with_keytab(PRINCIPAL, "svc.keytab"));
     let log = std::fs::File::create(site.path("cmsync.log")).unwrap();
     let mut command = site.realm.command(binary().to_str().unwrap());
+    own_variables().for_each(|name| {
+        command.env_remove(name);
+    });
     let child = command.arg("--config").arg(&config).arg("run").stderr(log).spawn().unwrap();
     site.running.push(child);
     let issued = |site: &Site| {

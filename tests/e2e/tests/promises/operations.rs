@@ -264,3 +264,50 @@ async fn a_log_that_nobody_reads_and_one_on_a_full_disk_hold_up_nothing() {
         assert_eq!(reader.read(&mut first).unwrap(), usize::from(!full));
     }
 }
+
+/// What a running process makes of its file.
+async fn accepted(rig: &mut Rig, port: u16, wanted: f64) {
+    let is_so = || crate::rig::metric(port, "cmsync_configuration_accepted") == wanted;
+    rig.until(|| is_so().then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_lacked_something_beside_it_is_followed_once_that_is_there() {
+    let mut rig = Rig::new(small()).await;
+    let (config, port) = listening(&rig.config);
+    rig.config = config;
+    rig.start();
+    rig.until_all_equal().await;
+    let secret = rig.directory.path().join("client-secret");
+    let aside = secret.with_extension("aside");
+    std::fs::rename(&secret, &aside).unwrap();
+    let text = std::fs::read_to_string(&rig.config).unwrap();
+    std::fs::write(&rig.config, format!("{text}\n# changed\n")).unwrap();
+    accepted(&mut rig, port, 0.0).await;
+    std::fs::rename(&aside, &secret).unwrap();
+    accepted(&mut rig, port, 1.0).await;
+    // An editor empties the file before it writes it: nothing stops for that.
+    std::fs::write(&rig.config, "").unwrap();
+    rig.two_polls().await;
+    rig.two_polls().await;
+    std::fs::write(&rig.config, text).unwrap();
+    rig.lab.churn_once(3);
+    rig.until_all_equal().await;
+    assert!(!rig.log().contains("no longer in the configuration"), "{}", rig.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn snapshots_count_among_the_rows_of_a_day() {
+    let limit = "[producer]\nmax_rows_per_day = 2000\n";
+    let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, limit).await;
+    rig.start();
+    let members = rig.until_all_equal().await.memberships;
+    assert!((1_001..2_000).contains(&members), "{members}");
+    assert!(!rig.json(&["status"]).await[0]["warnings"].to_string().contains("max_rows_per_day"));
+    assert!(rig.run(&["collections", "resend", "lab"]).await.status.success());
+    let told = |rig: &Rig| rig.log().contains("more than 2000 rows (`max_rows_per_day`)");
+    while !told(&rig) {
+        rig.two_polls().await;
+    }
+    rig.until_all_equal().await;
+}

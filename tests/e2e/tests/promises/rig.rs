@@ -1,5 +1,6 @@
 //! A lab, a configuration and the binary.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,11 @@ pub(crate) fn binary() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// The variables that this machine's environment has for cmsync: they must not reach a test.
+pub(crate) fn own_variables() -> impl Iterator<Item = String> {
+    std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("CMSYNC_"))
 }
 
 /// A command of a program, as the system under test runs it.
@@ -158,10 +164,9 @@ impl Rig {
     pub(crate) fn command_with(&self, config: &Path, arguments: &[&str]) -> Command {
         let mut command = command_of(&self.program.clone().unwrap_or_else(binary));
         command.arg("--config").arg(config).args(arguments);
-        // What the machine's own environment holds must not reach the test.
-        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CMSYNC_")) {
+        own_variables().for_each(|name| {
             command.env_remove(name);
-        }
+        });
         command
     }
 
@@ -322,6 +327,20 @@ impl Rig {
         end
     }
 
+    /// Rows that the workspace took more than once.
+    pub(crate) fn repeats(&self) -> usize {
+        let (mut seen, mut count) = (BTreeSet::new(), 0);
+        self.lab.workspace.rows(
+            0,
+            |_, row| {
+                let row = (row.group_id.to_string(), row.resource_id, row.seq);
+                count += usize::from(!seen.insert(row));
+            },
+            |_, _| {},
+        );
+        count
+    }
+
     /// Whether another body was taken within a moment.
     async fn is_busy(&self, taken: &mut tokio::sync::watch::Receiver<u64>) -> bool {
         tokio::time::timeout(Duration::from_millis(60), taken.changed()).await.is_ok()
@@ -329,10 +348,9 @@ impl Rig {
 
     /// Waits until a poll of the site began after now and another after it.
     pub(crate) async fn two_polls(&mut self) {
-        let polls = |lab: &Lab| lab.counts().site.get("SMS_Collection").copied().unwrap_or(0);
         let lab = Arc::clone(&self.lab);
-        let before = polls(&lab);
-        self.until(move || (polls(&lab) >= before + 3).then_some(())).await;
+        let before = lab.counts().lists;
+        self.until(move || (lab.counts().lists >= before + 3).then_some(())).await;
     }
 }
 

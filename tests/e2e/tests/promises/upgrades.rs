@@ -51,7 +51,7 @@ async fn copies_are_upgraded_one_by_one_from_the_last_stage_to_the_first_and_not
 async fn in_the_wrong_order_the_older_copy_waits_says_so_and_loses_nothing() {
     let mut cluster = Cluster::new().await;
     let uploader = cluster.start("uploader");
-    let (transformer, port) = cluster.start_listening("transformer");
+    let (transformer, port) = cluster.start_listening("transformer").await;
     let producer = cluster.start("producer");
     cluster.until_equal().await;
     cluster.start_program("producer", &newer());

@@ -161,7 +161,7 @@ async fn members_are_read_by_ranges_within_the_limit_of_an_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_the_daily_cap_sending_pauses_until_the_reset_and_goes_on() {
     let mut rig = rig().await;
-    let reset = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(6);
+    let reset = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(20);
     let capping = json!({"dailyQuotaGb": 1.0, "dataIngestionStatus": "OverQuota", "quotaNextResetTime": reset.to_string()});
     rig.lab.resources().get_mut(WORKSPACE).unwrap()["properties"]["workspaceCapping"] = capping;
     let (report, is_right) = verify(&rig, &[]).await;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
 use crate::connect::{BY_CLI, Desk};
-use crate::rig::{binary, options, small};
+use crate::rig::{binary, options, own_variables, small};
 
 /// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ impl Person {
         let path = std::env::var("PATH").unwrap();
         let bin = desk.directory.path().join("bin");
         command.env("PATH", format!("{}:{path}", bin.display()));
+        own_variables().for_each(|name| command.env_remove(name));
         let child = pair.slave.spawn_command(command).unwrap();
         let mut reader = pair.master.try_clone_reader().unwrap();
         let (sender, output) = channel();

@@ -22,7 +22,7 @@ use rights::Grant;
 pub(crate) use deployment::deploy;
 pub use rights::CUSTOM;
 pub(crate) use rights::{INGEST, check};
-pub(crate) use rules::table_of;
+pub(crate) use rules::reaches_a_table;
 pub use store::Resources;
 pub(crate) use tables::OURS;
 

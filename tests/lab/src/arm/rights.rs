@@ -152,6 +152,7 @@ pub(crate) fn check(lab: &Lab, principal: &str, action: &str, scope: &str) -> Re
     if lab.resources().allows(principal, action, scope, &lost) {
         return Ok(());
     }
+    lab.counts().forbidden.insert(action.to_owned());
     let text = format!(
         "The client '{principal}' with object id '{principal}' does not have authorization to perform action '{action}' over scope '{scope}' or the scope is invalid. If access was recently granted, please refresh your credentials."
     );

@@ -25,19 +25,17 @@ pub(super) fn furnished(immutable_id: &str, endpoint: &str) -> Value {
     }})
 }
 
-/// Whether a stream's rows reach a table that is there, and what they keep of it.
-pub(crate) fn table_of(resources: &Resources, rule: &Value, stream: &str) -> Option<Vec<String>> {
+/// Whether a stream's rows reach a table that is there.
+pub(crate) fn reaches_a_table(resources: &Resources, rule: &Value, stream: &str) -> bool {
     let properties = &rule["properties"];
-    properties["streamDeclarations"].get(stream)?;
-    let flows = properties["dataFlows"].as_array()?;
+    let is_declared = properties["streamDeclarations"].get(stream).is_some();
     let is_in = |f: &&Value| f["streams"].as_array().is_some_and(|s| s.contains(&json!(stream)));
-    let output = flows.iter().find(is_in)?["outputStream"].as_str()?;
-    let workspace =
-        properties["destinations"]["logAnalytics"][0]["workspaceResourceId"].as_str()?;
-    let table = output.strip_prefix("Custom-")?;
-    let table = resources.get(&format!("{workspace}/tables/{table}"))?;
-    let columns = table["properties"]["schema"]["columns"].as_array()?;
-    Some(columns.iter().filter_map(|c| c["name"].as_str().map(Into::into)).collect())
+    let flow = properties["dataFlows"].as_array().and_then(|flows| flows.iter().find(is_in));
+    let output = flow.and_then(|flow| flow["outputStream"].as_str());
+    let table = output.and_then(|output| output.strip_prefix("Custom-")).unwrap_or_default();
+    let workspace = &properties["destinations"]["logAnalytics"][0]["workspaceResourceId"];
+    let workspace = workspace.as_str().unwrap_or_default();
+    is_declared && resources.get(&format!("{workspace}/tables/{table}")).is_some()
 }
 
 /// Judges a rule and says what becomes of it.

@@ -65,6 +65,10 @@ pub(super) async fn run(
         Ok(view) => view,
         Err(failure) => return Ok(Ended::Failed(failure)),
     };
+    let is_list = |view: &View| {
+        view.class == "SMS_Collection" && bounds(select, view).0.collections.is_none()
+    };
+    context.lab.counts().lists += u64::from(view.is_some_and(is_list));
     let trouble = trouble(view, context.lab, context.facts).await;
     if let Some(failure) = trouble.failure.clone() {
         return Ok(Ended::Failed(failure));
