@@ -42,6 +42,8 @@ def bicep():
 
 
 def main():
+    # What it downloads at first it says where problems are said.
+    subprocess.run(["go", "mod", "download"], cwd=PROJECT / "tests/deploy/compose", check=True)
     compose = sorted((DEPLOY / "compose").glob("*.yml"))
     own = [PROJECT / "tests" / path for path in ("lint/sizes.sh", "deploy/image.sh", "windows/prefix.sh")]
     scripts = [*sorted(DEPLOY.rglob("*.sh")), *sorted((DEPLOY / "debian").iterdir()), *own, PROJECT / ".ci/run"]
