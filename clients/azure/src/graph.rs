@@ -141,19 +141,6 @@ impl Graph {
         self.api.get(place, wish("read the application", READ)).await
     }
 
-    /// The service principal of an application; `None` where the directory has none.
-    ///
-    /// # Errors
-    /// See [`AzureError`].
-    pub async fn service_principal(
-        &self,
-        client: &str,
-    ) -> Result<Option<ServicePrincipal>, AzureError> {
-        let path = format!("v1.0/servicePrincipals(appId='{client}')");
-        let place = Place { path: &path, query: &[("$select", "id,displayName")] };
-        self.api.get(place, wish("read the service principal", READ)).await
-    }
-
     /// Makes an app registration for this directory alone.
     ///
     /// # Errors

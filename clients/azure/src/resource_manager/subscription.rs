@@ -108,18 +108,4 @@ impl ResourceManager {
         let path = format!("{scope}/resourcegroups/{}", group.name);
         self.put(&path, GROUPS, &body, wish(&what, "Contributor", &scope)).await
     }
-
-    /// Deletes a resource group with all that is in it.
-    ///
-    /// # Errors
-    /// See [`AzureError`].
-    pub async fn delete_resource_group(
-        &self,
-        subscription: &str,
-        name: &str,
-    ) -> Result<(), AzureError> {
-        let path = format!("/subscriptions/{subscription}/resourcegroups/{name}");
-        let what = format!("delete the resource group `{name}`");
-        self.delete(&path, GROUPS, wish(&what, "Contributor", &path)).await
-    }
 }

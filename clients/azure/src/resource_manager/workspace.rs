@@ -106,8 +106,6 @@ pub struct Properties {
 #[serde(rename_all = "camelCase", default)]
 #[derive(Default)]
 pub struct Capping {
-    /// Gigabytes a day; -1 for no cap.
-    pub daily_quota_gb: Option<f64>,
     /// When the day ends, as the service writes it.
     pub quota_next_reset_time: Option<String>,
     /// `OverQuota` while the cap is reached: nothing is stored.
@@ -173,17 +171,6 @@ impl ResourceManager {
         });
         let wish = wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope);
         self.put(&id.to_string(), VERSION, &body, wish).await
-    }
-
-    /// Deletes a workspace. The service keeps it for 14 days, in which it can be made again with all
-    /// its data.
-    ///
-    /// # Errors
-    /// See [`AzureError`].
-    pub async fn delete_workspace(&self, id: &WorkspaceId) -> Result<(), AzureError> {
-        let scope = id.to_string();
-        let what = format!("delete the workspace `{}`", id.name);
-        self.delete(&scope, VERSION, wish(&what, LOG_ANALYTICS_CONTRIBUTOR, &scope)).await
     }
 }
 
