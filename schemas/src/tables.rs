@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::{MemberRecord, RecordBatch};
+
 /// Stream and table of member rows.
 pub const MEMBER_STREAM: &str = "Custom-ConfigMgrCollectionMember";
 /// Stream and table of markers.
@@ -73,6 +75,43 @@ pub struct MemberRow<'a> {
     pub seq: i64,
 }
 
+impl<'a> MemberRow<'a> {
+    /// The row of a record of a batch; `time` is the batch's, as the tables hold it.
+    #[must_use]
+    pub fn of(
+        batch: &'a RecordBatch,
+        record: &'a MemberRecord,
+        action: Action,
+        time: &'a str,
+    ) -> Self {
+        Self {
+            time_generated: time,
+            site_code: &batch.site_code,
+            group_id: &batch.group_id,
+            resource_id: record.resource_id,
+            computer: &record.computer,
+            netbios_name: &record.netbios_name,
+            assigned_site: record.assigned_site.as_deref(),
+            action,
+            seq: batch.seq,
+        }
+    }
+}
+
+/// Bytes of a row's JSON, with what stands between two of them, beside its columns' values.
+#[must_use]
+pub const fn frame(columns: &[(&str, &str)]) -> usize {
+    // The braces, a comma and a line's end; of each column its quotes, a colon and a comma.
+    let (mut bytes, mut at) = (3, 0);
+    while at < columns.len() {
+        let (name, kind) = columns[at];
+        let is_number = matches!(kind.as_bytes(), b"long");
+        bytes += name.len() + if is_number { 4 } else { 6 };
+        at += 1;
+    }
+    bytes
+}
+
 /// A row of `ConfigMgrCollection_CL`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -111,6 +150,13 @@ pub fn format_time(micros: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_is_what_a_row_has_beside_its_values() {
+        let row = r#"{"TimeGenerated":"","SiteCode":"","GroupId":"","ResourceId":,"Computer":"","NetbiosName":"","AssignedSite":"","Action":"","Seq":},
+"#;
+        assert_eq!(frame(MEMBER_COLUMNS), row.len());
+    }
 
     /// What a rule does not declare, the service drops without a word.
     #[test]

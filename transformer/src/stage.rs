@@ -172,19 +172,8 @@ fn row(batch: &RecordBatch, device: Device, is_removed: bool) -> Vec<u8> {
         (false, true) => Action::Present,
         (false, false) => Action::Add,
     };
-    let record = record(device);
-    let row = MemberRow {
-        time_generated: &format_time(batch.time_generated),
-        site_code: &batch.site_code,
-        group_id: &batch.group_id,
-        resource_id: record.resource_id,
-        computer: &record.computer,
-        netbios_name: &record.netbios_name,
-        assigned_site: record.assigned_site.as_deref(),
-        action,
-        seq: batch.seq,
-    };
-    serde_json::to_vec(&row).unwrap_or_default()
+    let (record, time) = (record(device), format_time(batch.time_generated));
+    serde_json::to_vec(&MemberRow::of(batch, &record, action, &time)).unwrap_or_default()
 }
 
 /// Runs the transformer of one connection until `shutdown`.

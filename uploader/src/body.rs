@@ -6,7 +6,10 @@
 use std::io::{Read, Write};
 
 use bytes::Bytes;
-use cmsync_schemas::tables::{Action, COLLECTION_STREAM, CollectionRow, MemberRow, format_time};
+use cmsync_schemas::tables::{
+    Action, COLLECTION_COLUMNS, COLLECTION_STREAM, CollectionRow, MEMBER_COLUMNS, MemberRow,
+    format_time, frame,
+};
 use cmsync_schemas::{MemberRecord, RecordBatch};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -119,18 +122,12 @@ impl Builder {
     }
 }
 
-/// What a row's JSON has beside its columns' values.
-const MEMBER_FRAME: usize = r#"{"TimeGenerated":"","SiteCode":"","GroupId":"","ResourceId":,"Computer":"","NetbiosName":"","AssignedSite":"","Action":"","Seq":},
-"#.len();
-const COLLECTION_FRAME: usize = r#"{"TimeGenerated":"","SiteCode":"","GroupId":"","Group":"","GroupFullName":"","MemberCount":,"RunId":"","StartSeq":,"Seq":,"Instance":"","Status":""},
-"#.len();
-
 impl Body {
     /// Bytes that Azure bills for it, estimated: it counts the values of columns as text, without
     /// their names ("Azure Monitor Logs cost calculations and options", data size calculation).
     pub(crate) fn billed(&self) -> u64 {
         let is_marker = self.stream == COLLECTION_STREAM;
-        let frame = if is_marker { COLLECTION_FRAME } else { MEMBER_FRAME };
+        let frame = frame(if is_marker { COLLECTION_COLUMNS } else { MEMBER_COLUMNS });
         self.raw.saturating_sub(frame * self.rows as usize) as u64
     }
 
@@ -351,17 +348,7 @@ mod tests {
             let time = format_time(batch.time_generated);
             for (line, (index, record)) in lines.iter().zip(batch.present.iter().chain(&batch.removed).enumerate()) {
                 let action = if index >= batch.present.len() { Action::Remove } else if is_snapshot { Action::Present } else { Action::Add };
-                let expected = MemberRow {
-                    time_generated: &time,
-                    site_code: &batch.site_code,
-                    group_id: &batch.group_id,
-                    resource_id: record.resource_id,
-                    computer: &record.computer,
-                    netbios_name: &record.netbios_name,
-                    assigned_site: record.assigned_site.as_deref(),
-                    action,
-                    seq: batch.seq,
-                };
+                let expected = MemberRow::of(&batch, record, action, &time);
                 let found: serde_json::Value = serde_json::from_slice(line).unwrap();
                 prop_assert_eq!(found, serde_json::to_value(expected).unwrap());
             }
