@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cmsync_azure::{ResourceManager, Verdict, WorkspaceId};
 use cmsync_configmgr::{Collection, Hierarchy};
-use cmsync_schemas::MAX_CLOCK_SKEW;
+use cmsync_schemas::{MAX_CLOCK_SKEW, counted};
 use serde::Serialize;
 
 use crate::cli::StageName;
@@ -72,7 +72,14 @@ pub(crate) async fn run(
 pub(crate) fn offline(config: &Config, as_json: bool) -> anyhow::Result<bool> {
     let count = config.connections.len();
     let finding = |what, is_fine, detail| Finding { connection: "-".into(), what, is_fine, detail };
-    let mut findings = vec![finding("configuration", true, format!("{count} connections"))];
+    let mut findings = vec![finding(
+        "configuration",
+        true,
+        match count {
+            0 => "no connection yet: `cmsync connect` sets one up".into(),
+            count => counted(count as u64, "connection", "connections"),
+        },
+    )];
     if config.kafka.is_none() {
         let directory = &config.queue_directory;
         let shown = directory.display();
@@ -129,10 +136,9 @@ fn show(findings: &[Finding], as_json: bool) -> anyhow::Result<bool> {
         println!("{}", serde_json::to_string_pretty(&findings)?);
     } else {
         for Finding { connection, what, is_fine, detail } in findings {
-            println!(
-                "{} {connection}: {what}: {detail}",
-                if *is_fine { "ok    " } else { "FAILED" }
-            );
+            // What is of no connection.
+            let of = if connection == "-" { String::new() } else { format!("{connection}: ") };
+            println!("{} {of}{what}: {detail}", if *is_fine { "ok    " } else { "FAILED" });
         }
     }
     Ok(all_fine)

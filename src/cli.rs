@@ -16,16 +16,22 @@ pub(crate) const LONG_VERSION: &str = match (cfg!(feature = "kafka"), cfg!(featu
     (false, false) => concat!(env!("CARGO_PKG_VERSION"), " without Kafka and Kerberos"),
 };
 
+/// The options that stand at the end of each page.
+const EVERY: &str = "Options of every command";
+/// What stands below the list of commands.
+const AFTER: &str = "\
+The system's configuration is /etc/cmsync/cmsync.toml, on Windows %ProgramData%\\cmsync\\cmsync.toml.
+First: cmsync connect NAME, then check, run and status.";
+
 /// Keeps Configuration Manager's device collections present in a Log Analytics workspace.
 #[derive(Debug, Parser)]
-#[command(name = "cmsync", version, long_version = LONG_VERSION, about)]
+#[command(name = "cmsync", version, long_version = LONG_VERSION, about, after_help = AFTER)]
 pub(crate) struct Cli {
-    /// Configuration file [default: cmsync.toml, then /etc/cmsync/cmsync.toml; on Windows
-    /// cmsync.toml, then %ProgramData%\\cmsync\\cmsync.toml]
-    #[arg(long, global = true, env = "CMSYNC_CONFIG", value_name = "FILE")]
+    /// Configuration file [default: cmsync.toml here, else the system's]
+    #[arg(long, global = true, env = "CMSYNC_CONFIG", hide_env_values = true, value_name = "FILE", help_heading = EVERY)]
     pub(crate) config: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long, global = true)]
+    /// Print JSON, where a command lists, shows, checks or verifies
+    #[arg(long, global = true, help_heading = EVERY)]
     pub(crate) json: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,7 +39,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run
+    /// Read the sites and keep their workspaces true, until stopped
     Run {
         /// Poll once, send everything, and end
         #[arg(long)]
@@ -44,7 +50,7 @@ pub(crate) enum Command {
     },
     /// Check configuration, site, rights and rules, and send a test row
     Check {
-        /// Check what these stages need
+        /// Check what these stages need alone; more than one with commas [default: all]
         #[arg(long, value_delimiter = ',')]
         stage: Vec<StageName>,
         /// Check the configuration and its files alone, and ask nobody
@@ -53,31 +59,31 @@ pub(crate) enum Command {
     },
     /// Set up a connection, by questions or by answers given
     Connect(Box<ConnectArgs>),
-    /// Show how everything is
+    /// Show each connection's stages, what waits and what needs a person
     Status,
-    /// Take back what set-up made, and close what was sent
+    /// Take a connection back: close its rows, and remove what set-up made
     Disconnect(DisconnectArgs),
-    /// Connections: what they are, and whether their sites are read
+    /// List and show connections, pause and resume them
     #[command(subcommand)]
     Connection(ConnectionCommand),
-    /// Collections that are kept
+    /// Choose which collections are kept, and send them again
     #[command(subcommand)]
     Collections(CollectionsCommand),
-    /// Whether a connection sends
+    /// Turn a connection's reading and sending on or off
     #[command(subcommand)]
     Import(ImportCommand),
-    /// Removals that wait for a person
+    /// Decide about removals that are held, because lost rights would explain them
     #[command(subcommand)]
     Removals(RemovalsCommand),
-    /// Records that were set aside
+    /// Decide about records that could not be taken and were set aside
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
     /// Ask the workspace whether it is right, and send again what is not
     Verify(VerifyArgs),
-    /// Computer groups
+    /// Show computer groups, their members, and the groups of a computer
     #[command(subcommand)]
     Groups(GroupsCommand),
-    /// The credential that a connection signs in to Azure with
+    /// Show, try or renew what a connection signs in to Azure with
     #[command(subcommand)]
     Secret(SecretCommand),
     /// Print a link that signs in to the console, or keep its users
@@ -85,10 +91,10 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Option<ConsoleCommand>,
     },
-    /// The queue's topics
+    /// Make and check the topics on Kafka's brokers (a queue in a file needs none)
     #[command(subcommand)]
     Topics(TopicsCommand),
-    /// Whether the running process is well: what its /ready says
+    /// Ask the running cmsync whether it is ready (its /ready); exits with 1 if not
     Ready,
     /// Gather configuration, state, metrics and recent logs in one file, without secrets
     SupportBundle {
@@ -188,9 +194,9 @@ pub(crate) enum StageName {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConnectionCommand {
-    /// List them
+    /// List the connections
     List,
-    /// Show one: its identity, its workspace, its collections
+    /// Show a connection: its identity, its workspace, its collections
     Show {
         /// The connection
         connection: String,
@@ -200,7 +206,7 @@ pub(crate) enum ConnectionCommand {
         /// The connection
         connection: String,
     },
-    /// Read it again
+    /// Read a site again that was paused, or whose connection was taken back
     Resume {
         /// The connection
         connection: String,
@@ -209,12 +215,12 @@ pub(crate) enum ConnectionCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SecretCommand {
-    /// Show what it is and when it ends, never the secret
+    /// Show its kind and when it ends, never the secret
     Show {
         /// The connection
         connection: String,
     },
-    /// Ask for a token with it
+    /// Ask Entra for a token with it
     Verify {
         /// The connection
         connection: String,
@@ -264,12 +270,12 @@ pub(crate) struct DisconnectArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImportCommand {
-    /// Send, beginning with everything whole
+    /// Read and send, beginning with everything whole
     Enable {
         /// The connection
         connection: String,
     },
-    /// Send nothing more
+    /// Read and send nothing more
     Disable {
         /// The connection
         connection: String,
@@ -281,7 +287,7 @@ pub(crate) enum ImportCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CollectionsCommand {
-    /// List those that are kept, as the site shows them
+    /// List the collections that are kept, as the site shows them
     List {
         /// The connection; without it, of all
         connection: Option<String>,
@@ -319,16 +325,16 @@ pub(crate) enum CollectionsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum RemovalsCommand {
-    /// List them
+    /// List held removals
     List,
-    /// Let one go
+    /// Let a held removal go to the workspace
     Approve {
         /// The connection
         connection: String,
         /// The collection's id, or `*` for all that are held
         collection: String,
     },
-    /// Keep the members
+    /// Keep the members of a held removal
     Dismiss {
         /// The connection
         connection: String,
@@ -339,28 +345,28 @@ pub(crate) enum RemovalsCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
-    /// List them
+    /// List dead letters
     List,
-    /// Show one with what it holds
+    /// Show a dead letter and its record
     Show {
-        /// Its id
+        /// The dead letter's id, as `list` shows it
         id: String,
     },
-    /// Send one again
+    /// Send a dead letter again
     Replay {
-        /// Its id
+        /// The dead letter's id, as `list` shows it
         id: String,
     },
-    /// Drop one
+    /// Drop a dead letter
     Drop {
-        /// Its id
+        /// The dead letter's id, as `list` shows it
         id: String,
     },
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupsCommand {
-    /// List them
+    /// List the computer groups
     List,
     /// List the groups of one computer
     Of {
@@ -369,7 +375,7 @@ pub(crate) enum GroupsCommand {
         /// Its FQDN or NetBIOS name, in any case
         computer: String,
     },
-    /// List the members of one
+    /// List the members of a collection's group
     Members {
         /// The connection
         connection: String,

@@ -122,6 +122,12 @@ pub(crate) async fn ask(config: &Config, question: Question) -> anyhow::Result<A
             return Ok(answer);
         }
         if let Some(queue) = queue::open_if_free(config).await? {
+            if config.kafka.is_none() && matches!(question, Question::Status) {
+                let queue = config.queue();
+                eprintln!(
+                    "no cmsync runs with the queue `{queue}`: so it was when the last one stopped"
+                );
+            }
             topics::declare_shared(config, &*queue).await?;
             return Ok(answer_alone(queue, question).await?);
         }

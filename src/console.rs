@@ -140,7 +140,12 @@ async fn link(config: &Config) -> anyhow::Result<String> {
     );
     let question = Question::Ticket;
     let asked = local_api::ask(&config.queue_directory, &question).await?;
-    match asked.context("cmsync does not run here")? {
+    match asked.with_context(|| {
+        let queue = config.queue();
+        format!(
+            "no cmsync runs with the queue `{queue}`: start it with `cmsync run`, or its service"
+        )
+    })? {
         Answer::Ticket(ticket) => {
             Ok(format!("http://localhost:{}/sign-in?ticket={ticket}", listen.port()))
         }

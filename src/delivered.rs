@@ -31,7 +31,11 @@ pub(crate) async fn is_delivered(
         eprintln!("cmsync: {aside} records were set aside: see `cmsync dead-letters list`");
     }
     let is_well = outcome.failed.is_empty() && supervisor.refused.is_empty() && outcome.held == 0;
-    Ok(is_well && is_delivered && aside == 0)
+    let is_all = is_well && is_delivered && aside == 0;
+    if is_all {
+        tracing::info!("everything is delivered");
+    }
+    Ok(is_all)
 }
 
 impl Supervisor {

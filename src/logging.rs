@@ -72,6 +72,16 @@ impl<'a> MakeWriter<'a> for Tee {
     }
 }
 
+/// Whether a text is a level or a filter. A word alone that is no level would be taken for a module, which
+/// silences all others.
+pub(crate) fn is_level(text: &str) -> bool {
+    let is_fine = |part: &str| {
+        part.contains(['=', '['])
+            || part.trim().parse::<tracing::level_filters::LevelFilter>().is_ok()
+    };
+    EnvFilter::try_new(text).is_ok() && text.split(',').all(is_fine)
+}
+
 /// Starts logging, to standard error where no place is given. A filter that cannot be read falls back to `info`.
 pub(crate) fn start(
     format: LogFormat,

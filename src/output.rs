@@ -34,7 +34,9 @@ fn json(answer: &Answer) -> anyhow::Result<String> {
 
 fn text(answer: &Answer) -> String {
     match answer {
-        Answer::Status(views) if views.is_empty() => "no connection yet".into(),
+        Answer::Status(views) if views.is_empty() => {
+            "no connection has run yet: start `cmsync run`, or the service".into()
+        }
         Answer::Status(views) => views.iter().map(connection).collect::<Vec<_>>().join("\n\n"),
         Answer::Removals(views) => removals(views),
         Answer::Log(lines) => lines.join("\n"),

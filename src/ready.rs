@@ -29,7 +29,8 @@ pub(crate) async fn get(listens: Option<SocketAddr>, page: &str) -> anyhow::Resu
         ..Settings::default()
     };
     let client = Client::new("self", &settings)?;
-    let answer = client.send(client.request(Method::GET, url)).await?;
+    let answer = client.send(client.request(Method::GET, url)).await;
+    let answer = answer.context("no cmsync answers at `http.listen`: does it run?")?;
     Ok((answer.status.is_success(), String::from_utf8_lossy(&answer.body).into_owned()))
 }
 

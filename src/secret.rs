@@ -39,6 +39,8 @@ pub(crate) async fn run(
         SecretCommand::Show { connection } => (connection, false),
         SecretCommand::Verify { connection } => (connection, true),
         SecretCommand::Renew { connection, from_file, expires } => {
+            // Before a person types it.
+            config.connection(connection)?;
             let new = match from_file {
                 Some(path) => Secret::File(path.clone()).read()?,
                 None => asked("New client secret")?,
@@ -121,8 +123,8 @@ pub(crate) async fn renew(
         );
     };
     if let Some(day) = expires {
-        day.parse::<jiff::civil::Date>()
-            .with_context(|| format!("`{day}` is no day, for example 2027-11-30"))?;
+        let is_day = day.parse::<jiff::civil::Date>().is_ok();
+        anyhow::ensure!(is_day, "`{day}` is no day, for example 2027-11-30");
     }
     let proof = Proof::Secret(Secret::Given(new.clone()));
     workspace.identity = Identity::Application { tenant, client: client.clone(), proof };
@@ -161,7 +163,10 @@ pub(crate) fn asked(prompt: &str) -> anyhow::Result<SecretString> {
     }
     let mut text = String::new();
     std::io::stdin().take(64 * 1024).read_to_string(&mut text)?;
-    anyhow::ensure!(!text.trim().is_empty(), "nothing on standard input");
+    anyhow::ensure!(
+        !text.trim().is_empty(),
+        "nothing on standard input: pipe it in, or run this on a terminal"
+    );
     Ok(text.trim().to_owned().into())
 }
 

@@ -378,5 +378,8 @@ fn output(key: String, control: Option<&Control>) -> Output {
 }
 
 fn refused_connection(connection: &str) -> Answer {
-    Answer::Refused(format!("there is no connection `{connection}`; see `cmsync status`"))
+    Answer::Refused(format!(
+        "nothing is known of a connection `{connection}`: it has not run yet, or there is none of this name; \
+         see `cmsync connection list`"
+    ))
 }

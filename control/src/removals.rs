@@ -99,8 +99,12 @@ impl Desk {
         };
         let mut held = collections.iter().filter(is_it).peekable();
         if held.peek().is_none() {
+            let of = match collection {
+                topics::ALL => String::new(),
+                id => format!(" of `{id}`"),
+            };
             return Ok(Answer::Refused(format!(
-                "no removal of `{collection}` is held for connection `{connection}`"
+                "no removal{of} is held for connection `{connection}`; see `cmsync removals list`"
             )));
         }
         if !held.any(|(_, state)| decision.is_about(state)) {

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum Error {
     /// Another process owns the directory. Its commands go through its local API.
-    #[error("queue directory `{}` is in use by another cmsync process; stop it, or use the \
-             command line, which reaches it through its socket", .0.display())]
+    #[error("queue directory `{}` is in use by another cmsync process: stop that one first; commands \
+             other than `run` reach it as it runs", .0.display())]
     Locked(PathBuf),
     /// The file's checksums or its structure are wrong. Nothing is repaired by guessing.
     #[error("queue file `{}` is damaged ({detail}); move the directory away and start again: \

@@ -72,6 +72,12 @@ fn listen(checker: &mut Checker, text: &str) -> Option<std::net::SocketAddr> {
 }
 
 fn options(checker: &mut Checker, file: &raw::File) {
+    checker.require(
+        crate::logging::is_level(&file.log.level),
+        "log.level",
+        "must be error, warn, info, debug or trace, or a filter by module, for example \
+         \"info,cmsync_producer=debug\"",
+    );
     let producer = &file.producer;
     for (path, duration) in [
         ("drain_deadline", file.drain_deadline),

@@ -12,14 +12,21 @@ use super::{Mistake, Mistakes};
 /// Environment variables that begin so override the file, two underscores a level.
 const PREFIX: &str = "CMSYNC_";
 /// Variables with the prefix that mean something else.
-const OTHERS: [&str; 3] = ["CMSYNC_CONFIG", "CMSYNC_CAPTURES", "CMSYNC_BIN"];
+const OTHERS: [&str; 4] = ["CMSYNC_CONFIG", "CMSYNC_CAPTURES", "CMSYNC_BIN", "CMSYNC_IMAGE"];
 
 /// Reads a configuration; with it come the mistakes that were taken out to read it.
 pub(super) fn read(
     path: &Path,
     environment: impl Iterator<Item = (String, String)>,
 ) -> Result<(File, Vec<Mistake>), Mistakes> {
+    let exists = path.try_exists().unwrap_or(true);
+    if !exists {
+        let message = "is not there: `cmsync connect NAME` makes it, or name another with --config";
+        let path = path.display().to_string();
+        return Err(Mistakes(vec![Mistake { path, message: message.into() }]));
+    }
     let mut table = table_of(path)?;
+    let mut given = Vec::new();
     let mut mistakes = Vec::new();
     refuse_secrets(&table, &mut mistakes);
     for (name, value) in environment {
@@ -27,9 +34,17 @@ pub(super) fn read(
         else {
             continue;
         };
-        override_with(&mut table, &keys.to_ascii_lowercase(), &value);
+        let keys = keys.to_ascii_lowercase();
+        override_with(&mut table, &keys, &value);
+        given.push((keys.replace("__", "."), name));
     }
-    match parse(table, &mut mistakes) {
+    let parsed = parse(table, &mut mistakes);
+    for mistake in &mut mistakes {
+        if let Some((_, name)) = given.iter().find(|(key, _)| *key == mistake.path) {
+            mistake.message += &format!(" (the variable {name} gives it)");
+        }
+    }
+    match parsed {
         Some(file) => Ok((file, mistakes)),
         None => Err(Mistakes(mistakes)),
     }
@@ -50,7 +65,15 @@ pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
 pub(crate) fn table_of(path: &Path) -> Result<Table, Mistakes> {
     let alone =
         |message: String| Mistakes(vec![Mistake { path: path.display().to_string(), message }]);
-    let text = text_of(path).map_err(|e| alone(format!("cannot be read: {e}")))?;
+    let text = text_of(path).map_err(|error| {
+        let remedy = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                "; run it as root (sudo), or as the user that cmsync runs as"
+            }
+            _ => "",
+        };
+        alone(format!("cannot be read: {error}{remedy}"))
+    })?;
     toml::from_str(&text).map_err(|e| alone(place(&text, e.span(), e.message())))
 }
 
@@ -139,9 +162,29 @@ fn expected(message: &str) -> String {
     let is_about_a_value = ["invalid type: ", "invalid value: "];
     match message.rsplit_once(", expected ") {
         Some((before, expected)) if is_about_a_value.iter().any(|s| before.starts_with(s)) => {
-            format!("must be {expected}")
+            format!("must be {}", plain(expected))
         }
+        Some((before, known)) => match before.strip_prefix("unknown variant ") {
+            Some(value) => format!("must be {known}, not {value}"),
+            None => message.to_owned(),
+        },
         _ => message.to_owned(),
+    }
+}
+
+/// What serde names a type, in the file's own words.
+fn plain(expected: &str) -> &str {
+    match expected {
+        "a duration" => "a span of time in quotes, for example \"30s\" or \"12h\"",
+        "parsable string" => "a size in quotes, for example \"4 GiB\"",
+        "a string" => "text in quotes",
+        "a boolean" => "true or false, without quotes",
+        "a sequence" => "a list in [ ]",
+        "u16" | "u32" | "u64" | "usize" => "a whole number, without quotes",
+        "f64" => "a number, without quotes",
+        "a map" => "a table",
+        table if table.starts_with("struct ") => "a table: [key] below, or { … }",
+        other => other,
     }
 }
 

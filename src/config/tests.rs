@@ -239,3 +239,39 @@ fn a_mistake_in_the_syntax_names_its_place_and_shows_no_line() {
     let error = super::load(&path, &[]).unwrap_err().to_string();
     assert!(error.contains("line 2, column ") && !error.contains("hidden"), "{error}");
 }
+
+#[test]
+fn mistakes_are_told_in_the_words_of_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cmsync.toml");
+    let missing = read::read(&path, std::iter::empty()).unwrap_err().to_string();
+    assert!(missing.contains("is not there: `cmsync connect NAME` makes it"), "{missing}");
+    let text = "[producer]\npoll_interval = 5\n[queue]\npartitions = \"x\"\n[http]\nlisten = 1\n\
+                [console]\nloopback = \"maybe\"\n";
+    std::fs::write(&path, text).unwrap();
+    let variable = ("CMSYNC_QUEUE__PARTITONS".to_owned(), "1".to_owned());
+    let (_, mistakes) = read::read(&path, std::iter::once(variable)).unwrap();
+    let told: Vec<String> = mistakes.iter().map(|m| format!("{}: {}", m.path, m.message)).collect();
+    for wanted in [
+        "producer.poll_interval: must be a span of time in quotes, for example \"30s\" or \"12h\"",
+        "queue.partitions: must be a whole number, without quotes",
+        "http.listen: must be text in quotes",
+        "console.loopback: must be one of ",
+        "queue.partitons: is not a key that cmsync knows; see cmsync.example.toml (the variable \
+         CMSYNC_QUEUE__PARTITONS gives it)",
+    ] {
+        assert!(told.iter().any(|told| told.starts_with(wanted)), "{wanted}: {told:#?}");
+    }
+}
+
+#[test]
+fn a_level_is_one_that_loggers_know() {
+    for level in
+        ["info", "WARN", "off", "info,cmsync_producer=debug", "cmsync_queue=trace", "[x]=info"]
+    {
+        assert!(crate::logging::is_level(level), "{level}");
+    }
+    for level in ["loud", "inf0", "WARNING", "info,loud", "a=b=c"] {
+        assert!(!crate::logging::is_level(level), "{level}");
+    }
+}

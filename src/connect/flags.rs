@@ -7,8 +7,17 @@ use cmsync_configmgr::is_collection_id;
 use cmsync_control::Step;
 use toml::{Table, Value};
 
+/// What stands below the options.
+const EXAMPLES: &str = "\
+Examples:
+  cmsync connect contoso
+  cmsync connect contoso --plan --admin-service https://cm01.contoso.com/AdminService \\
+      --principal svc-cmsync@CONTOSO.COM --keytab /etc/cmsync/cmsync.keytab \\
+      --managed-identity --workspace contoso-logs --collection 'Servers - *'";
+
 /// Set up a connection: by questions on the terminal, or without any by answers given here.
 #[derive(Debug, Clone, Default, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct ConnectArgs {
     /// The connection's name: small letters, digits and hyphens
     pub(crate) name: Option<String>,
@@ -33,17 +42,26 @@ pub(crate) struct ConnectArgs {
     /// What the connection is for
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
-    /// The site's administration service, for example https://cm01.contoso.com/AdminService
+    /// The site's administration service, for example https://cm01.contoso.com/AdminService; more than one is failover
     #[arg(long, value_name = "URL")]
     admin_service: Vec<String>,
     /// The site's certificate authority, PEM
     #[arg(long, value_name = "FILE")]
     site_ca_file: Option<String>,
+    /// Kerberos account that reads the site
+    #[arg(long, value_name = "NAME@REALM")]
+    principal: Option<String>,
+    /// Keytab with its key
+    #[arg(long, value_name = "FILE")]
+    keytab: Option<String>,
     /// File with a bearer token for the site
     #[arg(long, value_name = "FILE")]
     bearer_token_file: Option<String>,
-    /// public, us-government, china or custom
-    #[arg(long)]
+    /// The account as the site has it: whether its rights are as before is looked at
+    #[arg(long, value_name = "DOMAIN\\NAME")]
+    account: Option<String>,
+    /// public, us-government, china or custom [default: public]
+    #[arg(long, value_name = "NAME")]
     cloud: Option<String>,
     /// Directory (tenant) id
     #[arg(long, value_name = "ID")]
@@ -57,40 +75,41 @@ pub(crate) struct ConnectArgs {
     /// The application's certificate and key, PEM
     #[arg(long, value_name = "FILE")]
     certificate_file: Option<String>,
-    /// Sign in as the machine
+    /// Sign in to Azure as this machine's managed identity
     #[arg(long)]
     managed_identity: bool,
-    /// Sign in with another issuer's token
+    /// Sign in to Azure as this pod's workload identity (Kubernetes)
     #[arg(long)]
     workload_identity: bool,
     /// Make an app registration of this name, with the Azure CLI's login
     #[arg(long, value_name = "NAME")]
     pub(crate) create_app: Option<String>,
-    /// Who sets up in Azure: azure-cli, or the connection's own identity: application
-    #[arg(long)]
+    /// Who sets up in Azure: azure-cli, or application for the connection's own identity [default: azure-cli, where
+    /// somebody is signed in]
+    #[arg(long, value_name = "WHO")]
     login: Option<String>,
-    /// Subscription, by name or id
-    #[arg(long)]
+    /// Subscription
+    #[arg(long, value_name = "NAME or ID")]
     subscription: Option<String>,
     /// Resource group of the workspace
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     resource_group: Option<String>,
-    /// The workspace's name
-    #[arg(long)]
+    /// The workspace
+    #[arg(long, value_name = "NAME")]
     workspace: Option<String>,
     /// Region in which what is missing is made
     #[arg(long, value_name = "REGION")]
     location: Option<String>,
-    /// Pricing tier of a new workspace
+    /// Pricing tier of a new workspace [default: PerGB2018]
     #[arg(long, value_name = "TIER")]
     pricing_tier: Option<String>,
-    /// A collection: its id, a pattern of names, or a folder that begins with /
+    /// A collection: its id, a pattern of names, or a folder that begins with /; may be given more than once
     #[arg(long = "collection", value_name = "SELECTOR")]
     collections: Vec<String>,
-    /// Do not import yet
+    /// Set up, but do not read and send yet (`cmsync import enable` later)
     #[arg(long)]
     no_import: bool,
-    /// Any other answer, by its key in the file: --set site.read_timeout=2m
+    /// Any other answer, by its key in the file: --set site.read_timeout=2m; may be given more than once
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) set: Vec<(String, String)>,
     /// Take one page of the set-up alone, and say as JSON what came of it: the console does
@@ -119,7 +138,10 @@ impl ConnectArgs {
         let texts = [
             ("description", &self.description),
             ("site.ca_file", &self.site_ca_file),
+            ("site.authentication.kerberos.principal", &self.principal),
+            ("site.authentication.kerberos.keytab", &self.keytab),
             ("site.authentication.bearer_token_file", &self.bearer_token_file),
+            ("site.account", &self.account),
             ("workspace.cloud", &self.cloud),
             ("workspace.tenant_id", &self.tenant_id),
             ("workspace.client_id", &self.client_id),

@@ -77,7 +77,8 @@ pub(super) async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resul
         let prompt = Prompt {
             text: "How does cmsync sign in?",
             key: "workspace.client_secret_file",
-            help: "or certificate_file, managed_identity, workload_identity; --create-app makes an app registration",
+            help: "--client-secret-file or --certificate-file (with --tenant-id and --client-id), --managed-identity, \
+                   --workload-identity, or --create-app NAME",
         };
         if !page.ask.is_terminal() {
             return Ask::refuse(&prompt);

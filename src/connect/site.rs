@@ -172,7 +172,7 @@ async fn look(page: &Page<'_>, answers: &Answers) -> anyhow::Result<SiteFound> {
     let checked = config::check_site(&answers.name, &answers.connection)?;
     if checked.account().is_some() {
         // Where it starts anew for the keys, it goes on with what was answered.
-        answers.keep(page.config)?;
+        super::keep_unless_planned(page, answers)?;
         kerberos::enter_site(&checked)?;
     }
     let site = connections::site(&checked)?;
