@@ -187,7 +187,7 @@ async fn groups_are_listed_with_their_functions_and_a_computer_with_its_groups()
     let unknown = rig.run(&["groups", "of", "lab", "NOBODY"]).await;
     assert!(!unknown.status.success() && stderr(&unknown).contains("no computer `NOBODY`"));
     let unknown = rig.run(&["groups", "of", "other", "X"]).await;
-    assert!(stderr(&unknown).contains("no connection `other`"), "{}", stderr(&unknown));
+    assert!(stderr(&unknown).contains("of a connection `other`"), "{}", stderr(&unknown));
     let text = String::from_utf8(rig.run(&["groups", "list"]).await.stdout).unwrap();
     assert!(text.contains("computers with memberships") && text.contains("CMG_CAS_PS100003"));
 }

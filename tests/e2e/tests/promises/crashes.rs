@@ -54,10 +54,13 @@ async fn killed_at_any_commit_during_churn_it_loses_nothing_and_repairs_itself()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_interrupted_is_resumed_by_the_next_process() {
     let mut rig = Rig::new(crate::rig::large()).await;
+    // So slow that it is in the middle for seconds.
+    rig.lab.faults().latency = Duration::from_millis(300);
     rig.start();
     let lab = Arc::clone(&rig.lab);
     rig.until(move || (lab.counts().bodies >= 40).then_some(())).await;
     rig.kill();
+    rig.lab.faults().latency = Duration::ZERO;
     let rows_before = rig.report().member_rows;
     assert!(rows_before > 150_000 && !rig.report().equal, "{rows_before} rows were there");
     rig.start();

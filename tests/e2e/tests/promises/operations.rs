@@ -181,7 +181,10 @@ async fn what_needs_nobody_else_is_checked_offline() {
     let rig = Rig::new(small()).await;
     let output = rig.run(&["check", "--offline"]).await;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("1 connections"), "{text}");
+    assert!(
+        output.status.success() && text.contains("ok     configuration: 1 connection\n"),
+        "{text}"
+    );
     assert_eq!(rig.lab.counts().tokens, 0, "nobody was asked");
     let text = std::fs::read_to_string(&rig.config).unwrap();
     std::fs::write(&rig.config, format!("drain_deadline = \"0s\"\n{text}")).unwrap();
