@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use cmsync_control::verify::Asks;
-use cmsync_control::{Answer, Desk, Question};
+use cmsync_control::{Answer, ConnectionView, Desk, Question};
 
 use crate::commands;
 use crate::config::Config;
@@ -27,13 +27,18 @@ impl Asks for Inside {
     }
 }
 
-/// Whether a connection ever ran: one that did not has no rows, no groups and no orders.
-pub(crate) async fn has_run(asks: &dyn Asks, connection: &str) -> anyhow::Result<bool> {
+/// Every connection that ever ran, as it is.
+pub(crate) async fn views(asks: &dyn Asks) -> anyhow::Result<Vec<ConnectionView>> {
     match asks.ask(Question::Status).await.map_err(anyhow::Error::msg)? {
-        Answer::Status(views) => Ok(views.iter().any(|view| view.connection == connection)),
+        Answer::Status(views) => Ok(views),
         Answer::Refused(reason) => anyhow::bail!(reason),
         _ => anyhow::bail!("the running cmsync does not answer as this one asks: restart it"),
     }
+}
+
+/// Whether a connection ever ran: one that did not has no rows, no groups and no orders.
+pub(crate) async fn has_run(asks: &dyn Asks, connection: &str) -> anyhow::Result<bool> {
+    Ok(views(asks).await?.iter().any(|view| view.connection == connection))
 }
 
 /// Asks for something to be done; an error where it is refused.

@@ -17,7 +17,7 @@ use cmsync_uploader::groups::{InAzure, SavedSearches};
 
 use secrecy::ExposeSecret as _;
 
-use crate::config::{self, Config, Connection, Site, SiteIdentity, Source, Workspace};
+use crate::config::{self, Connection, Site, SiteIdentity, Source, Workspace};
 
 /// How long a start waits for what the workspace holds.
 const SEQ_PATIENCE: Duration = Duration::from_secs(60);
@@ -25,12 +25,6 @@ const SEQ_PATIENCE: Duration = Duration::from_secs(60);
 /// Shares of a connection's part of the queue, in percent: what waits to be transformed, what waits
 /// for the workspace, what was set aside. The rest is for what is compacted.
 const SHARES: (u64, u64, u64) = (40, 40, 10);
-
-/// The topics of every connection of a configuration.
-pub(crate) fn all_topics(config: &Config) -> Vec<TopicSpec> {
-    let names = config.connections.keys();
-    names.flat_map(|name| topics_of(name, config.partitions, config.share())).collect()
-}
 
 /// The topics of a connection, each within its part of `share` bytes.
 pub(crate) fn topics_of(name: &str, partitions: u32, share: u64) -> Vec<TopicSpec> {

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use cmsync_azure::{Role, WorkspaceId};
 use cmsync_control::setup::{Others, Setup, Target};
-use cmsync_control::{ALL, Answer, ConnectionView, Question};
+use cmsync_control::{ALL, ConnectionView, Question};
 
 use crate::asks::{self, Outside};
 use crate::cli::DisconnectArgs;
 use crate::config::{Config, Connection};
 use crate::connect::write;
 use crate::host::Host;
-use crate::{commands, connections, logging, pipeline};
+use crate::{connections, logging, pipeline};
 
 /// How long the rows' end is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -72,13 +72,6 @@ fn confirmed(name: &str) -> anyhow::Result<bool> {
     Ok(tokio::task::block_in_place(|| asked.prompt())?)
 }
 
-async fn views(config: &Config) -> anyhow::Result<Vec<ConnectionView>> {
-    let Answer::Status(views) = commands::ask(config, Question::Status).await? else {
-        bail!("the running cmsync does not answer as this one asks: restart it");
-    };
-    Ok(views)
-}
-
 /// Who else writes into the connection's workspace.
 fn others(config: &Config, name: &str, site_code: &str, views: &[ConnectionView]) -> Others {
     let neighbours = config.neighbours().remove(name).unwrap_or_default();
@@ -103,7 +96,7 @@ async fn setup(
         return Ok(None);
     };
     let id: WorkspaceId = id.parse().map_err(anyhow::Error::msg)?;
-    let views = views(config).await?;
+    let views = asks::views(&Outside(config)).await?;
     let known = views.iter().find(|v| v.connection == name && !v.site_code.is_empty());
     let site_code = match known {
         Some(view) => view.site_code.clone(),
@@ -148,7 +141,7 @@ async fn close(config: &Config, path: &Path, name: &str) -> anyhow::Result<()> {
     }
     let started = Instant::now();
     loop {
-        let view = views(config).await?.into_iter().find(|v| v.connection == name);
+        let view = asks::views(&asks).await?.into_iter().find(|v| v.connection == name);
         let view = view.context("the connection is not known any longer")?;
         let is_closed = view.collections == 0 && view.waiting_messages == 0;
         if is_closed {

@@ -53,7 +53,11 @@ async fn written(queue: &dyn Queue) -> anyhow::Result<Option<u32>> {
 
 /// Every topic of the configuration.
 fn wanted(config: &Config, state_partitions: u32) -> Vec<TopicSpec> {
-    let own = connections::all_topics(config);
+    let share = config.share();
+    let own = config
+        .connections
+        .keys()
+        .flat_map(|name| connections::topics_of(name, config.partitions, share));
     pipeline::shared_topics(state_partitions).into_iter().chain(own).collect()
 }
 

@@ -179,9 +179,8 @@ impl Desk {
             }
         })
         .await?;
-        let mut paused = self.orders(Subject::Pause).await?;
-        let closed = self.orders(Subject::RemovedCollection).await?;
-        paused.extend(closed.into_iter().filter(|order| order.item == topics::ALL));
+        let mut paused = self.controls().await?;
+        paused.retain(|order| order.subject == Subject::Pause || order.is_closing());
         let mut views = Vec::new();
         for name in self.connections().await? {
             let stages = stages.remove(&name).unwrap_or_default();

@@ -7,18 +7,13 @@ use cmsync_schemas::{CONTROL, Control, Subject, topics};
 use crate::connection::Connection;
 use crate::error::Error;
 
-/// Whether an order closes the whole connection.
-fn is_closing(control: &Control) -> bool {
-    control.subject == Subject::RemovedCollection && control.item == topics::ALL
-}
-
 impl Connection {
     pub(crate) fn is_paused(&self) -> bool {
         self.asked.values().any(|c| c.subject == Subject::Pause)
     }
 
     pub(crate) fn is_closing(&self) -> bool {
-        self.asked.values().any(is_closing)
+        self.asked.values().any(Control::is_closing)
     }
 
     /// Does what people asked for, and says so by a tombstone.
@@ -35,7 +30,7 @@ impl Connection {
                 asked.insert(String::from_utf8_lossy(&key).into_owned(), control);
             }
         }
-        let lasts = |control: &Control| control.subject == Subject::Pause || is_closing(control);
+        let lasts = |control: &Control| control.subject == Subject::Pause || control.is_closing();
         self.asked =
             asked.iter().filter(|(_, c)| lasts(c)).map(|(k, c)| (k.clone(), c.clone())).collect();
         for (key, control) in &asked {

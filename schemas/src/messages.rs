@@ -301,6 +301,12 @@ impl Control {
         }
     }
 
+    /// Whether it closes the whole connection.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.subject == Subject::RemovedCollection && self.item == topics::ALL
+    }
+
     /// Key and value under which it is asked for; another one is another wish.
     #[must_use]
     pub fn wish(&self) -> (String, Bytes) {
