@@ -276,7 +276,8 @@ impl Rig {
             if let Some(found) = found() {
                 return found;
             }
-            assert!(self.running.is_none() || self.is_running(), "cmsync ended:\n{}", self.log());
+            let ended = self.running.as_mut().and_then(|child| child.try_wait().unwrap());
+            assert!(ended.is_none(), "cmsync ended, {}:\n{}", ended.unwrap(), self.log());
             let differences = || self.report().differences;
             assert!(
                 started.elapsed() < PATIENCE,
