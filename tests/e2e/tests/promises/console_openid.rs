@@ -10,11 +10,7 @@ use serde_json::json;
 use crate::chromium::{MODULES, Scenario};
 use crate::console_access::piped;
 use crate::rig::{PATIENCE, Rig, listening, small, stderr};
-
-/// A port that nobody listens at.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+use cmsync_broker::free_port;
 
 /// What a command printed.
 fn text(output: &std::process::Output) -> String {
@@ -59,7 +55,7 @@ struct Elsewhere {
 impl Elsewhere {
     async fn new() -> Self {
         let mut rig = Rig::new(small()).await;
-        let [port, provider] = [free_port(), free_port()];
+        let [port, provider] = [free_port().unwrap(), free_port().unwrap()];
         let path = |name: &str| rig.directory.path().join(name);
         let [certificate, key] = [path("console.pem"), path("console.key")];
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

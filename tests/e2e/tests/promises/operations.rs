@@ -12,8 +12,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message as _;
 
-use crate::prometheus::free_port;
 use crate::rig::{PATIENCE, Rig, listening, options, served, small, stderr};
+use cmsync_broker::free_port;
 
 /// A collector that keeps what it is sent.
 async fn collector() -> (u16, Arc<Mutex<Vec<Span>>>) {
@@ -66,7 +66,7 @@ async fn a_change_is_one_trace_from_the_poll_to_its_acceptance() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_holds_up_nothing() {
-    let traces = format!("[traces]\nendpoint = \"http://127.0.0.1:{}\"\n", free_port());
+    let traces = format!("[traces]\nendpoint = \"http://127.0.0.1:{}\"\n", free_port().unwrap());
     let mut rig = Rig::with(options(small()), r#"[{ name = "*" }]"#, &traces).await;
     rig.start();
     rig.until_all_equal().await;

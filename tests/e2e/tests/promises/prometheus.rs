@@ -6,17 +6,13 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use cmsync_broker::free_port;
 use serde_json::Value;
 
 pub(crate) struct Prometheus {
     child: Child,
     port: u16,
     directory: tempfile::TempDir,
-}
-
-/// A port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A folder of this project.
@@ -47,7 +43,7 @@ impl Prometheus {
         );
         std::fs::write(directory.path().join("prometheus.yml"), config).unwrap();
         std::fs::write(directory.path().join("rules.yml"), hasty_rules()).unwrap();
-        let port = free_port();
+        let port = free_port().unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let child = Command::new("prometheus")
             .arg(format!("--config.file={}", directory.path().join("prometheus.yml").display()))

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cmsync_broker::Broker;
+use cmsync_broker::{Broker, free_port};
 use cmsync_lab::workspace::Report;
 use cmsync_lab::world::Plan;
 use cmsync_lab::{Lab, Options, Source};
@@ -106,8 +106,7 @@ pub(crate) fn use_brokers(config: &Path, broker: &Broker) -> String {
 
 /// The same configuration for a copy that serves its pages; with the port.
 pub(crate) fn listening(config: &Path) -> (PathBuf, u16) {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = probe.local_addr().unwrap().port();
+    let port = free_port().unwrap();
     let text = std::fs::read_to_string(config).unwrap();
     let own = config.with_file_name(format!("listens-{port}.toml"));
     let text = text.replace("listen = \"\"", &format!("listen = \"127.0.0.1:{port}\""));
