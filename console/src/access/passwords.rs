@@ -16,6 +16,9 @@ use tokio::sync::Semaphore;
 
 use super::person::Role;
 
+/// Characters of a password, at least: a guesser has 30 tries of a name in a quarter of an hour, and may have the
+/// file.
+const SHORTEST: usize = 12;
 /// Tries that wait for their turn.
 const WAITING: usize = 16;
 /// Bytes of the file, at most.
@@ -74,9 +77,12 @@ impl User {
     /// A user with a password.
     ///
     /// # Errors
-    /// When the name cannot stand in the file, or the system gives no random bytes.
+    /// When the name cannot stand in the file, the password is short, or the system gives no random bytes.
     pub fn new(name: &str, role: Role, password: &str) -> Result<Self, String> {
         named(name)?;
+        if password.chars().count() < SHORTEST {
+            return Err(format!("a password has at least {SHORTEST} characters"));
+        }
         let hash = Argon2::default().hash_password(password.as_bytes());
         let hash = hash.map_err(|error| error.to_string())?.to_string();
         Ok(Self { name: name.to_owned(), role, hash })
@@ -160,7 +166,7 @@ pub(crate) struct Passwords {
 
 /// Nobody's password, so that an unknown name takes as long as a known one.
 static NOBODY: LazyLock<String> = LazyLock::new(|| {
-    User::new("nobody", Role::Reader, "nobody").map(|user| user.hash).unwrap_or_default()
+    User::new("nobody", Role::Reader, "nobody of all").map(|user| user.hash).unwrap_or_default()
 });
 
 fn is_right(password: &str, hash: &str) -> bool {
@@ -286,7 +292,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_none_is_told_by_its_number() {
-        let good = User::new("alice", Role::Operator, "x").unwrap();
+        let good = User::new("alice", Role::Operator, "correct horse").unwrap();
         let (_directory, path) = written(std::slice::from_ref(&good));
         assert_eq!(users(&path).unwrap(), std::slice::from_ref(&good));
         let other = good.to_string().replace("argon2id", "argon2i");
@@ -298,10 +304,15 @@ mod tests {
             assert!(error.contains("line 2") && !error.contains("hunter2"), "{error}");
         }
         for name in ["", " x", "a:b", "a\nb", &"x".repeat(65)] {
-            assert!(User::new(name, Role::Reader, "x").is_err(), "{name}");
+            assert!(User::new(name, Role::Reader, "correct horse").is_err(), "{name}");
         }
+        let short = User::new("alice", Role::Reader, "elf letters").unwrap_err();
+        assert!(short.contains("at least 12"), "{short}");
         assert!(!format!("{good:?}").contains("argon2"));
-        assert_ne!(User::new("alice", Role::Operator, "x").unwrap().print(), good.print());
+        assert_ne!(
+            User::new("alice", Role::Operator, "correct horse").unwrap().print(),
+            good.print()
+        );
         assert_eq!(users(&path.with_extension("none")), Ok(Vec::new()));
     }
 }

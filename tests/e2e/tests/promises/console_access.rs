@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use crate::browser::Browser;
 use crate::console::{shown, signed_in};
 use crate::rig::{Rig, listening, small, stderr};
+use cmsync_broker::free_port;
 
 /// A rig whose console people elsewhere reach through a proxy on this machine; with the proxy's port.
 async fn proxied(loopback: &str) -> (Rig, Browser, u16) {
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let far = probe.local_addr().unwrap().port();
-    drop(probe);
+    let far = free_port().unwrap();
     let mut rig = Rig::new(small()).await;
     let (config, near): (PathBuf, u16) = listening(&rig.config);
     let passwords = rig.directory.path().join("passwords");
@@ -23,7 +22,7 @@ async fn proxied(loopback: &str) -> (Rig, Browser, u16) {
     std::fs::write(&config, text).unwrap();
     rig.config = config;
     for (user, role, password) in
-        [("alice", "operator", "correct horse"), ("bob", "reader", "staple")]
+        [("alice", "operator", "correct horse"), ("bob", "reader", "battery staple")]
     {
         let output = piped(&rig, &["console", "password", user, "--role", role], password).await;
         assert!(output.status.success(), "{}", stderr(&output));
@@ -48,7 +47,7 @@ pub(crate) async fn piped(rig: &Rig, arguments: &[&str], text: &str) -> std::pro
 }
 
 const ALICE: &str = "name=alice&password=correct+horse";
-const BOB: &str = "name=bob&password=staple";
+const BOB: &str = "name=bob&password=battery+staple";
 const PAGES: [&str; 7] = [
     "/",
     "/groups",
@@ -331,9 +330,7 @@ async fn a_console_that_nobody_could_use_safely_is_refused_before_it_starts() {
 async fn over_tls_the_console_shows_its_certificate_and_takes_a_renewed_one() {
     let mut rig = Rig::new(small()).await;
     let (config, _): (PathBuf, u16) = listening(&rig.config);
-    let probe = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = probe.local_addr().unwrap().port();
-    drop(probe);
+    let port = free_port().unwrap();
     let directory = rig.directory.path().to_owned();
     let files = [directory.join("console.pem"), directory.join("console.key")];
     let renew = |files: &[PathBuf; 2]| {
