@@ -220,8 +220,8 @@ pub(crate) fn query(
     credential: Arc<Credential>,
 ) -> Result<Query, cmsync_http::Error> {
     // The service answers within three minutes, where no more is asked for.
-    let read_timeout_ms = workspace.http.read_timeout_ms.max(200_000);
-    let http = Settings { read_timeout_ms, ..workspace.http.clone() };
+    let read_timeout = workspace.http.read_timeout.max(Duration::from_secs(200));
+    let http = Settings { read_timeout, ..workspace.http.clone() };
     let client = Client::new("query", &http)?;
     let query = Query::new(client, workspace.endpoints.query.clone(), credential);
     Ok(match resource_id {

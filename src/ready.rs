@@ -21,11 +21,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) async fn get(listens: Option<SocketAddr>, page: &str) -> anyhow::Result<(bool, String)> {
     let listens = listens.context("`http.listen` is empty: there are no pages")?;
     let url = Url::parse(&format!("http://{}{page}", reached(listens)))?;
-    let millis = u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX);
     let settings = Settings {
         direct: true,
-        read_timeout_ms: millis,
-        connect_timeout_ms: millis,
+        read_timeout: PATIENCE,
+        connect_timeout: PATIENCE,
         ..Settings::default()
     };
     let client = Client::new("self", &settings)?;

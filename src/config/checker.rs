@@ -102,13 +102,12 @@ impl Checker {
         proxy: Option<&String>,
         (connect, read): (Duration, Duration),
     ) -> cmsync_http::Settings {
-        let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
         let settings = cmsync_http::Settings {
             ca_file: ca_file.cloned(),
             proxy: proxy.cloned(),
             direct: false,
-            connect_timeout_ms: millis(connect),
-            read_timeout_ms: millis(read),
+            connect_timeout: connect,
+            read_timeout: read,
         };
         self.require(
             !connect.is_zero(),
@@ -119,7 +118,7 @@ impl Checker {
         if let Err(error) = cmsync_http::Client::new("check", &settings) {
             match error {
                 cmsync_http::Error::Settings { key, detail } => {
-                    self.wrong(&format!("{path}.{key}"), detail)
+                    self.readable(&format!("{path}.{key}"), || Err(detail));
                 }
                 other => self.wrong(path, other.to_string()),
             }

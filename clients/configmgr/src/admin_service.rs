@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use cmsync_http::Client;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
@@ -35,7 +34,7 @@ const MAX_REQUESTS: usize = 8;
 const TOGETHER: usize = 64;
 
 /// How the administration service is read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Providers, for example `https://cm01.contoso.com/AdminService`; more than one is failover.
     pub providers: Vec<Url>,

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
 use reqwest::{Method, Request, RequestBuilder, Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::backoff::{Policy, retry_after};
@@ -26,8 +25,7 @@ const EXCERPT: usize = 600;
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// How requests are made. Every field has a default.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// PEM file of authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -36,10 +34,10 @@ pub struct Settings {
     pub proxy: Option<String>,
     /// Never through a proxy, whatever the environment says: for addresses of the machine itself.
     pub direct: bool,
-    /// Time to connect, in milliseconds.
-    pub connect_timeout_ms: u64,
-    /// Longest silence while an answer is read, in milliseconds.
-    pub read_timeout_ms: u64,
+    /// Time to connect.
+    pub connect_timeout: Duration,
+    /// Longest silence while an answer is read.
+    pub read_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -48,8 +46,8 @@ impl Default for Settings {
             ca_file: None,
             proxy: None,
             direct: false,
-            connect_timeout_ms: 10_000,
-            read_timeout_ms: 60_000,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -138,8 +136,8 @@ impl Client {
         let proxy = proxy.map_err(|e| fail("proxy", e.to_string()))?;
         let builder = || {
             let builder = reqwest::Client::builder()
-                .connect_timeout(Duration::from_millis(settings.connect_timeout_ms))
-                .read_timeout(Duration::from_millis(settings.read_timeout_ms))
+                .connect_timeout(settings.connect_timeout)
+                .read_timeout(settings.read_timeout)
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("cmsync/", env!("CARGO_PKG_VERSION")))
                 .pool_max_idle_per_host(16)

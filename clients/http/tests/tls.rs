@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use cmsync_http::{Client, Error, Settings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
@@ -90,8 +91,12 @@ impl Authority {
 
     fn client(&self) -> Client {
         let ca_file = Some(self.directory.join("ca.pem"));
-        let settings =
-            Settings { ca_file, direct: true, connect_timeout_ms: 2_000, ..Settings::default() };
+        let settings = Settings {
+            ca_file,
+            direct: true,
+            connect_timeout: Duration::from_secs(2),
+            ..Settings::default()
+        };
         Client::new("site", &settings).unwrap()
     }
 }
