@@ -29,18 +29,13 @@ pub(crate) async fn list(config: &Config, as_json: bool) -> anyhow::Result<bool>
         let view = known.iter().find(|v| v.connection == *name);
         let worst = view.and_then(|v| {
             let stages = v.stages.iter();
-            stages.max_by_key(|s| match s.state.as_str() {
-                "Stopped" => 3,
-                "Paused" => 2,
-                "Working" => 1,
-                _ => 0,
-            })
+            stages.max_by_key(|s| s.state)
         });
         let state = worst.map_or_else(
             || "never run".to_owned(),
             |s| match s.reason.as_str() {
-                "" => s.state.to_lowercase(),
-                reason => format!("{}: {reason}", s.state.to_lowercase()),
+                "" => s.state.text().to_lowercase(),
+                reason => format!("{}: {reason}", s.state.text().to_lowercase()),
             },
         );
         let written = connection.written();

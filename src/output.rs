@@ -148,7 +148,7 @@ fn connection(view: &ConnectionView) -> String {
         lines.push(format!(
             "  {:<12} {} since {}{success}{reason}",
             stage.stage,
-            stage.state.to_lowercase(),
+            stage.state.text().to_lowercase(),
             since(stage.since)
         ));
     }

@@ -216,7 +216,7 @@ impl Desk {
                 .iter()
                 .map(|s| StageView {
                     stage: s.stage.clone(),
-                    state: format!("{:?}", s.state),
+                    state: s.state,
                     reason: s.reason.clone(),
                     cause: s.cause.clone(),
                     since: s.since,

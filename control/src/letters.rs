@@ -1,6 +1,6 @@
 //! Dead letters: what was set aside, and what a person decides about it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cmsync_queue::Error;
 use cmsync_schemas::{DEAD_LETTER, DeadLetter, Subject, topics};
@@ -44,10 +44,11 @@ impl Desk {
         let asked = self.orders(Subject::DeadLetter).await?;
         let page = all.iter().skip(first_of(first, limit, all.len())).take(limit);
         let page: Vec<(&str, &str)> = page.map(|(_, c, id)| (c.as_str(), id.as_str())).collect();
+        let is_shown: HashSet<(&str, &str)> = page.iter().copied().collect();
         let mut found: HashMap<(String, String), DeadLetterView> = HashMap::new();
         for connection in page.iter().map(|(connection, _)| *connection).collect::<BTreeSet<_>>() {
             self.each_letter(connection, |letter| {
-                if page.contains(&(connection, &letter.id)) {
+                if is_shown.contains(&(connection, &letter.id)) {
                     found.insert((connection.to_owned(), letter.id.clone()), view(letter));
                 }
             })

@@ -35,7 +35,7 @@ mod views;
 
 pub use cmsync_queue::Error;
 pub use cmsync_schemas::topics::ALL;
-pub use cmsync_schemas::{Activity, Kind, Note, counted, print_of};
+pub use cmsync_schemas::{Activity, Health, Kind, Note, counted, print_of};
 
 pub use backlog::{Backlog, Waiting};
 pub use desk::{Desk, Log};

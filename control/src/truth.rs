@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use cmsync_schemas::counted;
+use cmsync_schemas::{Health, counted};
 use serde::{Deserialize, Serialize};
 
 use crate::views::{ConnectionView, StageView};
@@ -86,16 +86,17 @@ fn work(stage: &StageView) -> &str {
 const LOOKS: &str = "verify";
 
 fn needs_person(stage: &&StageView) -> bool {
-    stage.state == "Stopped"
-        || (stage.state == "Paused" && ["rights", "credential"].contains(&stage.cause.as_str()))
+    stage.state == Health::Stopped
+        || (stage.state == Health::Paused
+            && ["rights", "credential"].contains(&stage.cause.as_str()))
 }
 
 fn is_at_rest(stage: &&StageView) -> bool {
-    stage.state == "Paused" && stage.cause == "asked"
+    stage.state == Health::Paused && stage.cause == "asked"
 }
 
 fn is_trying(stage: &&StageView) -> bool {
-    stage.state == "Paused" && !needs_person(stage) && !is_at_rest(stage)
+    stage.state == Health::Paused && !needs_person(stage) && !is_at_rest(stage)
 }
 
 fn said(stage: &StageView) -> String {
@@ -177,7 +178,7 @@ pub fn judge(view: &ConnectionView, now: i64, poll: Duration) -> Truth {
     };
     // What tries by itself is left to it for a while.
     let tries = works.iter().copied().filter(is_trying).filter(|stage| now - stage.since > LATE);
-    let is_held_up = works.iter().any(|s| ["Paused", "Stopped"].contains(&s.state.as_str()));
+    let is_held_up = works.iter().any(|s| s.state >= Health::Paused);
     let unread = (read_at > 0 && now - read_at > stale && !is_held_up)
         .then(|| "the site was not read for a while: is the producer running?".to_owned());
     let blocked = works.iter().copied().filter(needs_person).map(said);
@@ -197,7 +198,7 @@ mod tests {
     fn view() -> ConnectionView {
         let stage = |name: &str| StageView {
             stage: name.into(),
-            state: "Working".into(),
+            state: Health::Working,
             reason: String::new(),
             cause: String::new(),
             since: NOW - 60_000_000,
@@ -224,7 +225,7 @@ mod tests {
     /// With a stage that is paused.
     fn paused(stage: usize, cause: &str, reason: &str) -> ConnectionView {
         let mut view = view();
-        view.stages[stage].state = "Paused".into();
+        view.stages[stage].state = Health::Paused;
         (view.stages[stage].cause, view.stages[stage].reason) = (cause.into(), reason.into());
         view
     }
@@ -285,7 +286,7 @@ mod tests {
         assert_eq!((truth.verdict, truth.needs.len()), (Verdict::Behind, 0));
         assert_eq!(truth.reason, "reading the site waits: timed out");
         let mut stopped = view();
-        stopped.stages[0].state = "Stopped".into();
+        stopped.stages[0].state = Health::Stopped;
         assert_eq!(verdict(&stopped, NOW), Verdict::Blocked);
     }
 

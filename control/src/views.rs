@@ -1,5 +1,6 @@
 //! Answers, as they go over the local API and out as `--json`.
 
+use cmsync_schemas::Health;
 use cmsync_schemas::kql::Names;
 use cmsync_schemas::searches::Show;
 use serde::{Deserialize, Serialize};
@@ -80,8 +81,8 @@ pub struct ConnectionView {
 pub struct StageView {
     /// `producer`, `transformer` or `uploader`.
     pub stage: String,
-    /// `Starting`, `Working`, `Paused` or `Stopped`.
-    pub state: String,
+    /// How it is.
+    pub state: Health,
     /// Why, and who must do what.
     pub reason: String,
     /// Who must act: `asked`, `rights`, `credential` or `other`; empty while it works.

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A stage's health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A stage's health; the later, the worse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Health {
     /// Nothing was read or sent yet.
     Starting,
@@ -13,6 +13,19 @@ pub enum Health {
     Paused,
     /// Will not go on by itself.
     Stopped,
+}
+
+impl Health {
+    /// As it is shown and stored.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Starting => "Starting",
+            Self::Working => "Working",
+            Self::Paused => "Paused",
+            Self::Stopped => "Stopped",
+        }
+    }
 }
 
 /// Who must act before a stage goes on.

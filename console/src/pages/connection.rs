@@ -26,7 +26,7 @@ pub(crate) struct Page {
 
 struct Row {
     name: &'static str,
-    state: String,
+    state: &'static str,
     reason: String,
     since: Option<Time>,
     success: Option<Time>,
@@ -82,7 +82,7 @@ fn row(stage: StageView, now: i64) -> Row {
             "verify" => "Verifies the workspace",
             _ => "Another stage",
         },
-        state: stage.state,
+        state: stage.state.text(),
         reason: stage.reason,
         since: (stage.since > 0).then(|| Time::new(stage.since, now)),
         success: (stage.last_success > 0).then(|| Time::new(stage.last_success, now)),

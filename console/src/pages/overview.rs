@@ -1,7 +1,7 @@
 //! The first page: is the workspace true, and what needs a person?
 
 use askama::Template;
-use cmsync_control::{About, ConnectionView, Need, StageView, Truth, Verdict};
+use cmsync_control::{About, ConnectionView, Health, Need, StageView, Truth, Verdict};
 
 use super::connection;
 use super::words::{Time, ago, clock, number, span, stamp, until};
@@ -165,7 +165,7 @@ fn changes(lately: Lately) -> (&'static str, String) {
 fn steps(Look { view, lately, .. }: &Look, now: i64) -> Vec<Step> {
     let stage = |name: &str| view.stages.iter().find(|stage| stage.stage == name);
     let trouble = |name: &str| {
-        let stage = stage(name).filter(|s| s.state == "Paused" || s.state == "Stopped");
+        let stage = stage(name).filter(|s| s.state >= Health::Paused);
         stage.map(|stage| stage.reason.clone())
     };
     let last = |word: &str, stage: Option<&StageView>| {
@@ -230,7 +230,7 @@ mod tests {
     fn look(text: &str, read_at: i64) -> Look {
         let stage = StageView {
             stage: "uploader".into(),
-            state: "Paused".into(),
+            state: Health::Paused,
             reason: text.into(),
             cause: "rights".into(),
             since: 1,

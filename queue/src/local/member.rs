@@ -81,8 +81,11 @@ impl<S: Store> Inbox<S> {
     /// A commit that was taken before its partition went to another member is applied still, perhaps after the
     /// store has failed for long: positions and state are told when it is.
     async fn clear_the_way(&mut self) -> Result<(), Error> {
+        if self.clear > 0 {
+            return Ok(());
+        }
         let waiting = self.notices();
-        if self.clear == 0 && waiting > 0 {
+        if waiting > 0 {
             ask(&self.requests, Ask::Commit(None, Commit::default())).await?;
             self.clear = waiting;
         }
