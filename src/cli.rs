@@ -233,8 +233,8 @@ pub(crate) enum SecretCommand {
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
         /// The day on which it ends, where Graph may not be asked
-        #[arg(long, value_name = "DAY")]
-        expires: Option<String>,
+        #[arg(long, value_name = "DAY", value_parser = crate::expiry::day_of)]
+        expires: Option<jiff::civil::Date>,
     },
     /// Put its file under the key of this machine (Windows, DPAPI): a copy is of no use elsewhere
     #[command(hide = !platform::IS_WINDOWS)]

@@ -66,7 +66,9 @@ pub(crate) async fn run(
 fn confirmed(name: &str) -> anyhow::Result<bool> {
     use std::io::IsTerminal as _;
     if !std::io::stdin().is_terminal() {
-        bail!("nobody can be asked here: `--yes` says that `{name}` is to be taken back");
+        let text =
+            format!("nobody can be asked here: `--yes` says that `{name}` is to be taken back");
+        return Err(crate::BadUse(text).into());
     }
     let asked = inquire::Confirm::new("Take it back?").with_default(false);
     Ok(tokio::task::block_in_place(|| asked.prompt())?)

@@ -19,6 +19,14 @@ const DAY: i64 = 86_400;
 /// How often it is looked at: a certificate's file may be renewed at any time.
 const LOOK: Duration = Duration::from_secs(3_600);
 
+/// The day that somebody wrote.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn day_of(text: &str) -> Result<jiff::civil::Date, String> {
+    text.trim().parse().map_err(|_| format!("`{text}` is no day, for example 2027-11-30"))
+}
+
 /// What ends, and when in seconds since 1970; `None` where it cannot be known, or does not end.
 pub(crate) fn of(workspace: &Workspace) -> Option<(&'static str, i64)> {
     match &workspace.identity {

@@ -54,6 +54,19 @@ use platform::ServiceCommand;
 /// Bad use or configuration, as clap has it too.
 const BAD_USE: u8 = 2;
 
+/// What was asked for cannot be: the words to mend are on the command line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct BadUse(String);
+
+/// How a command ends that failed so.
+fn code_of(error: &anyhow::Error) -> u8 {
+    match error.is::<config::Mistakes>() || error.is::<BadUse>() {
+        true => BAD_USE,
+        false => 1,
+    }
+}
+
 /// How long what still waits at the end is waited for.
 const LAST_WAIT: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -114,8 +127,7 @@ pub fn main() -> ExitCode {
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("cmsync: {error:#}");
-            let is_bad_use = error.downcast_ref::<config::Mistakes>().is_some();
-            if is_bad_use { ExitCode::from(BAD_USE) } else { ExitCode::FAILURE }
+            ExitCode::from(code_of(&error))
         }
     }
 }

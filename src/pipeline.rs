@@ -91,7 +91,7 @@ pub(crate) async fn run(
     let (own, revision) = watch::channel(config.revision);
     let context = supervisor.producer_context(state_partitions);
     let mut producer = tokio::spawn(produce(&supervisor, context, (wanted, revision), once));
-    tracing::info!(connections = config.connections.len(), queue = config.queue(), "running");
+    say_what_runs(&config, &stages);
     supervisor.note_process(concat!("cmsync ", env!("CARGO_PKG_VERSION"), " started"));
     (host.running)();
     let follow = Follow { reload: &mut reload, told, own, set_up, once };
@@ -114,6 +114,16 @@ pub(crate) async fn run(
         kerberos::enter(&config, supervisor.has(StageName::Producer))?;
     }
     Ok(is_well && (is_drained || !once))
+}
+
+fn say_what_runs(config: &Config, stages: &[StageName]) {
+    tracing::info!(connections = config.connections.len(), queue = config.queue(), "running");
+    if config.kafka.is_none() && !stages.is_empty() {
+        tracing::warn!(
+            ?stages,
+            "the other stages run nowhere: one process alone holds a queue in a file"
+        );
+    }
 }
 
 /// Where stages say how they are and what happens, and where questions are answered.

@@ -45,7 +45,7 @@ pub(crate) async fn run(
                 Some(path) => Secret::File(path.clone()).read()?,
                 None => asked("New client secret")?,
             };
-            let said = renew(config, path, connection, (new, expires.as_deref())).await?;
+            let said = renew(config, path, connection, (new, *expires)).await?;
             eprintln!("{said}");
             return Ok(true);
         }
@@ -105,7 +105,7 @@ pub(crate) async fn renew(
     config: &Config,
     path: &Path,
     name: &str,
-    (new, expires): (SecretString, Option<&str>),
+    (new, expires): (SecretString, Option<jiff::civil::Date>),
 ) -> anyhow::Result<String> {
     let connection = config.connection(name)?;
     let mut workspace = connection.workspace.clone();
@@ -122,17 +122,13 @@ pub(crate) async fn renew(
             "the secret of connection `{name}` is given by the environment: change it there"
         );
     };
-    if let Some(day) = expires {
-        let is_day = day.parse::<jiff::civil::Date>().is_ok();
-        anyhow::ensure!(is_day, "`{day}` is no day, for example 2027-11-30");
-    }
     let proof = Proof::Secret(Secret::Given(new.clone()));
     workspace.identity = Identity::Application { tenant, client: client.clone(), proof };
     let credential = connections::credential(&workspace)?;
     let outcome = credential.token(&workspace.endpoints.ingestion_audience).await;
     outcome.context("the new secret is not used; the old one stays")?;
     let end = match expires {
-        Some(day) => Some(day.to_owned()),
+        Some(day) => Some(day.to_string()),
         None => expiry::day_in_directory(&workspace, &client, credential).await,
     };
     // Both or neither: the day of the old secret says nothing of the new one.

@@ -15,7 +15,7 @@ use crate::asks::Inside;
 use crate::cli::StageName;
 use crate::config::{self, Config, Connection};
 use crate::connect::write::{self, Stale, Unwritable};
-use crate::{collections, connection, import, secret};
+use crate::{collections, connection, expiry, import, secret};
 
 /// The file of the running process.
 pub(crate) struct File {
@@ -200,6 +200,7 @@ impl Settings for File {
     ) -> Result<String, SettingsError> {
         let _turn = self.turn.lock().await;
         let config = self.config()?;
+        let expires = expires.map(expiry::day_of).transpose().map_err(SettingsError::Refused)?;
         secret::renew(&config, &self.path, name, (secret, expires)).await.map_err(told)
     }
 }

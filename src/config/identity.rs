@@ -10,6 +10,7 @@ use super::EntraTokens;
 use super::check::endpoints;
 use super::checker::Checker;
 use super::raw::Workspace;
+use crate::expiry;
 
 /// The ways to sign in, as the file names them.
 const WAYS: &str = "exactly one must be given of `client_secret_file`, `certificate_file`, \
@@ -99,13 +100,10 @@ pub(super) fn secret_expires(
     written: &Workspace,
 ) -> Option<i64> {
     let text = written.client_secret_expires.as_deref()?;
-    let day = text.parse::<jiff::civil::Date>();
-    let end = day.ok().and_then(|d| d.at(23, 59, 59, 0).in_tz("UTC").ok());
-    if end.is_none() {
-        let message = format!("`{text}` is no day, for example 2027-01-31");
-        checker.wrong(&format!("{path}.client_secret_expires"), message);
-    }
-    end.map(|at| at.timestamp().as_second())
+    let end = expiry::day_of(text).map(|day| day.at(23, 59, 59, 0).in_tz("UTC"));
+    let end =
+        end.map_err(|message| checker.wrong(&format!("{path}.client_secret_expires"), message));
+    end.ok()?.ok().map(|at| at.timestamp().as_second())
 }
 
 fn proof(

@@ -21,7 +21,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use cmsync_azure::{Endpoints, Identity, Rule, WorkspaceId};
 use cmsync_configmgr::{Port, SqlSettings};
 use cmsync_http::Secret;
@@ -39,6 +38,7 @@ pub(crate) use read::{environment, place, table_of, text_of};
 pub(crate) use sql::Sql;
 pub(crate) use traces::Traces;
 
+use crate::BadUse;
 use crate::cli::StageName;
 
 /// Something that cannot be used, where it stands, and what to do.
@@ -116,8 +116,14 @@ impl Config {
     /// # Errors
     /// When there is none.
     pub(crate) fn connection(&self, name: &str) -> anyhow::Result<&Connection> {
-        let found = self.connections.get(name);
-        found.with_context(|| format!("there is no connection `{name}` in the configuration"))
+        self.connections.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.connections.keys().map(String::as_str).collect();
+            let text = match names.is_empty() {
+                true => format!("there is no connection `{name}`: the configuration has none"),
+                false => format!("there is no connection `{name}`; there is {}", names.join(", ")),
+            };
+            BadUse(text).into()
+        })
     }
 }
 

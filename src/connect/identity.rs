@@ -140,10 +140,9 @@ fn ask_secret(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
             key: "workspace.client_secret_expires",
             help: "for example 2027-11-30, to be warned in time; empty where you do not know",
         };
-        let is_day = |text: &str| match text.parse::<jiff::civil::Date>() {
-            Ok(_) => Ok(()),
-            Err(_) if text.is_empty() => Ok(()),
-            Err(_) => Err("must be a day, for example 2027-11-30".to_owned()),
+        let is_day = |text: &str| match text {
+            "" => Ok(()),
+            text => expiry::day_of(text).map(drop),
         };
         let day = page.ask.text(&prompt, "", is_day)?;
         answers.connection.workspace.client_secret_expires = Some(day).filter(|d| !d.is_empty());

@@ -28,7 +28,7 @@ use identity::Identities;
 use place::Place;
 use site::SiteFound;
 
-use crate::config::is_name;
+use crate::config::{Mistake, Mistakes, is_name};
 use crate::connections;
 
 pub(crate) use answers::{discard, drafts};
@@ -175,7 +175,10 @@ fn target(
         id => Role { name: "for computer groups".into(), definition: id.to_owned() },
     };
     let rules = answers.setup.rules;
-    anyhow::ensure!((1..=10).contains(&rules), "`setup.rules` must lie between 1 and 10");
+    if !(1..=10).contains(&rules) {
+        let message = "must lie between 1 and 10".into();
+        return Err(Mistakes(vec![Mistake { path: "setup.rules".into(), message }]).into());
+    }
     Ok(Target {
         connection: answers.name.clone(),
         site_code: found.code.clone(),

@@ -112,8 +112,7 @@ fn started(_: Vec<OsString>) {
         }
         Err(error) => {
             report(Kind::Fault, &format!("cmsync: {error:#}"));
-            let is_bad_use = error.downcast_ref::<config::Mistakes>().is_some();
-            if is_bad_use { u32::from(BAD_USE) } else { 1 }
+            crate::code_of(&error).into()
         }
     };
     told.is(ServiceState::Stopped, 0, code);

@@ -125,5 +125,9 @@ async fn a_secret_that_ends_soon_is_told_and_never_shown() {
     let text = String::from_utf8_lossy(&expired.stdout).into_owned();
     assert!(!expired.status.success() && text.contains("the client secret has expired"), "{text}");
     let unknown = rig.run(&["secret", "show", "other"]).await;
-    assert!(stderr(&unknown).contains("no connection `other`"));
+    assert!(stderr(&unknown).contains("there is no connection `other`; there is lab"));
+    let no_day = rig.run(&["secret", "renew", "lab", "--expires", "soon"]).await;
+    assert!(stderr(&no_day).contains("`soon` is no day"), "{}", stderr(&no_day));
+    // As a mistake in the file.
+    assert_eq!([unknown, no_day].map(|output| output.status.code()), [Some(2); 2]);
 }
