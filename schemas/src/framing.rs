@@ -2,7 +2,7 @@
 //!
 //! Layout (Avro single-object encoding): `C3 01`, the schema's Rabin fingerprint (8 bytes, little
 //! endian), the datum. What carries our own fingerprint is decoded straight into its type; what an
-//! older version wrote is resolved through its schema, which is kept in `avro/older`; any other
+//! older version wrote is resolved through its schema, which is kept in `released`; any other
 //! fingerprint was written by a newer version and is left alone.
 
 use std::marker::PhantomData;
