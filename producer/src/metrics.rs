@@ -1,5 +1,4 @@
-//! What the producer counts. The gauges of a connection that another copy owns are zero here, so that
-//! the largest of all copies is the truth.
+//! What the producer counts. The gauges of a connection that another copy owns are zero here.
 
 use cmsync_telemetry::SECONDS;
 
@@ -12,16 +11,6 @@ cmsync_telemetry::label! {
         Retired = "retired",
         /// No record of the system, or a name that no computer can have.
         NoRecord = "no_record",
-    }
-}
-
-impl Metrics {
-    /// Another copy reads the connection's site, or none does.
-    pub(crate) fn leave(&self) {
-        let held = [&self.last_poll, &self.last_answer, &self.owner, &self.members, &self.holds];
-        for gauge in held.into_iter().chain([&self.oldest_snapshot, &self.failed_links]) {
-            gauge.set(0.0);
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use cmsync_configmgr::Site;
 use cmsync_queue::worker::next_event;
 use cmsync_queue::{Committer, Event, Queue, partition_for};
 use cmsync_schemas::{Clock, Note, Status, topics};
+use cmsync_telemetry::Leave as _;
 use roaring::RoaringBitmap;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -10,6 +10,16 @@ use crate::Label;
 pub trait Handle: Sized {
     /// The handle of series that exist from now on.
     fn declared(name: &'static str, help: &'static str, labels: Vec<metrics::Label>) -> Self;
+
+    /// A gauge becomes 0; what was counted stays.
+    fn leave(&self) {}
+}
+
+/// Metrics of something that another copy may take over.
+pub trait Leave {
+    /// The gauges that carry the label of `each` become 0: another copy has it now, so that the largest of all
+    /// copies is the truth.
+    fn leave(&self);
 }
 
 /// The unit that a name says, by the conventions of Prometheus.
@@ -32,6 +42,10 @@ impl Handle for Gauge {
     fn declared(name: &'static str, help: &'static str, labels: Vec<metrics::Label>) -> Self {
         metrics::describe_gauge!(name, unit(name), help.trim());
         metrics::gauge!(name, labels)
+    }
+
+    fn leave(&self) {
+        self.set(0.0);
     }
 }
 
@@ -72,5 +86,9 @@ impl<L: Label, H: Handle> Handle for By<L, H> {
             H::declared(name, help, labels)
         };
         Self { handles: L::VALUES.iter().map(with).collect(), label: PhantomData }
+    }
+
+    fn leave(&self) {
+        self.each().for_each(Handle::leave);
     }
 }

@@ -9,7 +9,7 @@
 mod handle;
 pub mod trace;
 
-pub use handle::{By, Handle};
+pub use handle::{By, Handle, Leave};
 
 /// Bounds for what takes from milliseconds to an hour, in seconds.
 pub const SECONDS: &[f64] =
@@ -104,6 +104,12 @@ macro_rules! declare {
                         $ename, concat!($($ehelp),+), labels.clone()),)*
                     $($afield: $crate::Handle::declared($aname, concat!($($ahelp),+), Vec::new()),)*
                 }
+            }
+        }
+
+        impl $crate::Leave for Metrics {
+            fn leave(&self) {
+                $($crate::Handle::leave(&self.$efield);)*
             }
         }
 
