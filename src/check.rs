@@ -202,9 +202,7 @@ async fn site(connection: &Connection, note: Note<'_>) -> anyhow::Result<()> {
         "site",
         match hierarchy.above() {
             None => Ok(format!("{code} is the top tier of {} sites", hierarchy.sites.len())),
-            Some(above) => Err(format!(
-                "{code} reports to {above}: name the administration service, or the site database, of {above}"
-            )),
+            Some(above) => Err(cmsync_configmgr::wrong_tier(code, above)),
         },
     );
     old_data(&hierarchy, note);

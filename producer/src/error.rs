@@ -26,8 +26,8 @@ pub enum Error {
     },
     /// The site is not the hierarchy's top tier.
     #[error(
-        "site `{site}` reports to `{above}`: read the hierarchy at its top tier, by naming the \
-             administration service of `{above}`, or its site database; nothing was removed from the workspace"
+        "{}; nothing was removed from the workspace",
+        cmsync_configmgr::wrong_tier(site, above)
     )]
     NotTopTier {
         /// The site that answered.

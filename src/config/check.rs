@@ -27,7 +27,7 @@ pub(super) fn check(
     mistakes: Vec<Mistake>,
     unread: &'static [&'static str],
 ) -> Result<Config, Mistakes> {
-    let mut checker = Checker { mistakes, unread, private: Vec::new() };
+    let mut checker = Checker { untyped: mistakes.len(), mistakes, unread, private: Vec::new() };
     let listen = listen(&mut checker, &file.http.listen);
     options(&mut checker, file);
     let mut connections = BTreeMap::new();
@@ -209,15 +209,19 @@ pub(super) fn site(
 ) -> Option<Site> {
     let (path, written) = (format!("{connection}.site"), &whole.site);
     let path = path.as_str();
-    if written.sql.is_some() {
-        let mut sql = super::sql::check(checker, path, written)?;
-        if sql.settings.server.is_empty() || sql.settings.database.is_empty() {
-            sql.finder = Some(admin_service(checker, connection, whole, page_size)?);
+    let source = match written.source() {
+        raw::Source::AdminService => {
+            Source::AdminService(Box::new(admin_service(checker, connection, whole, page_size)?))
         }
-        return Some(Site { source: Source::Sql(Box::new(sql)), page_size });
-    }
-    let service = admin_service(checker, connection, whole, page_size)?;
-    Some(Site { source: Source::AdminService(Box::new(service)), page_size })
+        raw::Source::Sql(table) => {
+            let mut sql = super::sql::check(checker, path, (written, table))?;
+            if sql.settings.server.is_empty() || sql.settings.database.is_empty() {
+                sql.finder = Some(admin_service(checker, connection, whole, page_size)?);
+            }
+            Source::Sql(Box::new(sql))
+        }
+    };
+    Some(Site { source, page_size })
 }
 
 /// How an administration service is reached.

@@ -13,6 +13,8 @@ use super::Mistake;
 #[derive(Default)]
 pub(super) struct Checker {
     pub(super) mistakes: Vec<Mistake>,
+    /// So many of them, the first, are of values that were taken out: what is in their place is nobody's.
+    pub(super) untyped: usize,
     /// Parts of paths whose secrets the stages that run do not need.
     pub(super) unread: &'static [&'static str],
     /// Files that hold secrets.
@@ -21,7 +23,10 @@ pub(super) struct Checker {
 
 impl Checker {
     pub(super) fn wrong(&mut self, path: &str, message: impl Into<String>) {
-        self.mistakes.push(Mistake { path: path.to_owned(), message: message.into() });
+        let is_told = self.mistakes[..self.untyped].iter().any(|mistake| mistake.path == path);
+        if !is_told {
+            self.mistakes.push(Mistake { path: path.to_owned(), message: message.into() });
+        }
     }
 
     pub(super) fn require(&mut self, is_fine: bool, path: &str, message: &str) {

@@ -10,6 +10,7 @@ mod identity;
 mod kafka;
 pub(crate) mod raw;
 mod raw_queue;
+mod raw_site;
 mod read;
 mod site_identity;
 mod sql;

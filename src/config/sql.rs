@@ -18,8 +18,11 @@ pub(crate) struct Sql {
 }
 
 /// The database of a site that has one.
-pub(super) fn check(checker: &mut Checker, path: &str, site: &raw::Site) -> Option<Sql> {
-    let written = site.sql.as_ref()?;
+pub(super) fn check(
+    checker: &mut Checker,
+    path: &str,
+    (site, written): (&raw::Site, &raw::Sql),
+) -> Option<Sql> {
     let at = format!("{path}.sql");
     check_place(checker, &at, site, written);
     let within = (1..=MOST_CONNECTIONS).contains(&written.connections);

@@ -275,3 +275,13 @@ fn a_level_is_one_that_loggers_know() {
         assert!(!crate::logging::is_level(level), "{level}");
     }
 }
+
+#[test]
+fn a_value_of_another_type_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cmsync.toml");
+    std::fs::write(&path, "[connections.lab]\ncollections = 5\n").unwrap();
+    let error = super::load(&path, &[]).unwrap_err().to_string();
+    assert_eq!(error.matches("connections.lab.collections:").count(), 1, "{error}");
+    assert!(error.contains("connections.lab.site.admin_service"), "the others are told: {error}");
+}

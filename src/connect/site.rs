@@ -31,8 +31,10 @@ pub(super) async fn page(page: &Page<'_>, answers: &mut Answers) -> anyhow::Resu
 
 async fn ask(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<()> {
     let site = &mut answers.connection.site;
-    if site.sql.is_some() {
-        return Ok(());
+    match site.source() {
+        // Of the file alone.
+        raw::Source::Sql(_) => return Ok(()),
+        raw::Source::AdminService => {}
     }
     if site.admin_service.is_empty() {
         let prompt = Prompt {
@@ -179,9 +181,7 @@ async fn look(page: &Page<'_>, answers: &Answers) -> anyhow::Result<SiteFound> {
     let hierarchy = site.hierarchy().await?;
     let code = hierarchy.this_site.clone();
     if let Some(above) = hierarchy.above() {
-        bail!(
-            "site {code} reports to {above}: name the administration service, or the site database, of {above}"
-        );
+        bail!(cmsync_configmgr::wrong_tier(&code, above));
     }
     let collections = site.collections().await?;
     page.say(&format!("✓ {}", describe(&hierarchy, collections.len())));

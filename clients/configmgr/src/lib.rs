@@ -32,7 +32,7 @@ pub use pass::{PassSink, Passes};
 pub use selection::{Selection, Selector, is_collection_id};
 pub use site::{
     Collection, CollectionsSink, ConnectionPoint, Database, DeviceRow, DeviceScope, Hierarchy,
-    Link, MemberRow, MemberSink, Site, SiteInfo,
+    Link, MemberRow, MemberSink, Site, SiteInfo, wrong_tier,
 };
 pub use sql::{Encryption, Port, SqlLogin, SqlSettings, SqlSite, queries};
 pub use together::FEW_MEMBERS;

@@ -96,6 +96,14 @@ impl Hierarchy {
     }
 }
 
+/// What to do about a site that reports to the one above.
+#[must_use]
+pub fn wrong_tier(site: &str, above: &str) -> String {
+    format!(
+        "site `{site}` reports to `{above}`: name the administration service, or the site database, of `{above}`"
+    )
+}
+
 /// The site's service connection point (`SMS_SCI_SysResUse`, role `SMS Dmp Connector`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectionPoint {

@@ -103,7 +103,7 @@ async fn a_database_that_cannot_be_read_is_told_with_its_remedy() {
     set(|_| {});
     rig.lab.world().reports_to = "TOP".into();
     let told = refused(&rig).await;
-    assert!(told.contains("reports to TOP") && told.contains("site database"), "{told}");
+    assert!(told.contains("reports to `TOP`") && told.contains("site database"), "{told}");
     rig.lab.world().reports_to.clear();
     assert!(rig.run(&["check"]).await.status.success());
 }
