@@ -73,10 +73,12 @@ pub fn record(device: Device) -> MemberRecord {
 
 /// The service cuts longer fields without a word: such a row would be a wrong one.
 fn oversized(device: &Device) -> Option<String> {
+    // The domain makes names alone.
+    let Device { resource_id: _, netbios_name, fqdn, domain: _, assigned_site } = device;
     let fields = [
-        ("Computer", device.fqdn.as_deref()),
-        ("NetbiosName", Some(device.netbios_name.as_str())),
-        ("AssignedSite", device.assigned_site.as_deref()),
+        ("Computer", fqdn.as_deref()),
+        ("NetbiosName", Some(netbios_name.as_str())),
+        ("AssignedSite", assigned_site.as_deref()),
     ];
     fields.into_iter().find_map(|(name, text)| {
         let bytes = text.map_or(0, str::len);

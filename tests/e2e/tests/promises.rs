@@ -87,3 +87,13 @@ mod upgrades;
 mod verify;
 #[path = "promises/wizard.rs"]
 mod wizard;
+
+#[test]
+fn every_file_of_promises_is_compiled() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/promises");
+    for file in std::fs::read_dir(folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let line = format!("#[path = \"promises/{name}\"]");
+        assert!(include_str!("promises.rs").contains(&line), "{line} is missing");
+    }
+}

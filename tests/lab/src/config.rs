@@ -128,8 +128,9 @@ client_secret_file = "{secret}"
 
     /// What a site's table says of where it is read.
     fn site(&self, directory: &Path) -> io::Result<String> {
-        if self.options.source != Source::AdminService {
-            return self.sql_site(directory);
+        match self.options.source {
+            Source::Sql | Source::Tracked => return self.sql_site(directory),
+            Source::AdminService => {}
         }
         let token = write(directory, "site-token", &self.options.site_token)?;
         let (url, token) = (self.url(), token.display());

@@ -15,15 +15,16 @@ pub enum Source {
 }
 
 impl Source {
-    /// By its name in the environment: `sql`, `tracked`, or nothing.
+    /// Those beside the administration service, by their names in the environment.
+    const NAMED: [(&str, Self); 2] = [("sql", Self::Sql), ("tracked", Self::Tracked)];
+
+    /// By its name in the environment; the administration service without one.
     pub fn named(variable: &str) -> Self {
-        match std::env::var(variable).as_deref() {
-            Ok("sql") => Self::Sql,
-            Ok("tracked") => Self::Tracked,
-            Err(_) | Ok("") => Self::AdminService,
-            // Whatever is asked for and not served would pass all tests by another source.
-            Ok(other) => panic!("{variable}: the lab serves no `{other}`"),
-        }
+        let given = std::env::var(variable).unwrap_or_default();
+        let found = Self::NAMED.iter().find(|(name, _)| *name == given);
+        // Whatever is asked for and not served would pass all tests by another source.
+        assert!(given.is_empty() || found.is_some(), "{variable}: the lab serves no `{given}`");
+        found.map_or(Self::AdminService, |(_, source)| *source)
     }
 }
 
@@ -92,5 +93,18 @@ impl Default for Options {
             sql_user: "cmsync_reader".into(),
             sql_password: "password-of-the-lab~1".into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_producers_promises_are_run_through_every_source() {
+        let makefile = include_str!("../../../Makefile");
+        let names: Vec<&str> = Source::NAMED.iter().map(|(name, _)| *name).collect();
+        let wanted = format!("for source in {}; do CMSYNC_SOURCE=$$source", names.join(" "));
+        assert!(makefile.contains(&wanted), "{wanted}");
     }
 }

@@ -9,6 +9,7 @@ const MAX_FIELD: usize = 64 * 1024;
 
 /// A member row as it is kept: declared columns only.
 #[derive(Debug, Clone, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MemberRow<'a> {
     #[serde(borrow)]
@@ -30,7 +31,8 @@ pub struct MemberRow<'a> {
 }
 
 /// A marker row as it is kept.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(serde::Serialize))]
 #[serde(rename_all = "PascalCase")]
 pub struct MarkerRow {
     pub time_generated: String,
@@ -49,7 +51,19 @@ pub struct MarkerRow {
 /// A row as it is kept: fields above 64 KB are cut silently, and a time more than two days back or
 /// one ahead is replaced by that of the arrival.
 pub(crate) fn stored(mut row: MemberRow<'_>, received: jiff::Timestamp) -> MemberRow<'_> {
-    for field in [&mut row.computer, &mut row.netbios_name] {
+    let MemberRow {
+        time_generated: _,
+        site_code,
+        group_id,
+        resource_id: _,
+        computer,
+        netbios_name,
+        assigned_site,
+        action,
+        seq: _,
+    } = &mut row;
+    let texts = [site_code, group_id, computer, netbios_name, action];
+    for field in texts.into_iter().chain(assigned_site) {
         if field.len() > MAX_FIELD {
             *field = field.chars().take(MAX_FIELD).collect::<String>().into();
         }
@@ -65,6 +79,8 @@ pub(crate) fn stored(mut row: MemberRow<'_>, received: jiff::Timestamp) -> Membe
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -88,6 +104,21 @@ mod tests {
         ] {
             let expected = if is_kept { time } else { "2026-11-22T10:00:00Z" };
             assert_eq!(kept(time), (MAX_FIELD, expected.to_owned()), "{time}");
+        }
+    }
+
+    #[test]
+    fn every_column_of_the_tables_is_kept_and_so_can_be_compared() {
+        let json = serde_json::json!({"TimeGenerated": "", "SiteCode": "", "GroupId": "", "ResourceId": 1,
+            "Computer": "", "NetbiosName": "", "AssignedSite": null, "Action": "", "Seq": 1});
+        let text = json.to_string();
+        let member: MemberRow<'_> = serde_json::from_str(&text).expect("a row");
+        let rows = [serde_json::to_value(member), serde_json::to_value(MarkerRow::default())];
+        for ((table, columns), row) in crate::arm::OURS.iter().zip(rows) {
+            let row = row.expect("a row");
+            let kept: BTreeSet<&str> =
+                row.as_object().expect("fields").keys().map(|key| &**key).collect();
+            assert_eq!(kept, columns.iter().map(|(name, _)| *name).collect(), "{table}");
         }
     }
 }
