@@ -3,14 +3,17 @@ use std::fmt::Write as _;
 
 use super::*;
 
+/// Series that a connection has, at most: a process may keep a hundred, and a scrape must stay small.
+const MOST: usize = 25;
+
 /// The reference of all metrics, as `docs/metrics.md` has it.
 fn reference() -> String {
     let mut metrics: Vec<&Metric> = all().collect();
     metrics.sort_by_key(|metric| metric.name);
-    let mut text = String::from(
+    let mut text = format!(
         "# Metrics\n\n\
          What `/metrics` shows, made from the code (`CMSYNC_WRITE_DOCS=1 cargo test -p cmsync metrics`). A process shows \
-         what its stages count. Series with the label `connection` are at most 25 a connection; values of all other labels \
+         what its stages count. Series with the label `connection` are at most {MOST} a connection; values of all other labels \
          are closed sets, and all are there from the start. The usual `process_*` metrics come with them.\n\n\
          | metric | type | labels | what it says |\n|---|---|---|---|\n",
     );
@@ -50,10 +53,10 @@ fn names_keep_the_conventions_of_prometheus_and_each_is_declared_once() {
 }
 
 #[test]
-fn a_connection_has_at_most_25_series_and_no_histogram() {
+fn a_connection_has_few_series_and_no_histogram() {
     let of_connection = || all().filter(|metric| metric.each == Some("connection"));
     let series: usize = of_connection().map(|m| m.by.map_or(1, |(_, v)| v.len())).sum();
-    assert!(series <= 25, "{series}");
+    assert!(series <= MOST, "{series}");
     assert!(of_connection().all(|metric| metric.kind != "Histogram"));
 }
 
