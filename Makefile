@@ -78,6 +78,8 @@ simulate: headers ## The whole pipeline in virtual time with faults drawn from S
 	$(CARGO) test --locked --release -p cmsync-simulation
 	$(CARGO) run --locked --release -p cmsync-simulation -- --seeds $(SEEDS) --from $(or $(FROM),0)
 
+# With the packages of `build`, so that nothing is built twice.
+E2E = $(CARGO) test --locked --release -p cmsync -p cmsync-lab -p cmsync-e2e --test promises
 # They wait more than they work.
 THREADS = --test-threads=$$(( 2 * $$(nproc) ))
 # The producer's promises, whatever a site is read through.
@@ -89,8 +91,8 @@ next: headers
 
 e2e: build kafka registry next $(TOOLS)/browser/.ready $(TOOLS)/python/.ready ## The real binary against the lab
 	$(call packages,$(KERBEROS_TEST) $(PROMETHEUS) $(BROWSER))
-	$(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS)
-	for source in sql tracked; do CMSYNC_SOURCE=$$source $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(BY_SITE) || exit 1; done
+	$(E2E) -- $(THREADS)
+	for source in sql tracked; do CMSYNC_SOURCE=$$source $(E2E) -- $(THREADS) $(BY_SITE) || exit 1; done
 
 clients: build $(TOOLS)/python/.ready ## Published clients against the lab: Azure's own for Python, and three for SQL Server
 	$(GO)
@@ -169,13 +171,13 @@ AT_FIXED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 windows-test: build $(TOOLS)/wine/.ready $(TOOLS)/python/.ready ## Unit tests, end-to-end tests, service and installer under Wine
 	$(CARGO) build -p cmsync $(FOR_WINDOWS)
 	$(UNDER_WINE); umask 077; $(AT_FIXED) $(CARGO) test $(PRODUCT) $(FOR_WINDOWS)
-	export CMSYNC_ON=windows; umask 077; $(AT_FIXED) $(CARGO) test --locked --release -p cmsync-e2e -- $(THREADS) $(ON_WINDOWS)
+	export CMSYNC_ON=windows; umask 077; $(AT_FIXED) $(E2E) -- $(THREADS) $(ON_WINDOWS)
 	for version in 0.0.1 0.0.2; do deploy/windows/package.sh target/x86_64-pc-windows-gnu/debug/cmsync.exe $$version $(call MSI,$$version) || exit 1; done
 	$(AT_FIXED) $(PYTHON) tests/deploy/windows.py $(TOOLS)/wine-installed $(call MSI,0.0.1) $(call MSI,0.0.2)
 
 written: build ## Write anew what is made from the code: docs/metrics.md, deploy/azure/workspace.json
 	CMSYNC_WRITE_DOCS=1 $(CARGO) test --locked -p cmsync metrics
-	CMSYNC_WRITE_DOCS=1 $(CARGO) test --locked --release -p cmsync-e2e azure_template
+	CMSYNC_WRITE_DOCS=1 $(E2E) azure_template
 
 dashboards: $(TOOLS)/python/.ready ## Write the Grafana dashboards anew
 	$(PYTHON) deploy/grafana/dashboards.py
@@ -267,8 +269,8 @@ soak: build $(if $(filter kafka,$(QUEUE)),kafka) ## Churn, faults and kills for 
 FAULTS := ingestion_faults:: site_faults:: guard:: life_of_a_group::
 
 faults: build kafka ## The long form of the crash tests: 50 kills; QUEUE=kafka: on a broker
-	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(CARGO) test --locked --release -p cmsync-e2e $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
-	$(if $(filter kafka,$(QUEUE)),CMSYNC_ON=kafka $(CARGO) test --locked --release -p cmsync-e2e -- $(FAULTS))
+	CMSYNC_KILLS=50 CMSYNC_DOWN=60 $(E2E) $(if $(filter kafka,$(QUEUE)),kafka,crashes) -- --include-ignored
+	$(if $(filter kafka,$(QUEUE)),CMSYNC_ON=kafka $(E2E) -- $(FAULTS))
 	$(if $(filter kafka,$(QUEUE)),CMSYNC_CASES=30 $(CARGO) test --locked -p cmsync-queue --features kafka --test contract killed_between_any_two_steps_kafka)
 
 clean: ## Remove everything that was built
