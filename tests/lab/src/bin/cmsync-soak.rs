@@ -17,7 +17,8 @@ use rand::Rng as _;
 
 /// Between two measurements.
 const TICK: Duration = Duration::from_secs(5);
-/// Between two faults, in measurements.
+/// Between two faults, in measurements; in the middle the last one ends: what comes in numbers would else gather
+/// faster than a careful client asks.
 const FAULTS: u32 = 4;
 /// Kills in the first half of the time: in the other one it is seen whether memory stays flat.
 const KILLS: u32 = 5;
@@ -78,6 +79,7 @@ async fn soak(
 ) -> anyhow::Result<()> {
     let (started, mut ticks) = (Instant::now(), tokio::time::interval(TICK));
     let (mut tick, mut kills) = (0, 0);
+    let calm = lab.faults().clone();
     while started.elapsed() < time {
         ticks.tick().await;
         tick += 1;
@@ -89,8 +91,10 @@ async fn soak(
             kills += 1;
             killed = kill_and_start(copies)?;
         }
-        if tick % FAULTS == 0 {
-            strike(lab);
+        match tick % FAULTS {
+            0 => strike(lab),
+            2 => *lab.faults() = calm.clone(),
+            _ => {}
         }
         let queue = size_of(&directory.join("queue")) as f64 / f64::from(1 << 20);
         let (bodies, changes) = (lab.counts().bodies, lab.churn().changes.len());
