@@ -125,6 +125,17 @@ impl State {
         freed > 0
     }
 
+    /// Nothing counts that was told or waits, but that partitions went.
+    pub(super) fn void(&mut self) {
+        self.inbox.retain(|queued| matches!(queued, Queued::Revoked { .. }));
+        self.bytes = 0;
+        self.writers.clear();
+        for owned in self.owned.values_mut() {
+            self.epoch += 1;
+            (owned.epoch, owned.is_ready) = (self.epoch, false);
+        }
+    }
+
     /// What the stage hears next.
     pub(super) fn take(&mut self) -> Option<Event> {
         while let Some(queued) = self.inbox.pop_front() {

@@ -18,6 +18,8 @@ use crate::{Commit, Error, Event, Message, Position, TopicKind};
 
 /// Bytes that may wait for the stage; then reading waits.
 const ROOM: usize = 8 * 1024 * 1024;
+/// How often it is looked at whether a wait is over.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What the polling thread is asked to do.
 #[derive(Default, Clone, Copy)]
@@ -197,10 +199,14 @@ impl Member {
         self.news.notify_one();
     }
 
-    /// Waits until no commit is on its way, for so long at most.
-    pub(super) fn settle(&self, patience: Duration) {
-        let waited = self.settled.wait_timeout_while(self.lock(), patience, |s| s.committing > 0);
-        drop(waited);
+    /// Waits until no commit is on its way, or it is over; whether none is.
+    pub(super) fn settle(&self, is_over: impl Fn() -> bool) -> bool {
+        let mut state = self.lock();
+        while state.committing > 0 && !is_over() {
+            let waited = self.settled.wait_timeout(state, LOOK);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state.committing == 0
     }
 
     /// Everything goes, as in a group that changes: a test asks.
@@ -215,12 +221,10 @@ impl Member {
         self.lock().owned.keys().copied().collect()
     }
 
-    /// Forgets what waits, and the writers.
-    pub(super) fn forget(&self) {
-        let mut state = self.lock();
-        state.inbox.clear();
-        state.bytes = 0;
-        state.writers.clear();
+    /// Nothing that the stage was told, or would be told next, counts until it is told anew: a commit that began
+    /// after the positions were asked for would be followed by one of the same messages.
+    pub(super) fn void(&self) {
+        self.lock().void();
     }
 
     /// Partitions to go back in, with the offset; not those that are paused.
@@ -354,5 +358,89 @@ impl Member {
             list.find_partition(&self.full, as_i32(*partition))?.set_metadata(&position.note);
         }
         Some(list)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member() -> Member {
+        Member::new(("group", "topic", "p.topic".into()), (1, TopicKind::Log))
+    }
+
+    fn message(offset: u64) -> Message {
+        Message { offset, key: Bytes::new(), value: Bytes::from_static(b"x") }
+    }
+
+    fn commit(offset: u64) -> Commit {
+        let position = Position { offset, note: String::new() };
+        Commit { positions: vec![(0, position)], ..Commit::default() }
+    }
+
+    fn given(member: &Member) {
+        member.given(0, Standing { next: 33, ..Standing::default() });
+        (33..36).for_each(|offset| member.came(0, message(offset)));
+    }
+
+    async fn taken(member: &Member) -> u64 {
+        assert!(matches!(member.next().await, Ok(Event::Assigned { .. })));
+        let Ok(Event::Messages { messages, .. }) = member.next().await else { panic!("messages") };
+        messages.last().map_or(0, |last| last.offset + 1)
+    }
+
+    #[tokio::test]
+    async fn no_commit_begins_between_a_rewind_and_the_positions_that_it_reads() {
+        let member = member();
+        given(&member);
+        // A commit of before is lost, and the stage goes on with what came in the meantime.
+        member.lost();
+        let next = taken(&member).await;
+        member.void();
+        assert!(member.begin(&commit(next)).is_none(), "it would be done again");
+        given(&member);
+        let next = taken(&member).await;
+        assert!(member.begin(&commit(next)).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_waits_of_before_a_rewind_is_not_told() {
+        let member = member();
+        given(&member);
+        member.void();
+        given(&member);
+        assert_eq!(taken(&member).await, 36);
+        let again = tokio::time::timeout(Duration::ZERO, member.next()).await;
+        assert!(again.is_err(), "told twice");
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_went_before_a_rewind_is_told_as_gone() {
+        let member = member();
+        given(&member);
+        taken(&member).await;
+        member.leaving(&[0], Duration::ZERO);
+        member.void();
+        assert!(matches!(member.next().await, Ok(Event::Revoked { partition: 0 })));
+    }
+
+    #[tokio::test]
+    async fn a_rewind_waits_for_a_commit_until_it_is_over() {
+        let member = Arc::new(member());
+        given(&member);
+        let next = taken(&member).await;
+        assert!(member.begin(&commit(next)).is_some());
+        assert!(!member.settle(|| true), "it is over first");
+        let (own, waiting) = (Arc::clone(&member), watch::Sender::new(false));
+        let mut waits = waiting.subscribe();
+        let settling = tokio::task::spawn_blocking(move || {
+            own.settle(|| {
+                waiting.send_replace(true);
+                false
+            })
+        });
+        waits.wait_for(|waits| *waits).await.expect("it waits");
+        member.ended(None);
+        assert!(settling.await.expect("it ends"));
     }
 }

@@ -61,7 +61,9 @@ impl Outbox {
         };
         // Before it is seen what is owned: a generation that ends in between is refused.
         let generation = consumer.group_metadata();
-        let Some(positions) = self.member.begin(&commit) else {
+        // A member that lost all has the mark of none, which brokers take from anybody.
+        let begun = (!consumer.assignment_lost()).then(|| self.member.begin(&commit));
+        let Some(positions) = begun.flatten() else {
             self.member.lost();
             return Ok(Committed::Lost);
         };

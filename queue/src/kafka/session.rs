@@ -16,7 +16,7 @@ use rdkafka::message::Message as _;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{Link, PATIENCE, at, offsets};
+use super::client::{Link, at, offsets};
 use super::core::Core;
 use super::holdings::Standing;
 use super::member::Member;
@@ -198,10 +198,11 @@ impl Poller {
                 self.rejoin();
             }
             if orders.rewind {
+                self.member.void();
                 // What is on its way moves the positions that are asked for next.
-                self.member.settle(PATIENCE);
-                self.member.forget();
-                self.consumer.context().again(&self.consumer);
+                if self.member.settle(|| self.core.is_closed() || self.member.is_stopping()) {
+                    self.consumer.context().again(&self.consumer);
+                }
             }
             self.go_back();
             self.is_throttled = !self.member.has_room(ROOM_PATIENCE);
