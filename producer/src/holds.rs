@@ -72,7 +72,12 @@ impl Connection {
         all_systems: bool,
     ) -> Result<(), Error> {
         let ids: Vec<String> = candidates.iter().map(|candidate| candidate.id.clone()).collect();
+        let had_fewer_rights = self.had_fewer_rights;
         let judged = self.judge(candidates, all_systems).await;
+        if had_fewer_rights && !self.had_fewer_rights {
+            // Rows may have had no record because their devices were not shown.
+            self.recheck_without_record();
+        }
         if judged.is_err() {
             let collections = self.memory.collections.iter_mut();
             let unjudged = collections.filter(|(id, _)| ids.contains(id));

@@ -90,6 +90,10 @@ impl Connection {
             self.had_fewer_rights |= account.as_ref() != Some(&connection.account);
             account = None;
         }
+        if self.had_fewer_rights {
+            // Devices that are not shown now may be shown with the next read.
+            self.no_record.clear();
+        }
         if connection.all_systems_visible == visible && account.is_none() {
             return Ok(());
         }

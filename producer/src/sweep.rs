@@ -149,7 +149,7 @@ impl Connection {
     }
 
     /// Collections with rows that became no members may have members now.
-    fn recheck_without_record(&mut self) {
+    pub(crate) fn recheck_without_record(&mut self) {
         self.no_record.clear();
         for kept in self.memory.collections.values_mut() {
             let members = i64::try_from(kept.members.len()).unwrap_or(i64::MAX);
