@@ -130,7 +130,7 @@ async fn a_site_that_becomes_a_child_stops_with_the_reason_and_removes_nothing()
     let text = crate::rig::stderr(&output);
     assert!(
         text.contains("site `CAS` reports to `NEW`")
-            && text.contains("administration service of `NEW`"),
+            && text.contains("or the site database, of `NEW`"),
         "{text}"
     );
     assert!(rig.report().equal);
