@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use cmsync_azure::{Credential, Identity, Proof};
 use cmsync_schemas::Status;
+use jiff::civil::Date;
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,9 +23,15 @@ const LOOK: Duration = Duration::from_secs(3_600);
 /// The day that somebody wrote.
 ///
 /// # Errors
-/// When it is none.
-pub(crate) fn day_of(text: &str) -> Result<jiff::civil::Date, String> {
-    text.trim().parse().map_err(|_| format!("`{text}` is no day, for example 2027-11-30"))
+/// When it is none, or one whose end is no time.
+pub(crate) fn day_of(text: &str) -> Result<Date, String> {
+    let day = text.trim().parse().ok().filter(|day| end_of(*day).is_some());
+    day.ok_or_else(|| format!("`{text}` is no day, for example 2027-11-30"))
+}
+
+/// A day's last second, in seconds since 1970.
+pub(crate) fn end_of(day: Date) -> Option<i64> {
+    day.at(23, 59, 59, 0).in_tz("UTC").ok().map(|at| at.timestamp().as_second())
 }
 
 /// What ends, and when in seconds since 1970; `None` where it cannot be known, or does not end.

@@ -122,8 +122,12 @@ impl Checker {
         self.require(!read.is_zero(), &format!("{path}.read_timeout"), "must be longer than zero");
         if let Err(error) = cmsync_http::Client::new("check", &settings) {
             match error {
-                cmsync_http::Error::Settings { key, detail } => {
+                // The one that is in a file.
+                cmsync_http::Error::Settings { key: key @ "ca_file", detail } => {
                     self.readable(&format!("{path}.{key}"), || Err(detail));
+                }
+                cmsync_http::Error::Settings { key, detail } => {
+                    self.wrong(&format!("{path}.{key}"), detail);
                 }
                 other => self.wrong(path, other.to_string()),
             }

@@ -100,10 +100,13 @@ pub(super) fn secret_expires(
     written: &Workspace,
 ) -> Option<i64> {
     let text = written.client_secret_expires.as_deref()?;
-    let end = expiry::day_of(text).map(|day| day.at(23, 59, 59, 0).in_tz("UTC"));
-    let end =
-        end.map_err(|message| checker.wrong(&format!("{path}.client_secret_expires"), message));
-    end.ok()?.ok().map(|at| at.timestamp().as_second())
+    match expiry::day_of(text) {
+        Ok(day) => expiry::end_of(day),
+        Err(message) => {
+            checker.wrong(&format!("{path}.client_secret_expires"), message);
+            None
+        }
+    }
 }
 
 fn proof(

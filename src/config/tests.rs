@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use toml::{Table, Value};
 
-use super::{check, raw, read};
+use super::{StageName, check, raw, read};
 
 fn example() -> (PathBuf, String) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("cmsync.example.toml");
@@ -231,12 +231,17 @@ fn ways_to_sign_in_to_brokers_that_do_not_fit_are_told() {
     }
 }
 
-#[test]
-fn a_mistake_in_the_syntax_names_its_place_and_shows_no_line() {
+/// Why a file is refused, for these stages.
+fn error_of(text: &str, stages: &[StageName]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("cmsync.toml");
-    std::fs::write(&path, "drain_deadline = \"1s\"\nproxy = \"http://me:hidden@proxy\n").unwrap();
-    let error = super::load(&path, &[]).unwrap_err().to_string();
+    std::fs::write(&path, text).unwrap();
+    super::load(&path, stages).unwrap_err().to_string()
+}
+
+#[test]
+fn a_mistake_in_the_syntax_names_its_place_and_shows_no_line() {
+    let error = error_of("drain_deadline = \"1s\"\nproxy = \"http://me:hidden@proxy\n", &[]);
     assert!(error.contains("line 2, column ") && !error.contains("hidden"), "{error}");
 }
 
@@ -278,10 +283,31 @@ fn a_level_is_one_that_loggers_know() {
 
 #[test]
 fn a_value_of_another_type_is_told_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("cmsync.toml");
-    std::fs::write(&path, "[connections.lab]\ncollections = 5\n").unwrap();
-    let error = super::load(&path, &[]).unwrap_err().to_string();
+    let error = error_of("[connections.lab]\ncollections = 5\n", &[]);
     assert_eq!(error.matches("connections.lab.collections:").count(), 1, "{error}");
     assert!(error.contains("connections.lab.site.admin_service"), "the others are told: {error}");
+}
+
+#[test]
+fn of_a_stage_elsewhere_files_are_not_read_and_other_mistakes_are_told() {
+    let site = "[connections.lab]\n[connections.lab.site]\nadmin_service = [\"https://a\"]\n";
+    for (line, is_told) in [("ca_file = \"/none\"", false), ("proxy = \"no proxy\"", true)] {
+        let text = format!("{site}{line}\n");
+        let key = format!("connections.lab.site.{}:", line.split(' ').next().unwrap());
+        let elsewhere = error_of(&text, &[StageName::Uploader]);
+        assert_eq!(elsewhere.contains(&key), is_told, "{elsewhere}");
+        let here = error_of(&text, &[]);
+        assert!(here.contains(&key), "{here}");
+    }
+}
+
+#[test]
+fn a_day_has_an_end() {
+    let text = "[connections.lab.workspace]\nclient_secret_expires = \"9999-12-31\"\n";
+    let error = error_of(text, &[]);
+    assert!(error.contains("client_secret_expires: `9999-12-31` is no day"), "{error}");
+    assert_eq!(
+        crate::expiry::day_of("2027-11-30").ok().and_then(crate::expiry::end_of),
+        Some(1_827_619_199)
+    );
 }
