@@ -57,12 +57,12 @@ async fn a_snapshot_interrupted_is_resumed_by_the_next_process() {
     // So slow that it is in the middle for seconds.
     rig.lab.faults().latency = Duration::from_millis(300);
     rig.start();
-    let lab = Arc::clone(&rig.lab);
-    rig.until(move || (lab.counts().bodies >= 40).then_some(())).await;
+    let (lab, all) = (Arc::clone(&rig.lab), rig.lab.device_collections());
+    rig.until(move || (lab.compare(&all).member_rows > 150_000).then_some(())).await;
     rig.kill();
     rig.lab.faults().latency = Duration::ZERO;
     let rows_before = rig.report().member_rows;
-    assert!(rows_before > 100_000 && !rig.report().equal, "{rows_before} rows were there");
+    assert!(rows_before > 150_000 && !rig.report().equal, "{rows_before} rows were there");
     rig.start();
     let report = rig.until_all_equal().await;
     let repeated = report.member_rows.saturating_sub(report.memberships as u64);
