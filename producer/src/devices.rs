@@ -1,8 +1,8 @@
 //! All devices of a hierarchy, in little memory.
 //!
 //! A device costs about 30 bytes: its names lie in one arena per chunk of 4,096 ids, and what many
-//! share (domains, DNS suffixes, sites) is written once. A chunk is rebuilt when one of its devices
-//! changes, and is what the state holds.
+//! share (domains, DNS suffixes, sites) is written once. What is a device's own goes with it: a chunk
+//! is rebuilt when one of its devices changes, and is what the state holds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -22,8 +22,8 @@ enum Fqdn {
     Lower(u32),
     /// The NetBIOS name as it is, and this suffix.
     Same(u32),
-    /// A text of its own.
-    Whole(u32),
+    /// A text of its own, of so many bytes, behind the NetBIOS name.
+    Whole(u16),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +157,7 @@ impl DeviceTable {
             Fqdn::None => None,
             Fqdn::Lower(n) => Some(format!("{}.{}", name.to_ascii_lowercase(), suffix(n))),
             Fqdn::Same(n) => Some(format!("{name}.{}", suffix(n))),
-            Fqdn::Whole(n) => Some(suffix(n).to_owned()),
+            Fqdn::Whole(_) => Some(chunk.whole(entry).to_owned()),
         };
         Device {
             resource_id: i64::from(number << CHUNK_BITS | u32::from(entry.low)),
@@ -220,7 +220,7 @@ impl DeviceTable {
             let next_changed = changed.first_key_value().map(|(low, _)| *low);
             let entry = kept.next_if(|e| next_changed.is_none_or(|low| e.low < low));
             if let Some(entry) = entry {
-                new.push(*entry, old.name(entry));
+                new.push(*entry, old.name(entry), old.whole(entry));
                 continue;
             }
             let Some((low, device)) = changed.pop_first() else {
@@ -229,7 +229,7 @@ impl DeviceTable {
             let before = kept.next_if(|e| e.low == low);
             if let Some(device) = device {
                 let entry = self.pack(low, &device, before.map_or(0, |e| e.site));
-                new.push(entry, &device.netbios_name);
+                new.push(entry, &device.netbios_name, device.fqdn.as_deref().unwrap_or_default());
             }
         }
         self.len += new.entries.len();
@@ -243,14 +243,13 @@ impl DeviceTable {
 
     fn pack(&mut self, low: u16, device: &Device, site: u32) -> Entry {
         let name = &device.netbios_name;
-        let split = device.fqdn.as_deref().map(|f| (f, f.split_once('.')));
-        let fqdn = match split {
+        let fqdn = match device.fqdn.as_deref().map(|fqdn| fqdn.split_once('.')) {
             None => Fqdn::None,
-            Some((_, Some((first, rest)))) if *first == name.to_ascii_lowercase() => {
+            Some(Some((first, rest))) if *first == name.to_ascii_lowercase() => {
                 Fqdn::Lower(self.texts.number(rest))
             }
-            Some((_, Some((first, rest)))) if first == name => Fqdn::Same(self.texts.number(rest)),
-            Some((whole, _)) => Fqdn::Whole(self.texts.number(whole)),
+            Some(Some((first, rest))) if first == name => Fqdn::Same(self.texts.number(rest)),
+            Some(_) => Fqdn::Whole(0),
         };
         let site = match &device.assigned_site {
             Some(site) => self.texts.number(site),
@@ -294,11 +293,19 @@ impl DeviceTable {
 }
 
 impl Chunk {
-    fn push(&mut self, entry: Entry, name: &str) {
+    /// Adds an entry; `whole` is written where its FQDN is a text of its own.
+    fn push(&mut self, entry: Entry, name: &str, whole: &str) {
         let name_at = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
+        let length = |text: &str| u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.names.push_str(name);
-        let name_length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        self.entries.push(Entry { name_at, name_length, ..entry });
+        let fqdn = match entry.fqdn {
+            Fqdn::Whole(_) => {
+                self.names.push_str(whole);
+                Fqdn::Whole(length(whole))
+            }
+            shared => shared,
+        };
+        self.entries.push(Entry { name_at, name_length: length(name), fqdn, ..entry });
     }
 
     /// The entry with this low part, at or after `from`, which moves there. Where ids are dense, it
@@ -317,6 +324,15 @@ impl Chunk {
     fn name(&self, entry: &Entry) -> &str {
         let from = entry.name_at as usize;
         self.names.get(from..from + usize::from(entry.name_length)).unwrap_or_default()
+    }
+
+    /// The FQDN of an entry whose FQDN is a text of its own.
+    fn whole(&self, entry: &Entry) -> &str {
+        let Fqdn::Whole(length) = entry.fqdn else {
+            return "";
+        };
+        let from = entry.name_at as usize + usize::from(entry.name_length);
+        self.names.get(from..from + usize::from(length)).unwrap_or_default()
     }
 }
 
@@ -390,6 +406,21 @@ mod tests {
                 prop_assert_eq!(table.get_all(&asked), wanted);
             }
         }
+    }
+
+    #[test]
+    fn a_device_that_is_renamed_again_and_again_takes_no_more_room() {
+        let mut table = DeviceTable::default();
+        for round in 0..1_000 {
+            table.put(vec![Device {
+                resource_id: 1,
+                netbios_name: format!("A{round}"),
+                fqdn: Some(format!("other{round}.contoso.com")),
+                ..Device::default()
+            }]);
+        }
+        assert!(table.texts.list.is_empty());
+        assert_eq!(table.chunks[&0].names, "A999other999.contoso.com");
     }
 
     #[test]
