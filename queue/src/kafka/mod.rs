@@ -60,6 +60,8 @@ pub struct KafkaQueue {
     single: FutureProducer<Link>,
     /// Writes several as one.
     several: tokio::sync::Mutex<Option<Arc<Writer>>>,
+    /// Its id, the same for each of this process: a new one ends what the one before left open.
+    several_id: String,
     watchers: Watchers,
     members: Mutex<Vec<std::sync::Weak<Member>>>,
 }
@@ -87,6 +89,7 @@ impl KafkaQueue {
             core,
             single,
             several: tokio::sync::Mutex::default(),
+            several_id: clients.name(&format!("cmsync-{:016x}", rand::random::<u64>())),
             watchers,
             members: Mutex::default(),
         })
@@ -247,7 +250,7 @@ impl Queue for KafkaQueue {
             let writer = match &*several {
                 Some(writer) => Arc::clone(writer),
                 None => {
-                    let id = core.clients.name(&format!("cmsync-{:016x}", rand::random::<u64>()));
+                    let id = self.several_id.clone();
                     let open = move |core: &Core| Writer::open(&core.clients, &id);
                     let made = core.steadfast(open).await?;
                     Arc::clone(several.insert(Arc::new(made)))

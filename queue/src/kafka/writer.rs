@@ -104,7 +104,8 @@ impl Writer {
         if is_aborted {
             return Err(KafkaError::Canceled.into());
         }
-        self.call(move |producer| producer.commit_transaction(patience)).await?;
+        let committed = self.call(move |producer| producer.commit_transaction(patience)).await;
+        committed.map_err(Failed::into_unknown)?;
         Ok((!faults.crashes(CrashPoint::AfterApply)).then_some(written))
     }
 
@@ -141,7 +142,7 @@ impl Writer {
     async fn give_up(self: &Arc<Self>, failed: Failed) -> Ended {
         let error = match failed {
             Failed::Told(error) => error,
-            Failed::Silent => return Ended::Fenced(failed.to_string()),
+            Failed::Silent | Failed::Unknown(_) => return Ended::Fenced(failed.to_string()),
         };
         let is_fatal = matches!(&error, KafkaError::Transaction(e) if e.is_fatal());
         if is_fatal || self.producer.client().fatal_error().is_some() {
@@ -164,6 +165,18 @@ enum Failed {
     /// over, and nobody commits it.
     #[error("the client does not come back from a call")]
     Silent,
+    /// A commit that was asked for may have happened, whatever the answer says.
+    #[error("the commit may have happened: {0}")]
+    Unknown(KafkaError),
+}
+
+impl Failed {
+    fn into_unknown(self) -> Self {
+        match self {
+            Self::Told(error) => Self::Unknown(error),
+            other => other,
+        }
+    }
 }
 
 /// Sends outputs and waits until all are there; their offsets. Commits are slow when messages are
@@ -262,6 +275,14 @@ mod tests {
         assert!(matches!(ended, Ended::Aborted(_)), "{ended:?}");
         let fenced = [Code::RD_KAFKA_RESP_ERR_PRODUCER_FENCED];
         let ended = written(&cluster, &clients, (Api::EndTxn, &fenced)).await;
+        assert!(matches!(ended, Ended::Fenced(_)), "{ended:?}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_became_of_a_commit_that_failed_is_not_guessed() {
+        let (cluster, clients) = cluster();
+        let unknown = [Code::RD_KAFKA_RESP_ERR_UNKNOWN];
+        let ended = written(&cluster, &clients, (Api::EndTxn, &unknown)).await;
         assert!(matches!(ended, Ended::Fenced(_)), "{ended:?}");
     }
 
