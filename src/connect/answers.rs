@@ -175,13 +175,24 @@ pub(crate) fn drafts(config: &Path) -> Vec<String> {
 /// # Errors
 /// When a file cannot be removed.
 pub(crate) fn discard(config: &Path, name: &str) -> std::io::Result<()> {
-    for file in [draft_path(config, name), super::identity::secret_path(config, name)] {
-        match std::fs::remove_file(&file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    forget(config, name)?;
+    remove(&super::identity::secret_path(config, name))
+}
+
+/// Forgets the answers of a set-up that is not complete.
+///
+/// # Errors
+/// When their file cannot be removed.
+pub(super) fn forget(config: &Path, name: &str) -> std::io::Result<()> {
+    remove(&draft_path(config, name))
+}
+
+/// Removes a file that need not be there.
+fn remove(file: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 impl Answers {
@@ -264,10 +275,5 @@ impl Answers {
     /// Whether a set-up of this name was begun.
     pub(crate) fn is_kept(&self, config: &Path) -> bool {
         draft_path(config, &self.name).exists()
-    }
-
-    /// Forgets them.
-    pub(crate) fn forget(&self, config: &Path) {
-        drop(std::fs::remove_file(draft_path(config, &self.name)));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use cmsync_azure::{Rule, Verdict};
 use cmsync_control::setup::Made;
 use cmsync_control::{Answer, Question, local_api};
@@ -57,7 +58,8 @@ pub(super) async fn run(
         forget_orders(page, &answers.name).await?;
     }
     into_file(page.config, answers)?;
-    answers.forget(page.config);
+    super::answers::forget(page.config, &answers.name)
+        .context("failed to remove the answers, which are in the configuration now")?;
     page.say(&format!("✓ connection {} in {}", answers.name, page.config.display()));
     for note in &made.notes {
         page.say(&format!("! {note}"));

@@ -33,6 +33,9 @@ pub(crate) struct ConnectArgs {
     /// Write an ARM template that somebody with the rights can deploy, and change nothing in Azure
     #[arg(long, value_name = "FILE")]
     pub(crate) template: Option<PathBuf>,
+    /// Forget what was answered in a set-up that is not complete, and the secret that was typed for it
+    #[arg(long, requires = "name", conflicts_with_all = ["answers", "yes", "plan", "template", "set"])]
+    pub(crate) discard: bool,
     /// Do not synchronise at the end
     #[arg(long)]
     pub(crate) no_sync: bool,

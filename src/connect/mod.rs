@@ -28,6 +28,7 @@ use identity::Identities;
 use place::Place;
 use site::SiteFound;
 
+use crate::BadUse;
 use crate::config::{Mistake, Mistakes, is_name};
 use crate::connections;
 
@@ -65,6 +66,11 @@ impl Page<'_> {
 
 /// Sets a connection up; true when it is complete.
 pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<bool> {
+    if let (true, Some(name)) = (args.discard, &args.name) {
+        discard_begun(config, name)?;
+        eprintln!("The set-up of {name} is discarded.");
+        return Ok(true);
+    }
     if let Some(step) = args.step {
         return step::run(args, config, step).await;
     }
@@ -77,6 +83,25 @@ pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<boo
         answers.keep(config)?;
     }
     outcome
+}
+
+/// Forgets a set-up that was begun. The secret of a connection that is in the configuration stays.
+fn discard_begun(config: &Path, name: &str) -> anyhow::Result<()> {
+    let begun = drafts(config);
+    if !begun.iter().any(|draft| draft == name) {
+        let text = match begun.is_empty() {
+            true => format!("no set-up of `{name}` waits to go on: none was begun"),
+            false => {
+                format!("no set-up of `{name}` waits to go on; begun are {}", begun.join(", "))
+            }
+        };
+        return Err(BadUse(text).into());
+    }
+    let discarded = match write::holds(config, name)? {
+        true => answers::forget(config, name),
+        false => discard(config, name),
+    };
+    discarded.context("failed to discard the set-up")
 }
 
 async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {

@@ -388,6 +388,30 @@ async fn wrong_answers_are_refused_before_anything_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_up_that_was_begun_is_discarded_and_what_is_complete_keeps_its_secret() {
+    let desk = Desk::with_workspace(options(small())).await;
+    let draft = desk.config.with_file_name("cmsync-connect-lab.toml");
+    let secret = desk.config.with_file_name("lab.client-secret");
+    let begin = async || {
+        let output = desk.connect(&["--subscription", "Other"]).await;
+        assert!(!output.status.success() && draft.exists(), "{}", stderr(&output));
+        std::fs::write(&secret, "typed").unwrap();
+    };
+    begin().await;
+    let other = desk.run(&["connect", "other", "--discard"]).await;
+    assert_says(&other, &["no set-up of `other`", "begun are lab"]);
+    assert_eq!(other.status.code(), Some(2));
+    assert_done(&desk.run(&["connect", "lab", "--discard"]).await);
+    assert!(!draft.exists() && !secret.exists());
+    assert_says(&desk.run(&["connect", "lab", "--discard"]).await, &["none was begun"]);
+    assert_done(&desk.connect(&["--no-sync"]).await);
+    assert!(!draft.exists());
+    begin().await;
+    assert_done(&desk.run(&["connect", "lab", "--discard"]).await);
+    assert!(!draft.exists() && secret.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn more_than_a_thousand_subscriptions_are_seen_and_the_right_one_is_taken_by_name() {
     let desk = Desk::with_workspace(options(small())).await;
     for number in 0..1_100 {
