@@ -20,8 +20,9 @@ use crate::measured::Measured;
 use crate::publish::Finish;
 use crate::reading::{self, Batch, Reading, Settled};
 use crate::schedule;
+use crate::state::Kept;
 use crate::waiting::WAITS;
-use crate::work::READS;
+use crate::work::{READS, beside};
 
 /// The collection that holds every device; its absence says that rights changed.
 pub(crate) const ALL_SYSTEMS: &str = "SMS00001";
@@ -133,8 +134,8 @@ impl Connection {
     /// Counts polls that lack a kept collection; those that two polls lack are to go.
     fn note_vanished(&mut self, wanted: &BTreeMap<String, Collection>) -> Vec<Candidate> {
         let mut candidates = Vec::new();
-        for (id, kept) in &mut self.memory.collections {
-            if wanted.contains_key(id) {
+        for (id, kept, listed) in beside(&mut self.memory.collections, wanted) {
+            if listed.is_some() {
                 kept.run.vanished = 0;
                 continue;
             }
@@ -149,23 +150,19 @@ impl Connection {
     /// Takes over new collections, and publishes new names.
     async fn note_names(&mut self, wanted: &BTreeMap<String, Collection>) -> Result<(), Error> {
         for (id, collection) in wanted {
-            let is_new = !self.memory.collections.contains_key(id);
-            let kept = self.memory.collections.entry(id.clone()).or_default();
-            if is_new {
-                kept.state.rows_read = -1;
-            }
+            let Some(kept) = self.memory.collections.get_mut(id) else {
+                self.memory.collections.insert(id.clone(), Kept::unread(collection));
+                continue;
+            };
             let is_back = kept.state.held_vanished;
             if is_back {
                 kept.release();
                 kept.run.recheck = true;
             }
             let state = &mut kept.state;
-            let is_renamed = state.name != collection.name || state.folder != collection.folder;
-            if is_renamed {
+            if state.name != collection.name || state.folder != collection.folder {
                 state.name.clone_from(&collection.name);
                 state.folder.clone_from(&collection.folder);
-            }
-            if is_renamed && !is_new {
                 self.publisher.renamed(&mut self.memory, id).await?;
             } else if is_back {
                 self.publisher.commit_collection(&self.memory, id).await?;

@@ -9,6 +9,7 @@ use crate::connection::Connection;
 use crate::cycle::ALL_SYSTEMS;
 use crate::error::Error;
 use crate::state::Kept;
+use crate::work::beside;
 
 /// Why a removal is held that may have been read before the rights came back. It stands in states that are
 /// kept, as [`crate::holds::SHORT`] does: the words stay as they are.
@@ -57,10 +58,11 @@ impl Rights {
 impl Connection {
     /// Whether the list shows less than was read before, of what is read now: what is not read loses nothing.
     pub(crate) fn shows_less(&self, wanted: &BTreeMap<String, Collection>) -> bool {
+        let now = self.now();
         let shows_less = |listed: &Collection, kept: &Kept| {
-            listed.member_count < kept.state.rows_read && self.is_dirty(listed)
+            listed.member_count < kept.state.rows_read && self.is_dirty(listed, kept, now)
         };
-        self.memory.collections.iter().any(|(id, kept)| match wanted.get(id) {
+        beside(&self.memory.collections, wanted).any(|(_, kept, listed)| match listed {
             Some(listed) => shows_less(listed, kept),
             None => !kept.state.held_vanished,
         })

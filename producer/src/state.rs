@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
+use cmsync_configmgr::Collection;
 use cmsync_queue::StateEntry;
 use cmsync_schemas::topics::{MAX_MESSAGE_BYTES, StateKey};
 use cmsync_schemas::{
@@ -56,6 +57,15 @@ pub(crate) struct RunState {
 }
 
 impl Kept {
+    /// A collection that was never read.
+    pub(crate) fn unread(listed: &Collection) -> Self {
+        let mut kept = Self::default();
+        kept.state.name.clone_from(&listed.name);
+        kept.state.folder.clone_from(&listed.folder);
+        kept.state.rows_read = -1;
+        kept
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         !self.state.held_reason.is_empty()
     }

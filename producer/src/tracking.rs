@@ -12,6 +12,7 @@ use roaring::RoaringBitmap;
 use crate::connection::Connection;
 use crate::devices::DeviceTable;
 use crate::reading::{self, Batch, Reading, Sinks};
+use crate::state::Kept;
 
 /// More changes than this of one collection are read with all of its members.
 const MOST_CHANGES: usize = 5_000;
@@ -78,13 +79,12 @@ impl Connection {
     }
 
     /// What has to be read of a collection, where that is not everything.
-    pub(crate) fn known(&self, collection: &Collection) -> Option<Known> {
-        let kept = self.memory.collections.get(&collection.id)?;
+    pub(crate) fn known(&self, collection: &Collection, kept: &Kept, now: i64) -> Option<Known> {
         let (state, run) = (&kept.state, &kept.run);
         let (version, count) = run.known_as_of?;
         let is_settled = run.pending.is_none() && !kept.is_held() && !run.recheck;
         let is_known = self.track.before == Some(version) && kept.members.len() == count;
-        if !is_settled || !is_known || self.is_due(collection) {
+        if !is_settled || !is_known || self.is_due(collection, kept, now) {
             return None;
         }
         let changes = self.track.since.get(&collection.id).cloned().unwrap_or_default();

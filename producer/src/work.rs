@@ -11,6 +11,7 @@ use crate::devices::DeviceTable;
 use crate::pass;
 use crate::reading::{self, Batch};
 use crate::schedule;
+use crate::state::Kept;
 use crate::tracking::{self, Known};
 
 /// Reads that go on at once; the site's own limit on requests is the client's business.
@@ -124,8 +125,12 @@ impl Connection {
     /// What has to be read of the collections that are wanted.
     pub(crate) fn work(&self, wanted: &BTreeMap<String, Collection>) -> Work {
         let (mut known, mut dirty) = (Vec::new(), Vec::new());
-        for collection in wanted.values().filter(|c| self.is_dirty(c)) {
-            match self.known(collection) {
+        let now = self.now();
+        for (_, collection, kept) in beside(wanted, &self.memory.collections) {
+            let Some(kept) = kept.filter(|kept| self.is_dirty(collection, kept, now)) else {
+                continue;
+            };
+            match self.known(collection, kept, now) {
                 Some(changes) => known.push(changes),
                 None => dirty.push(collection.clone()),
             }
@@ -145,27 +150,35 @@ impl Connection {
         }
     }
 
-    pub(crate) fn is_dirty(&self, collection: &Collection) -> bool {
-        let Some(kept) = self.memory.collections.get(&collection.id) else {
-            return false;
-        };
-        let (state, run, now) = (&kept.state, &kept.run, self.now());
+    /// Whether a collection is to be read.
+    pub(crate) fn is_dirty(&self, collection: &Collection, kept: &Kept, now: i64) -> bool {
+        let (state, run) = (&kept.state, &kept.run);
         let differs = state.token != collection.token || state.rows_read != collection.member_count;
         let waits = now < run.not_before;
         let differs =
             (differs && !waits) || (run.known_as_of.is_some() && self.has_changes(&collection.id));
-        differs || run.recheck || run.pending.is_some() || self.is_due(collection)
+        differs || run.recheck || run.pending.is_some() || self.is_due(collection, kept, now)
     }
 
     /// Whether a collection is to be read in full, whatever its token says.
-    pub(crate) fn is_due(&self, collection: &Collection) -> bool {
-        let state = self.memory.collections.get(&collection.id).map(|kept| &kept.state);
-        let interval = self.options.reread_interval;
-        state.is_none_or(|state| {
-            let is_due = schedule::is_due(&collection.id, state.last_read, self.now(), interval);
-            state.rows_read < 0 || is_due
-        })
+    pub(crate) fn is_due(&self, collection: &Collection, kept: &Kept, now: i64) -> bool {
+        let (state, interval) = (&kept.state, self.options.reread_interval);
+        state.rows_read < 0 || schedule::is_due(&collection.id, state.last_read, now, interval)
     }
+}
+
+/// What is kept under each key, with what `others` keep under the same: both are in order, so nothing is
+/// searched for.
+pub(crate) fn beside<'a, V: 'a, O>(
+    all: impl IntoIterator<Item = (&'a String, V)>,
+    others: &'a BTreeMap<String, O>,
+) -> impl Iterator<Item = (&'a String, V, Option<&'a O>)> {
+    let mut others = others.iter().peekable();
+    all.into_iter().map(move |(key, value)| {
+        while others.next_if(|(other, _)| *other < key).is_some() {}
+        let other = others.next_if(|(other, _)| *other == key);
+        (key, value, other.map(|(_, other)| other))
+    })
 }
 
 #[cfg(test)]
@@ -198,6 +211,16 @@ mod tests {
             prop_assert!(read.is_sorted_by_key(|c| Reverse(c.member_count)));
             read.sort_by(|a, b| a.id.cmp(&b.id));
             prop_assert_eq!(read, dirty);
+        }
+
+        #[test]
+        fn what_is_beside_a_key_is_what_a_search_finds(
+            all in prop::collection::btree_map("[a-d]{0,2}", 0..9, 0..12),
+            others in prop::collection::btree_map("[a-d]{0,2}", 0..9, 0..12),
+        ) {
+            let found: Vec<_> = beside(&all, &others).collect();
+            let sought: Vec<_> = all.iter().map(|(key, n)| (key, n, others.get(key))).collect();
+            prop_assert_eq!(found, sought);
         }
     }
 }

@@ -70,8 +70,7 @@ impl Rig {
         let config = directory.path().join("cmsync.toml");
         let text = std::fs::read_to_string(&config)?;
         let listen = format!("[http]\nlisten = \"127.0.0.1:{PORT}\"\n");
-        let text =
-            text.replace("[producer]\n", "[producer]\npage_size = 50000\nmax_backlog = \"1GiB\"\n");
+        let text = text.replace("[producer]\n", "[producer]\npage_size = 50000\n");
         let groups = "[connections.lab.groups]\nkind = \"none\"\n";
         std::fs::write(&config, format!("{text}\n{}{listen}{groups}", plan.extra))?;
         Ok(Self { lab, directory, client, url })
