@@ -5,7 +5,7 @@
 //! never by `$skip`, because rows move; a server that ignores the order is read in one piece.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::authentication::Authenticate;
+use crate::columns::Columns;
 use crate::error::Error;
 use crate::load::{Limits, Load};
 use crate::members::One;
@@ -58,10 +59,10 @@ pub struct AdminService {
     pub(crate) counts: Counts,
     /// When a pass over all members failed last.
     pub(crate) pass_failed: Mutex<Option<Instant>>,
-    /// Whether the site knows the columns of 2010 and later.
-    has_evaluation_times: AtomicBool,
-    /// Whether it knows the names of a device's columns that are asked for.
-    has_resource_names: AtomicBool,
+    /// Those of 2010 and later.
+    evaluation_times: Columns,
+    /// A device's, by their names.
+    resource_names: Columns,
 }
 
 impl AdminService {
@@ -77,8 +78,8 @@ impl AdminService {
             settings,
             current: AtomicUsize::new(0),
             requests: Semaphore::new(MAX_REQUESTS),
-            has_evaluation_times: AtomicBool::new(true),
-            has_resource_names: AtomicBool::new(true),
+            evaluation_times: Columns::default(),
+            resource_names: Columns::default(),
         }
     }
 
@@ -129,10 +130,10 @@ impl AdminService {
         provider: &Url,
         filter: &str,
     ) -> Result<Vec<Collection>, Error> {
-        let mut modern = self.has_evaluation_times.load(Ordering::Relaxed);
-        let mut is_refused = false;
+        let mut asking = self.evaluation_times.asking();
         loop {
-            let select = if modern { CollectionRow::SELECT } else { CollectionRow::SELECT_OLD };
+            let select =
+                if asking.with { CollectionRow::SELECT } else { CollectionRow::SELECT_OLD };
             let query = Query {
                 class: "SMS_Collection",
                 options: vec![
@@ -144,16 +145,11 @@ impl AdminService {
             let read = self.collect(provider, &query, |row| {
                 serde_json::from_slice::<CollectionRow<'_>>(row).map(CollectionRow::into_collection)
             });
-            match read.await {
-                // One refusal may have any cause; two tell that the site knows no such columns.
-                Err(Error::Query { .. }) if modern => (modern, is_refused) = (!is_refused, true),
-                Err(error) => return Err(error),
-                Ok(mut found) => {
-                    self.has_evaluation_times.store(modern, Ordering::Relaxed);
-                    found.sort_by(|a, b| a.id.cmp(&b.id));
-                    found.dedup_by(|a, b| a.id == b.id);
-                    return Ok(found);
-                }
+            if let Some(read) = asking.settle(read.await) {
+                let mut found = read?;
+                found.sort_by(|a, b| a.id.cmp(&b.id));
+                found.dedup_by(|a, b| a.id == b.id);
+                return Ok(found);
             }
         }
     }
@@ -198,30 +194,25 @@ impl AdminService {
     }
 
     async fn read_devices(&self, provider: &Url, filter: &str) -> Result<Vec<DeviceRow>, Error> {
-        let mut selects = self.has_resource_names.load(Ordering::Relaxed);
-        let mut is_refused = false;
+        let mut asking = self.resource_names.asking();
         loop {
             let mut options = vec![
                 ("$filter", filter.to_owned()),
                 ("$orderby", "ResourceId".to_owned()),
                 ("$top", self.settings.page_size.to_string()),
             ];
-            if selects {
+            if asking.with {
                 options.push(("$select", System::SELECT.to_owned()));
             }
             let query = Query { class: "SMS_R_System", options };
             let read = self.collect(provider, &query, |row| {
                 serde_json::from_slice::<System<'_>>(row).map(|s| Some(s.into_device()))
             });
-            match read.await {
-                Err(Error::Query { .. }) if selects => (selects, is_refused) = (!is_refused, true),
-                Err(error) => return Err(error),
-                Ok(mut found) => {
-                    self.has_resource_names.store(selects, Ordering::Relaxed);
-                    found.sort_by_key(|d| d.resource_id);
-                    found.dedup_by_key(|d| d.resource_id);
-                    return Ok(found);
-                }
+            if let Some(read) = asking.settle(read.await) {
+                let mut found = read?;
+                found.sort_by_key(|d| d.resource_id);
+                found.dedup_by_key(|d| d.resource_id);
+                return Ok(found);
             }
         }
     }

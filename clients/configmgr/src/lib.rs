@@ -9,6 +9,7 @@
 
 mod admin_service;
 mod authentication;
+mod columns;
 mod error;
 mod kerberos;
 mod load;
