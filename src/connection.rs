@@ -139,7 +139,7 @@ pub(crate) async fn properties(name: &str, connection: &Connection) -> Propertie
             .filter_map(|s| toml::Value::try_from(s).ok())
             .map(|v| v.to_string())
             .collect(),
-        groups: format!("{:?}", written.groups.kind).to_lowercase(),
+        groups: written.groups.kind.text().to_owned(),
     }
 }
 

@@ -187,6 +187,18 @@ pub(crate) enum GroupKind {
     None,
 }
 
+impl GroupKind {
+    /// As the file has it.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Automatic => "automatic",
+            Self::Static => "static",
+            Self::Function => "function",
+            Self::None => "none",
+        }
+    }
+}
+
 /// A workspace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
