@@ -58,8 +58,8 @@ fn html(page: &impl Template) -> Page {
 /// Says in the log who ordered what.
 pub(crate) fn note(frame: &Frame, order: &str, connection: &str, item: &str) {
     let ((who, subject), way) = (frame.who(), frame.way());
-    let client = frame.client.map(|client| client.to_string()).unwrap_or_default();
-    tracing::info!(target: "audit", client, who, subject, way, order, connection, item, "ordered");
+    let from = frame.client.map(|client| client.to_string()).unwrap_or_default();
+    tracing::info!(target: "audit", from, who, subject, way, order, connection, item, "ordered");
 }
 
 /// Where one stands in a list.

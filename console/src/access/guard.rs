@@ -103,7 +103,7 @@ impl Gate {
     /// Says in the log that a token was none: as often as others fail, since anybody may ask.
     fn note_token(&self, client: IpAddr) {
         if self.access.attempts.try_again(client, Tried::Token).is_ok() {
-            tracing::warn!(target: "audit", %client, "a token is none, or none any longer");
+            tracing::warn!(target: "audit", from = %client, "a token is none, or none any longer");
         }
     }
 
@@ -272,7 +272,7 @@ async fn answer(gate: &Gate, peer: SocketAddr, mut request: Request, next: Next)
                 Err(response) => {
                     let who = person.map(|person| person.name).unwrap_or_default();
                     let status = response.status().as_u16();
-                    tracing::warn!(target: "audit", %client, who, path, status, "an order is not taken");
+                    tracing::warn!(target: "audit", from = %client, who, path, status, "an order is not taken");
                     return response;
                 }
             };
