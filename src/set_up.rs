@@ -143,8 +143,7 @@ impl Connect for SetUp {
         if self.progress(name).await.is_some_and(|progress| progress.ended.is_none()) {
             return Err(refused(format!("`{name}` is being set up: wait for its end")));
         }
-        connect::discard(&self.path, name)
-            .map_err(|e| refused(format!("failed to discard it: {e}")))
+        connect::discard(&self.path, name).map_err(|error| refused(format!("{error:#}")))
     }
 
     async fn step(

@@ -169,30 +169,12 @@ pub(crate) fn drafts(config: &Path) -> Vec<String> {
     names
 }
 
-/// Forgets a set-up that is not complete, with the secret that was typed for it; a set-up that was begun
-/// nowhere is forgotten already.
-///
-/// # Errors
-/// When a file cannot be removed.
-pub(crate) fn discard(config: &Path, name: &str) -> std::io::Result<()> {
-    forget(config, name)?;
-    remove(&super::identity::secret_path(config, name))
-}
-
-/// Forgets the answers of a set-up that is not complete.
+/// Forgets the answers of a set-up.
 ///
 /// # Errors
 /// When their file cannot be removed.
-pub(super) fn forget(config: &Path, name: &str) -> std::io::Result<()> {
-    remove(&draft_path(config, name))
-}
-
-/// Removes a file that need not be there.
-fn remove(file: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+pub(super) fn forget(config: &Path, name: &str) -> anyhow::Result<()> {
+    super::turn::remove(&draft_path(config, name))
 }
 
 impl Answers {

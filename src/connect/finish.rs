@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use cmsync_azure::{Rule, Verdict};
 use cmsync_control::setup::Made;
 use cmsync_control::{Answer, Question, local_api};
@@ -58,8 +57,7 @@ pub(super) async fn run(
         forget_orders(page, &answers.name).await?;
     }
     into_file(page.config, answers)?;
-    super::answers::forget(page.config, &answers.name)
-        .context("failed to remove the answers, which are in the configuration now")?;
+    forget(page, &answers.name);
     page.say(&format!("✓ connection {} in {}", answers.name, page.config.display()));
     for note in &made.notes {
         page.say(&format!("! {note}"));
@@ -104,6 +102,13 @@ pub(super) async fn run(
         "Set up, but not everything was sent: see above, and `cmsync check`. `cmsync run` goes on."
     });
     Ok(is_well)
+}
+
+/// Forgets the answers, which are in the configuration now.
+fn forget(page: &Page<'_>, name: &str) {
+    if let Err(error) = super::answers::forget(page.config, name) {
+        page.say(&format!("! {error:#}: remove it, its answers are in the configuration now"));
+    }
 }
 
 /// Takes back what was ordered of a connection of this name in a former life, the order to close it above all:

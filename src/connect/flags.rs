@@ -34,7 +34,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) template: Option<PathBuf>,
     /// Forget what was answered in a set-up that is not complete, and the secret that was typed for it
-    #[arg(long, requires = "name", conflicts_with_all = ["answers", "yes", "plan", "template", "set"])]
+    #[arg(long, requires = "name", conflicts_with_all = ["answers", "yes", "plan", "template", "step"])]
     pub(crate) discard: bool,
     /// Do not synchronise at the end
     #[arg(long)]

@@ -13,6 +13,7 @@ mod identity;
 mod place;
 mod site;
 mod step;
+mod turn;
 pub(crate) mod write;
 
 use std::path::Path;
@@ -27,14 +28,16 @@ use ask::{Ask, Prompt};
 use identity::Identities;
 use place::Place;
 use site::SiteFound;
+use turn::Turn;
 
 use crate::BadUse;
 use crate::config::{Mistake, Mistakes, is_name};
 use crate::connections;
 
-pub(crate) use answers::{discard, drafts};
+pub(crate) use answers::drafts;
 pub(crate) use flags::{ConnectArgs, selector};
 pub(crate) use identity::{keep_secret, write_secret};
+pub(crate) use turn::discard;
 
 /// What every page needs.
 pub(crate) struct Page<'a> {
@@ -46,6 +49,11 @@ pub(crate) struct Page<'a> {
 impl Page<'_> {
     fn title(&self, text: &str) {
         eprintln!("\n{text}");
+    }
+
+    /// Whether nothing is to be changed, here or in Azure.
+    fn only_looks(&self) -> bool {
+        self.args.plan || self.args.template.is_some()
     }
 
     fn say(&self, text: &str) {
@@ -67,7 +75,10 @@ impl Page<'_> {
 /// Sets a connection up; true when it is complete.
 pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<bool> {
     if let (true, Some(name)) = (args.discard, &args.name) {
-        discard_begun(config, name)?;
+        if let Some((key, _)) = args.given().first() {
+            return Err(BadUse(format!("--discard forgets answers and takes none: `{key}`")).into());
+        }
+        turn::discard_begun(config, name)?;
         eprintln!("The set-up of {name} is discarded.");
         return Ok(true);
     }
@@ -78,30 +89,12 @@ pub(crate) async fn run(args: &ConnectArgs, config: &Path) -> anyhow::Result<boo
     let page = Page { ask: Ask::new(is_asked), args, config };
     let mut answers = Answers::gather(args, config)?;
     ask_name(&page, &mut answers)?;
+    let _turn = (!page.only_looks()).then(|| Turn::take(config, &answers.name)).transpose()?;
     let outcome = pages(&page, &mut answers).await;
     if outcome.is_err() && page.ask.is_terminal() {
         answers.keep(config)?;
     }
     outcome
-}
-
-/// Forgets a set-up that was begun. The secret of a connection that is in the configuration stays.
-fn discard_begun(config: &Path, name: &str) -> anyhow::Result<()> {
-    let begun = drafts(config);
-    if !begun.iter().any(|draft| draft == name) {
-        let text = match begun.is_empty() {
-            true => format!("no set-up of `{name}` waits to go on: none was begun"),
-            false => {
-                format!("no set-up of `{name}` waits to go on; begun are {}", begun.join(", "))
-            }
-        };
-        return Err(BadUse(text).into());
-    }
-    let discarded = match write::holds(config, name)? {
-        true => answers::forget(config, name),
-        false => discard(config, name),
-    };
-    discarded.context("failed to discard the set-up")
 }
 
 async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
@@ -135,7 +128,7 @@ async fn pages(page: &Page<'_>, answers: &mut Answers) -> anyhow::Result<bool> {
 }
 
 fn keep_unless_planned(page: &Page<'_>, answers: &Answers) -> anyhow::Result<()> {
-    if page.args.plan || page.args.template.is_some() {
+    if page.only_looks() {
         return Ok(());
     }
     answers.keep(page.config).context("failed to keep the answers beside the configuration")

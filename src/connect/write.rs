@@ -132,6 +132,18 @@ pub(crate) fn holds(path: &Path, name: &str) -> anyhow::Result<bool> {
     Ok(has(&parsed(path, &text_of(path)?)?, name))
 }
 
+/// Whether a connection of a file has this file for its secret.
+pub(crate) fn names_file(path: &Path, file: &Path) -> anyhow::Result<bool> {
+    let document = parsed(path, &text_of(path)?)?;
+    let connections = document.get("connections").and_then(Item::as_table_like);
+    let file = std::path::absolute(file)?;
+    let is_its = |connection: &Item| {
+        let secret = connection.get("workspace")?.get("client_secret_file")?.as_str()?;
+        Some(std::path::absolute(secret).ok()? == file)
+    };
+    Ok(connections.is_some_and(|all| all.iter().any(|(_, c)| is_its(c) == Some(true))))
+}
+
 /// The table of a connection that is there.
 pub(crate) fn existing<'a>(
     document: &'a mut DocumentMut,

@@ -388,24 +388,38 @@ async fn wrong_answers_are_refused_before_anything_is_made() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_set_up_that_was_begun_is_discarded_and_what_is_complete_keeps_its_secret() {
+async fn a_set_up_that_was_begun_is_discarded_and_a_connections_secret_stays() {
     let desk = Desk::with_workspace(options(small())).await;
-    let draft = desk.config.with_file_name("cmsync-connect-lab.toml");
-    let secret = desk.config.with_file_name("lab.client-secret");
+    let beside = |name: &str| desk.config.with_file_name(name);
+    let (draft, secret) = (beside("cmsync-connect-lab.toml"), beside("lab.client-secret"));
+    std::fs::copy(beside("client-secret"), &secret).unwrap();
+    let with_secret = ["--client-secret-file", secret.to_str().unwrap()];
     let begin = async || {
-        let output = desk.connect(&["--subscription", "Other"]).await;
+        let output =
+            desk.connect(&[&with_secret[..], &["--collection", "PS199999"]].concat()).await;
         assert!(!output.status.success() && draft.exists(), "{}", stderr(&output));
-        std::fs::write(&secret, "typed").unwrap();
+    };
+    let refused = async |arguments: &[&str], part: &str| {
+        let output = desk.run(arguments).await;
+        assert_says(&output, &[part]);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(draft.exists() && secret.exists());
     };
     begin().await;
-    let other = desk.run(&["connect", "other", "--discard"]).await;
-    assert_says(&other, &["no set-up of `other`", "begun are lab"]);
-    assert_eq!(other.status.code(), Some(2));
+    refused(&["connect", "other", "--discard"], "begun are lab").await;
+    refused(&["connect", "lab", "--discard", "--cloud", "public"], "`workspace.cloud`").await;
+    let lock = std::fs::File::create(beside("cmsync-connect-lab.lock")).unwrap();
+    lock.lock().unwrap();
+    refused(&["connect", "lab", "--discard"], "`lab` is being set up").await;
+    assert_says(&desk.connect(&with_secret).await, &["`lab` is being set up"]);
+    drop(lock);
     assert_done(&desk.run(&["connect", "lab", "--discard"]).await);
     assert!(!draft.exists() && !secret.exists());
     assert_says(&desk.run(&["connect", "lab", "--discard"]).await, &["none was begun"]);
-    assert_done(&desk.connect(&["--no-sync"]).await);
-    assert!(!draft.exists());
+
+    std::fs::copy(beside("client-secret"), &secret).unwrap();
+    assert_done(&desk.connect(&[&with_secret[..], &["--no-sync"]].concat()).await);
+    assert!(!draft.exists() && !beside("cmsync-connect-lab.lock").exists());
     begin().await;
     assert_done(&desk.run(&["connect", "lab", "--discard"]).await);
     assert!(!draft.exists() && secret.exists());
