@@ -95,7 +95,7 @@ impl Outbox {
                 tracing::warn!(
                     reason,
                     topic = self.member.topic,
-                    "another took over, or the brokers forgot this one"
+                    "a writer is given up: what is committed is read anew"
                 );
                 *self.writer.lock().await = None;
                 self.member.lost();

@@ -21,8 +21,9 @@ pub(super) enum Ended {
     Done(Vec<u64>),
     /// Aborted: nothing of it is there.
     Aborted(String),
-    /// The writer is of no use any longer: another one took its place, or the brokers forgot it. What
-    /// became of the transaction is seen by whoever reads the positions.
+    /// The writer is of no use any longer: another one took its place, the brokers forgot it, or a
+    /// commit failed that may have happened. What became of the transaction is seen by whoever reads the
+    /// positions.
     Fenced(String),
     /// A test said to stop as if the process were killed.
     Crashed,
@@ -140,9 +141,10 @@ impl Writer {
 
     /// Aborts what is open.
     async fn give_up(self: &Arc<Self>, failed: Failed) -> Ended {
-        let error = match failed {
-            Failed::Told(error) => error,
-            Failed::Silent | Failed::Unknown(_) => return Ended::Fenced(failed.to_string()),
+        let (error, is_unknown) = match failed {
+            Failed::Told(error) => (error, false),
+            Failed::Unknown(error) => (error, true),
+            Failed::Silent => return Ended::Fenced(failed.to_string()),
         };
         let is_fatal = matches!(&error, KafkaError::Transaction(e) if e.is_fatal());
         if is_fatal || self.producer.client().fatal_error().is_some() {
@@ -150,6 +152,8 @@ impl Writer {
         }
         let patience = self.patience;
         match self.call(move |producer| producer.abort_transaction(patience)).await {
+            // What is open is ended at once all the same.
+            Ok(()) if is_unknown => Ended::Fenced(Failed::Unknown(error).to_string()),
             Ok(()) => Ended::Aborted(error.to_string()),
             Err(failed) => Ended::Fenced(failed.to_string()),
         }
