@@ -388,6 +388,12 @@ mod tests {
         assert_eq!(device(made).as_deref(), Some("PC1.contoso.com"));
         let none = r#"{"ResourceId":1,"Name":"PC1","ResourceNames":null,"ResourceDomainORWorkgroup":"CONTOSO"}"#;
         assert_eq!(device(none), None);
+        let of = |domain: usize| {
+            let domain = "x".repeat(domain);
+            device(&format!(r#"{{"ResourceId":1,"Name":"PC1","FullDomainName":"{domain}"}}"#))
+        };
+        assert_eq!(of(251).map(|name| name.len()), Some(255));
+        assert_eq!(of(252), None);
     }
 
     #[test]

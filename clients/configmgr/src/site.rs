@@ -186,8 +186,11 @@ impl DeviceScope {
     pub const MOST_IDS: usize = 15;
 }
 
+/// Bytes of a name, RFC 1035.
+const MOST_OF_DNS: usize = 255;
+
 /// A device's fully qualified name: a listed name counts when it is this computer's own; then its name
-/// and its DNS domain; else there is none.
+/// and its DNS domain; else there is none. What is longer than DNS has names is none.
 pub(crate) fn full_name<'a>(
     name: &str,
     mut listed: impl Iterator<Item = &'a str>,
@@ -199,7 +202,8 @@ pub(crate) fn full_name<'a>(
         let domain = full_domain?;
         (!name.is_empty()).then(|| format!("{name}.{}", domain.to_ascii_lowercase()))
     };
-    listed.find(is_own).map(ToOwned::to_owned).or_else(made)
+    let found = listed.find(is_own).map(ToOwned::to_owned).or_else(made);
+    found.filter(|name| name.len() <= MOST_OF_DNS)
 }
 
 /// Takes the rows of one read.
