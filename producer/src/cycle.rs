@@ -149,7 +149,10 @@ impl Connection {
 
     /// Takes over new collections, and publishes new names.
     async fn note_names(&mut self, wanted: &BTreeMap<String, Collection>) -> Result<(), Error> {
-        for (id, collection) in wanted {
+        let others = beside(wanted, &self.memory.collections)
+            .filter(|(_, listed, kept)| !kept.is_some_and(|kept| kept.is_as(listed)));
+        let others: Vec<_> = others.map(|(id, listed, _)| (id, listed)).collect();
+        for (id, collection) in others {
             let Some(kept) = self.memory.collections.get_mut(id) else {
                 self.memory.collections.insert(id.clone(), Kept::unread(collection));
                 continue;

@@ -66,6 +66,12 @@ impl Kept {
         kept
     }
 
+    /// Whether it is there under the name and folder that are listed.
+    pub(crate) fn is_as(&self, listed: &Collection) -> bool {
+        let state = &self.state;
+        !state.held_vanished && state.name == listed.name && state.folder == listed.folder
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         !self.state.held_reason.is_empty()
     }

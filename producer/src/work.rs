@@ -169,10 +169,10 @@ impl Connection {
 
 /// What is kept under each key, with what `others` keep under the same: both are in order, so nothing is
 /// searched for.
-pub(crate) fn beside<'a, V: 'a, O>(
+pub(crate) fn beside<'a, 'b, V, O>(
     all: impl IntoIterator<Item = (&'a String, V)>,
-    others: &'a BTreeMap<String, O>,
-) -> impl Iterator<Item = (&'a String, V, Option<&'a O>)> {
+    others: &'b BTreeMap<String, O>,
+) -> impl Iterator<Item = (&'a String, V, Option<&'b O>)> {
     let mut others = others.iter().peekable();
     all.into_iter().map(move |(key, value)| {
         while others.next_if(|(other, _)| *other < key).is_some() {}
