@@ -84,6 +84,7 @@ impl Rig {
         command.stdout(Stdio::null());
         // As deploy/ sets them: the allocator gives memory back at once.
         command.env("MIMALLOC_PURGE_DELAY", "0").env("MIMALLOC_ARENA_EAGER_COMMIT", "0");
+        command.env("MIMALLOC_PAGE_FULL_RETAIN", "0").env("MIMALLOC_GENERIC_COLLECT", "1000");
         if let Ok(log) = log {
             command.stderr(log);
         }

@@ -84,6 +84,8 @@ impl Copies {
             // As deploy/ sets them.
             .env("MIMALLOC_PURGE_DELAY", "0")
             .env("MIMALLOC_ARENA_EAGER_COMMIT", "0")
+            .env("MIMALLOC_PAGE_FULL_RETAIN", "0")
+            .env("MIMALLOC_GENERIC_COLLECT", "1000")
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log)?)
             .spawn()?;
