@@ -162,10 +162,8 @@ impl Connection {
                 kept.release();
                 kept.run.recheck = true;
             }
-            let state = &mut kept.state;
-            if state.name != collection.name || state.folder != collection.folder {
-                state.name.clone_from(&collection.name);
-                state.folder.clone_from(&collection.folder);
+            if !kept.is_as(collection) {
+                kept.rename(collection);
                 self.publisher.renamed(&mut self.memory, id).await?;
             } else if is_back {
                 self.publisher.commit_collection(&self.memory, id).await?;

@@ -243,13 +243,14 @@ impl DeviceTable {
 
     fn pack(&mut self, low: u16, device: &Device, site: u32) -> Entry {
         let name = &device.netbios_name;
-        let fqdn = match device.fqdn.as_deref().map(|fqdn| fqdn.split_once('.')) {
+        let split = device.fqdn.as_deref().map(|f| (f, f.split_once('.')));
+        let fqdn = match split {
             None => Fqdn::None,
-            Some(Some((first, rest))) if *first == name.to_ascii_lowercase() => {
+            Some((_, Some((first, rest)))) if *first == name.to_ascii_lowercase() => {
                 Fqdn::Lower(self.texts.number(rest))
             }
-            Some(Some((first, rest))) if first == name => Fqdn::Same(self.texts.number(rest)),
-            Some(_) => Fqdn::Whole(0),
+            Some((_, Some((first, rest)))) if first == name => Fqdn::Same(self.texts.number(rest)),
+            Some((whole, _)) => Fqdn::Whole(length(whole)),
         };
         let site = match &device.assigned_site {
             Some(site) => self.texts.number(site),
@@ -296,16 +297,11 @@ impl Chunk {
     /// Adds an entry; `whole` is written where its FQDN is a text of its own.
     fn push(&mut self, entry: Entry, name: &str, whole: &str) {
         let name_at = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
-        let length = |text: &str| u16::try_from(text.len()).unwrap_or(u16::MAX);
         self.names.push_str(name);
-        let fqdn = match entry.fqdn {
-            Fqdn::Whole(_) => {
-                self.names.push_str(whole);
-                Fqdn::Whole(length(whole))
-            }
-            shared => shared,
-        };
-        self.entries.push(Entry { name_at, name_length: length(name), fqdn, ..entry });
+        if matches!(entry.fqdn, Fqdn::Whole(_)) {
+            self.names.push_str(whole);
+        }
+        self.entries.push(Entry { name_at, name_length: length(name), ..entry });
     }
 
     /// The entry with this low part, at or after `from`, which moves there. Where ids are dense, it
@@ -334,6 +330,10 @@ impl Chunk {
         let from = entry.name_at as usize + usize::from(entry.name_length);
         self.names.get(from..from + usize::from(length)).unwrap_or_default()
     }
+}
+
+fn length(text: &str) -> u16 {
+    u16::try_from(text.len()).unwrap_or(u16::MAX)
 }
 
 fn low_bits(id: u32) -> u16 {

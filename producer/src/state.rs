@@ -60,10 +60,15 @@ impl Kept {
     /// A collection that was never read.
     pub(crate) fn unread(listed: &Collection) -> Self {
         let mut kept = Self::default();
-        kept.state.name.clone_from(&listed.name);
-        kept.state.folder.clone_from(&listed.folder);
+        kept.rename(listed);
         kept.state.rows_read = -1;
         kept
+    }
+
+    /// Takes over the name and folder that are listed.
+    pub(crate) fn rename(&mut self, listed: &Collection) {
+        self.state.name.clone_from(&listed.name);
+        self.state.folder.clone_from(&listed.folder);
     }
 
     /// Whether it is there under the name and folder that are listed.

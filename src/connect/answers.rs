@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -174,7 +175,17 @@ pub(crate) fn drafts(config: &Path) -> Vec<String> {
 /// # Errors
 /// When their file cannot be removed.
 pub(super) fn forget(config: &Path, name: &str) -> anyhow::Result<()> {
-    super::turn::remove(&draft_path(config, name))
+    remove(&draft_path(config, name))
+}
+
+/// Removes a file that need not be there.
+pub(super) fn remove(file: &Path) -> anyhow::Result<()> {
+    match std::fs::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("failed to remove `{}`", file.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Answers {

@@ -3,38 +3,34 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
-
-use super::answers::{draft_path, drafts, forget};
+use super::answers::{draft_path, drafts, forget, remove};
 use super::identity::secret_path;
 use super::write;
 use crate::BadUse;
 
-/// A connection's set-up runs as long as this is held, by whichever process.
-pub(super) struct Turn {
-    /// Its lock goes with it.
-    _file: Option<File>,
-    path: PathBuf,
-}
+/// A connection's set-up runs as long as this is held, by whichever process: the lock on a file that goes
+/// with it. None where no file can be written: no answers are kept there either.
+pub(super) struct Turn(Option<(File, PathBuf)>);
 
 impl Turn {
     /// # Errors
     /// [`BadUse`] while another holds it.
     pub(super) fn take(config: &Path, name: &str) -> anyhow::Result<Self> {
         let path = draft_path(config, name).with_extension("lock");
-        // Where no file can be written, no answers are kept either.
         let file = File::options().create(true).truncate(false).write(true).open(&path).ok();
         if let Some(Err(TryLockError::WouldBlock)) = file.as_ref().map(File::try_lock) {
             let text = format!("`{name}` is being set up: wait for its end");
             return Err(BadUse(text).into());
         }
-        Ok(Self { _file: file, path })
+        Ok(Self(file.map(|file| (file, path))))
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        drop(std::fs::remove_file(&self.path));
+        if let Some((_, path)) = &self.0 {
+            drop(std::fs::remove_file(path));
+        }
     }
 }
 
@@ -69,14 +65,4 @@ pub(crate) fn discard(config: &Path, name: &str) -> anyhow::Result<()> {
     }
     // Last: what went wrong before can be tried again.
     forget(config, name)
-}
-
-/// Removes a file that need not be there.
-pub(super) fn remove(file: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("failed to remove `{}`", file.display()))
-        }
-        _ => Ok(()),
-    }
 }

@@ -137,11 +137,11 @@ pub(crate) fn names_file(path: &Path, file: &Path) -> anyhow::Result<bool> {
     let document = parsed(path, &text_of(path)?)?;
     let connections = document.get("connections").and_then(Item::as_table_like);
     let file = std::path::absolute(file)?;
-    let is_its = |connection: &Item| {
-        let secret = connection.get("workspace")?.get("client_secret_file")?.as_str()?;
-        Some(std::path::absolute(secret).ok()? == file)
-    };
-    Ok(connections.is_some_and(|all| all.iter().any(|(_, c)| is_its(c) == Some(true))))
+    let mut secrets = connections
+        .into_iter()
+        .flat_map(|all| all.iter())
+        .filter_map(|(_, c)| c.get("workspace")?.get("client_secret_file")?.as_str());
+    Ok(secrets.any(|secret| std::path::absolute(secret).is_ok_and(|secret| secret == file)))
 }
 
 /// The table of a connection that is there.

@@ -106,7 +106,10 @@ impl Writer {
             return Err(KafkaError::Canceled.into());
         }
         let committed = self.call(move |producer| producer.commit_transaction(patience)).await;
-        committed.map_err(Failed::into_unknown)?;
+        committed.map_err(|failed| match failed {
+            Failed::Told(error) => Failed::Unknown(error),
+            silent => silent,
+        })?;
         Ok((!faults.crashes(CrashPoint::AfterApply)).then_some(written))
     }
 
@@ -141,20 +144,18 @@ impl Writer {
 
     /// Aborts what is open.
     async fn give_up(self: &Arc<Self>, failed: Failed) -> Ended {
-        let (error, is_unknown) = match failed {
-            Failed::Told(error) => (error, false),
-            Failed::Unknown(error) => (error, true),
-            Failed::Silent => return Ended::Fenced(failed.to_string()),
+        let (Failed::Told(error) | Failed::Unknown(error)) = &failed else {
+            return Ended::Fenced(failed.to_string());
         };
-        let is_fatal = matches!(&error, KafkaError::Transaction(e) if e.is_fatal());
+        let is_fatal = matches!(error, KafkaError::Transaction(e) if e.is_fatal());
         if is_fatal || self.producer.client().fatal_error().is_some() {
-            return Ended::Fenced(error.to_string());
+            return Ended::Fenced(failed.to_string());
         }
         let patience = self.patience;
         match self.call(move |producer| producer.abort_transaction(patience)).await {
-            // What is open is ended at once all the same.
-            Ok(()) if is_unknown => Ended::Fenced(Failed::Unknown(error).to_string()),
-            Ok(()) => Ended::Aborted(error.to_string()),
+            Ok(()) if matches!(failed, Failed::Told(_)) => Ended::Aborted(failed.to_string()),
+            // What may have been open is ended at once all the same.
+            Ok(()) => Ended::Fenced(failed.to_string()),
             Err(failed) => Ended::Fenced(failed.to_string()),
         }
     }
@@ -172,15 +173,6 @@ enum Failed {
     /// A commit that was asked for may have happened, whatever the answer says.
     #[error("the commit may have happened: {0}")]
     Unknown(KafkaError),
-}
-
-impl Failed {
-    fn into_unknown(self) -> Self {
-        match self {
-            Self::Told(error) => Self::Unknown(error),
-            other => other,
-        }
-    }
 }
 
 /// Sends outputs and waits until all are there; their offsets. Commits are slow when messages are
